@@ -1,0 +1,408 @@
+#include "moments.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "small_matrix.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+constexpr double kInvSqrt2 = 0.70710678118654752440;
+
+inline double density(double t) { return kInvSqrtTwoPi * std::exp(-0.5 * t * t); }
+
+// P(N(0,1) > t), relatively accurate in the tail.
+inline double upper_tail(double t) { return 0.5 * std::erfc(t * kInvSqrt2); }
+
+struct Moment {
+  double e0, e1, e2;
+};
+
+// max(x, 0), x = m + s z. For m > 0 use max(x, 0) = x + max(-x, 0): the nonlinear part is that of
+// the mirrored mean, and all cancellation is confined to quantities of the size of the tail.
+Moment relu_moment(double m, double s) {
+  const double t = std::fabs(m) / s;
+  const double tail = upper_tail(t);
+  const double phi = density(t);
+  const double e0 = s * (phi - t * tail);
+  const double e1 = s * tail;
+  const double second = s * s * ((1.0 + t * t) * tail - t * phi);
+  const double e2 = std::max(0.0, second - e0 * e0 - e1 * e1);
+  if (m <= 0) return {e0, e1, e2};
+  return {m + e0, s - e1, e2};
+}
+
+// slope * x + scale * max(x, 0).
+Moment hinge_moment(double m, double s, double slope, double scale) {
+  const Moment relu = relu_moment(m, s);
+  return {slope * m + scale * relu.e0, slope * s + scale * relu.e1, scale * scale * relu.e2};
+}
+
+// sign: E sign = 1 - 2 Q, E z sign = 2 phi, remainder 4 Q (1 - Q) - 4 phi^2 with Q = P(z > |m|/s).
+Moment sign_moment(double m, double s) {
+  const double t = std::fabs(m) / s;
+  const double tail = upper_tail(t);
+  const double phi = density(t);
+  const double e2 = std::max(0.0, 4.0 * (tail * (1.0 - tail) - phi * phi));
+  return {std::copysign(1.0 - 2.0 * tail, m), 2.0 * phi, e2};
+}
+
+// sin and cos share one pair of remainders. With x = m + s z, c = s^2 and E e^{ix} = e^{im - c/2},
+//   remainder = A(m)^2 e^{-c} (cosh c - 1) + A'(m)^2 e^{-c} (sinh c - c),
+// A = sin for the sine (all even orders beyond the 0th, all odd ones beyond the 1st): no
+// cancellation between its two terms, and none inside them.
+struct TrigonometricRemainder {
+  double even, odd, decay;
+  explicit TrigonometricRemainder(double s) {
+    const double c = s * s;
+    decay = std::exp(-0.5 * c);
+    const double drop = std::expm1(-c);  // e^{-c} - 1
+    even = 0.5 * drop * drop;            // e^{-c} (cosh c - 1) = (1 - e^{-c})^2 / 2
+    if (c < 0.5) {
+      // sinh c - c by its series: c^3/6 (1 + c^2/20 (1 + c^2/42 (1 + c^2/72 ...)))
+      const double c2 = c * c;
+      const double series =
+          1.0 + c2 / 20.0 * (1.0 + c2 / 42.0 * (1.0 + c2 / 72.0 * (1.0 + c2 / 110.0)));
+      odd = std::exp(-c) * c * c2 / 6.0 * series;
+    } else {
+      odd = -0.5 * std::expm1(-2.0 * c) - c * std::exp(-c);
+    }
+  }
+};
+
+// erf(x / sqrt 2) = 2 Phi(x) - 1. With h = m / sqrt(1 + c):
+//   E = erf(h / sqrt 2),   E z f = 2 s phi(h) / sqrt(1 + c),
+//   Var = 8 [T(h, 1) - T(h, a)],  a = 1/sqrt(1 + 2c), Owen's T,
+//       = (4/pi) int_{atan a}^{pi/4} exp(-h^2 / (2 cos^2 w)) dw
+// (E Phi^2 = Phi(h) - 2 T(h, a) and T(h, 1) = Phi(h) Phi(-h) / 2). The integral is positive and
+// smooth, so nothing cancels until the linear part is taken off. The angle is written without
+// subtracting atan a from pi/4: tan(pi/4 - atan a) = (1 - a)/(1 + a).
+class ErfMoments {
+ public:
+  explicit ErfMoments(double s) : s_(s), rule_(gauss_legendre(32)) {
+    const double c = s * s;
+    const double a = 1.0 / std::sqrt(1.0 + 2.0 * c);
+    const double gap = 2.0 * c * a * a / (1.0 + a);  // 1 - a without cancellation
+    width_ = std::atan(gap / (1.0 + a));
+    norm_ = 1.0 / std::sqrt(1.0 + c);
+  }
+  Moment operator()(double m) const {
+    const double h = m * norm_;
+    const double e1 = 2.0 * s_ * norm_ * density(h);
+    double variance = 0.0;
+    for (std::size_t i = 0; i < rule_.node.size(); ++i) {
+      const double w = 0.25 * kPi - 0.5 * width_ * (1.0 + rule_.node[i]);
+      const double cosine = std::cos(w);
+      variance += rule_.weight[i] * std::exp(-0.5 * h * h / (cosine * cosine));
+    }
+    variance *= 4.0 / kPi * 0.5 * width_;
+    return {std::erf(h * kInvSqrt2), e1, std::max(0.0, variance - e1 * e1)};
+  }
+
+ private:
+  double s_, width_, norm_;
+  LegendreRule rule_;
+};
+
+// Orthonormal Hermite polynomial of degree n. Its j-th coefficient in z is
+//   a_j = s^j binom(n, j) He_{n-j}^{[1-c]}(m) / sqrt(n!),   E z-power  j! a_j^2,
+// with He^{[v]} the Hermite polynomials of variance v: p_{k+1} = m p_k - v k p_{k-1}.
+Moment hermite_moment(int n, double m, double s) {
+  double p[6] = {1.0, m};
+  const double v = 1.0 - s * s;
+  for (int k = 1; k < n; ++k) p[k + 1] = m * p[k] - v * k * p[k - 1];
+  double factorial = 1.0;
+  for (int k = 2; k <= n; ++k) factorial *= k;
+  const double scale = 1.0 / std::sqrt(factorial);
+  double e2 = 0.0;
+  double binomial = 1.0;
+  double power = 1.0;
+  double j_factorial = 1.0;
+  for (int j = 1; j <= n; ++j) {
+    binomial *= static_cast<double>(n - j + 1) / j;
+    power *= s;
+    j_factorial *= j;
+    const double a = power * binomial * p[n - j] * scale;
+    if (j >= 2) e2 += j_factorial * a * a;
+  }
+  return {p[n] * scale, n * s * p[n - 1] * scale, e2};
+}
+
+int hermite_degree(Activation activation) {
+  return static_cast<int>(activation) - static_cast<int>(Activation::hermite1) + 1;
+}
+
+// Distance from the real axis of the nearest singularity of an analytic activation; 0 for an
+// entire one that grows like a Gaussian along the imaginary axis (gelu).
+double strip_width(Activation activation) {
+  switch (activation) {
+    case Activation::tanh:
+      return 0.5 * kPi;
+    case Activation::sigmoid:
+    case Activation::softplus:
+    case Activation::silu:
+      return kPi;
+    default:
+      return 0.0;
+  }
+}
+
+// Half width of the z axis: the Gaussian beyond it is below 1e-17 of the total.
+constexpr double kCutoff = 8.7;
+
+// Up to this standard deviation one uniform grid resolves the activation cheaply.
+constexpr double kUniformLimit = 4.0;
+
+}  // namespace
+
+bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, double* e0,
+                            double* e1, double* e2) {
+  if (sd == 0.0) {
+    activate(activation_, mean, e0, n);
+    std::fill_n(e1, n, 0.0);
+    std::fill_n(e2, n, 0.0);
+    return true;
+  }
+  const auto each = [&](const auto& moment) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const Moment value = moment(mean[i]);
+      e0[i] = value.e0;
+      e1[i] = value.e1;
+      e2[i] = value.e2;
+    }
+  };
+  switch (activation_) {
+    case Activation::relu:
+      each([sd](double m) { return relu_moment(m, sd); });
+      return true;
+    case Activation::leaky_relu:
+      each([sd](double m) { return hinge_moment(m, sd, 0.01, 0.99); });
+      return true;
+    case Activation::abs:
+      each([sd](double m) { return hinge_moment(m, sd, -1.0, 2.0); });
+      return true;
+    case Activation::sign:
+      each([sd](double m) { return sign_moment(m, sd); });
+      return true;
+    case Activation::erf:
+      each(ErfMoments(sd));
+      return true;
+    case Activation::sin: {
+      const TrigonometricRemainder remainder(sd);
+      each([&](double m) {
+        const double sine = std::sin(m);
+        const double cosine = std::cos(m);
+        return Moment{remainder.decay * sine, sd * remainder.decay * cosine,
+                      remainder.even * sine * sine + remainder.odd * cosine * cosine};
+      });
+      return true;
+    }
+    case Activation::cos: {
+      const TrigonometricRemainder remainder(sd);
+      each([&](double m) {
+        const double sine = std::sin(m);
+        const double cosine = std::cos(m);
+        return Moment{remainder.decay * cosine, -sd * remainder.decay * sine,
+                      remainder.even * cosine * cosine + remainder.odd * sine * sine};
+      });
+      return true;
+    }
+    case Activation::identity:
+      each([sd](double m) { return Moment{m, sd, 0.0}; });
+      return true;
+    case Activation::hermite1:
+    case Activation::hermite2:
+    case Activation::hermite3:
+    case Activation::hermite4:
+    case Activation::hermite5: {
+      const int degree = hermite_degree(activation_);
+      each([=](double m) { return hermite_moment(degree, m, sd); });
+      return true;
+    }
+    case Activation::tanh:
+    case Activation::sigmoid:
+    case Activation::softplus:
+    case Activation::gelu:
+    case Activation::silu:
+      integrate(mean, n, sd, e0, e1, e2);
+      return true;
+  }
+  return false;
+}
+
+// Quadrature over z for an analytic f(m + s z).
+//
+// Uniform grid (trapezoid), s <= 4: against the Gaussian its error is e^{a^2/2 - 2 pi a / step}
+// for any a up to the distance d = strip/s of the nearest singularity; the step makes that e^-37.
+// For f growing like e^{y^2/2} on the imaginary axis the exponent is a^2/2 + (a s)^2 (f^2 is
+// integrated too), whose optimum gives the second formula.
+//
+// Larger s: f varies on scale 1/s around z0 = -m/s only; Gauss-Legendre panels that double in
+// width away from z0.
+void NamedMoments::integrate(const double* mean, std::size_t n, double sd, double* e0, double* e1,
+                             double* e2) {
+  const double strip = strip_width(activation_);
+  const bool uniform = sd <= kUniformLimit;
+  LegendreRule panel;
+  if (uniform) {
+    double step = 0.0;
+    if (strip > 0.0) {
+      const double d = std::min(strip / sd, 8.6);
+      step = 2.0 * kPi * d / (37.0 + 0.5 * d * d);
+    } else {
+      step = 2.0 * kPi / std::sqrt(74.0 * (1.0 + 2.0 * sd * sd));
+    }
+    const int half = static_cast<int>(std::ceil(kCutoff / step));
+    z_.clear();
+    weight_.clear();
+    for (int j = -half; j <= half; ++j) {
+      z_.push_back(j * step);
+      weight_.push_back(step * density(j * step));
+    }
+  } else {
+    panel = gauss_legendre(16);
+  }
+
+  for (std::size_t i = 0; i < n; ++i) {
+    const double m = mean[i];
+    if (!uniform) {
+      z_.clear();
+      weight_.clear();
+      const double centre = std::clamp(-m / sd, -kCutoff, kCutoff);
+      const auto add_panel = [&](double left, double right) {
+        const double half_width = 0.5 * (right - left);
+        for (std::size_t j = 0; j < panel.node.size(); ++j) {
+          const double z = left + half_width * (1.0 + panel.node[j]);
+          z_.push_back(z);
+          weight_.push_back(half_width * panel.weight[j] * density(z));
+        }
+      };
+      for (double left = centre, width = 2.0 / sd; left < kCutoff;) {
+        const double right = std::min(left + width, kCutoff);
+        add_panel(left, right);
+        left = right;
+        width = std::min(right - centre, 1.5);
+      }
+      for (double right = centre, width = 2.0 / sd; right > -kCutoff;) {
+        const double left = std::max(right - width, -kCutoff);
+        add_panel(left, right);
+        right = left;
+        width = std::min(centre - left, 1.5);
+      }
+    }
+    const std::size_t points = z_.size();
+    value_.resize(points + 1);
+    double* value = value_.data();
+    const double* z = z_.data();
+    const double* weight = weight_.data();
+    for (std::size_t j = 0; j < points; ++j) value[j] = m + sd * z[j];
+    value[points] = m;
+    activate(activation_, value, value, points + 1);
+
+    // Sums of f minus its central value, and the remainder as a sum of squares: where the
+    // activation saturates, e1 and e2 keep their relative accuracy instead of drowning in the
+    // rounding of 1 - 1.
+    const double centre_value = value[points];
+    double sum0 = 0.0;
+    double sum1 = 0.0;
+#pragma omp simd reduction(+ : sum0, sum1)
+    for (std::size_t j = 0; j < points; ++j) {
+      const double weighted = weight[j] * (value[j] - centre_value);
+      sum0 += weighted;
+      sum1 += weighted * z[j];
+    }
+    double sum2 = 0.0;
+#pragma omp simd reduction(+ : sum2)
+    for (std::size_t j = 0; j < points; ++j) {
+      const double rest = value[j] - centre_value - sum0 - sum1 * z[j];
+      sum2 += weight[j] * rest * rest;
+    }
+    e0[i] = centre_value + sum0;
+    e1[i] = sum1;
+    e2[i] = sum2;
+  }
+}
+
+void NamedMoments::add_variation(double slope, double sd, Variation& variation) const {
+  slope = std::fabs(slope);
+  variation.growth = std::max(variation.growth, growth(activation_));
+  if (slope == 0.0 || is_linear(activation_)) return;
+  if (oscillates(activation_)) {
+    variation.everywhere = std::min(variation.everywhere, 1.0 / slope);
+    return;
+  }
+  // The tables are the function smoothed by the Gaussian: a kink survives at scale sd, a smooth
+  // function has its own unit scale besides. A polynomial's tables are ratios on scale sd.
+  const bool own_scale = !has_kink(activation_) && growth(activation_) <= 1;
+  const double scale = std::sqrt(sd * sd + (own_scale ? 1.0 : 0.0)) / slope;
+  if (scale > 0.0) {
+    variation.finest = std::min(variation.finest, scale);
+  } else if (has_kink(activation_)) {
+    variation.jump = true;
+  }
+}
+
+void CallbackMoments::add_variation(double slope, double sd, Variation& variation) const {
+  slope = std::fabs(slope);
+  if (slope == 0.0) return;
+  variation.jump = true;
+  const double scale = sd / slope;
+  if (scale > 0.0) variation.finest = std::min(variation.finest, scale);
+  variation.everywhere = std::min(variation.everywhere, std::max(scale, 0.02));
+}
+
+bool Tables::fill(const Rule& rule, int level, int group_count, const double* r, const double* c,
+                  double gamma, GaussianMoments& activation, GaussianMoments& target) {
+  groups = group_count;
+  nodes = rule.node.size();
+  stride = (nodes + lanes - 1) / lanes * lanes;
+  const int pairs = pair_count(groups);
+  data_.assign(static_cast<std::size_t>(4 + 3 * groups + pairs + groups) * stride, 0.0);
+  scratch_.resize(stride);
+  std::copy(rule.weight.begin(), rule.weight.end(), row(0));
+
+  double* mean = scratch_.data();
+  for (std::size_t i = 0; i < nodes; ++i) mean[i] = gamma * rule.node[i];
+  const double target_sd = std::sqrt(std::max(0.0, (1.0 - gamma) * (1.0 + gamma)));
+  if (!target.evaluate(mean, nodes, target_sd, level, row(1), row(2), row(3))) return false;
+
+  feature_power_ = 0.0;
+  for (int k = 0; k < groups; ++k) {
+    double* mu0 = row(4 + k);
+    double* mu1 = row(4 + groups + k);
+    double* kappa_mu1 = row(4 + 2 * groups + k);
+    double* mu2 = row(4 + 3 * groups + pairs + k);
+    for (std::size_t i = 0; i < nodes; ++i) mean[i] = r[k] * rule.node[i];
+    const double sd = std::sqrt(c[k]);
+    if (!activation.evaluate(mean, nodes, sd, level, mu0, mu1, mu2)) return false;
+    for (std::size_t i = 0; i < nodes; ++i) {
+      feature_power_ += row(0)[i] * (mu0[i] * mu0[i] + mu1[i] * mu1[i] + mu2[i]);
+      mu1[i] /= sd;  // e1 = E z sigma = sqrt(c) mu1
+      kappa_mu1[i] = rule.node[i] * mu1[i];
+    }
+  }
+  for (int k = 0; k < groups; ++k) {
+    for (int l = k; l < groups; ++l) {
+      double* f = row(4 + 3 * groups + pair_index(k, l, groups));
+      for (std::size_t i = 0; i < nodes; ++i) f[i] = mu1(k)[i] * mu1(l)[i];
+    }
+  }
+
+  mean_feature_.assign(static_cast<std::size_t>(pairs + groups), 0.0);
+  for (int a = 0; a < pairs + groups; ++a) {
+    for (std::size_t i = 0; i < nodes; ++i) {
+      mean_feature_[static_cast<std::size_t>(a)] += weight()[i] * feature(a)[i];
+    }
+  }
+  label_power_ = 0.0;
+  for (std::size_t i = 0; i < nodes; ++i) {
+    label_power_ += weight()[i] * (h()[i] * h()[i] + hz()[i] * hz()[i] + g2()[i]);
+  }
+  return true;
+}
+
+}  // namespace spikedrf

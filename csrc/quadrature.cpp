@@ -1,0 +1,174 @@
+#include "quadrature.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace spikedrf {
+
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+
+// Weights below this, even times kappa^10, do not reach the last digit of any average.
+constexpr double kNegligibleWeight = 1e-28;
+
+constexpr int kHermiteNodes[] = {32, 64, 128};
+constexpr int kHermiteLevels = 3;
+
+// Panels are refined first in degree (geometric convergence when they resolve the scale) and
+// then by bisection (which also beats structure the ladder was not told of).
+struct PanelLevel {
+  int degree;
+  int split;
+};
+constexpr PanelLevel kPanelLevels[] = {{12, 1}, {20, 1}, {32, 1},  {24, 2},  {32, 2},
+                                       {24, 4}, {24, 8}, {24, 16}, {24, 32}, {24, 64}};
+constexpr int kPanelLevelCount = static_cast<int>(sizeof(kPanelLevels) / sizeof(PanelLevel));
+
+// Gauss-Hermite converges like exp(-scale * sqrt(4 N)), so it deserves trust only where nothing
+// varies faster than this.
+constexpr double kMildScale = 0.7;
+
+}  // namespace
+
+LegendreRule gauss_legendre(int n) {
+  LegendreRule rule;
+  rule.node.resize(static_cast<std::size_t>(n));
+  rule.weight.resize(static_cast<std::size_t>(n));
+  for (int i = 0; i < n; ++i) {
+    double x = std::cos(kPi * (i + 0.75) / (n + 0.5));
+    double slope = 1.0;
+    for (int iteration = 0; iteration < 20; ++iteration) {
+      double p0 = 1.0;
+      double p1 = x;
+      for (int k = 2; k <= n; ++k) {
+        const double p2 = ((2.0 * k - 1.0) * x * p1 - (k - 1.0) * p0) / k;
+        p0 = p1;
+        p1 = p2;
+      }
+      slope = n * (x * p1 - p0) / (x * x - 1.0);
+      const double step = p1 / slope;
+      x -= step;
+      if (std::fabs(step) < 1e-15) break;
+    }
+    const auto at = static_cast<std::size_t>(n - 1 - i);
+    rule.node[at] = x;
+    rule.weight[at] = 2.0 / ((1.0 - x * x) * slope * slope);
+  }
+  return rule;
+}
+
+Rule gauss_hermite(int n) {
+  // Orthonormal Hermite polynomials: x p_k = sqrt(k+1) p_{k+1} + sqrt(k) p_{k-1},
+  // p_n' = sqrt(n) p_{n-1}, and the weight of root x is 1 / (n p_{n-1}(x)^2).
+  const auto evaluate = [n](double x, double& pn, double& below) {
+    double p0 = 0.0;
+    double p1 = 1.0;
+    for (int k = 0; k < n; ++k) {
+      const double p2 = (x * p1 - std::sqrt(static_cast<double>(k)) * p0) / std::sqrt(k + 1.0);
+      p0 = p1;
+      p1 = p2;
+    }
+    pn = p1;
+    below = p0;
+  };
+  // Newton from the right of the largest root converges monotonically; dividing out the roots
+  // already found (in the logarithmic derivative) keeps that true for each following root.
+  std::vector<double> root;
+  const double slope = std::sqrt(static_cast<double>(n));
+  double x = 2.0 * slope + 1.0;
+  for (int i = 0; i < (n + 1) / 2; ++i) {
+    double pn = 0.0;
+    double below = 0.0;
+    for (int iteration = 0; iteration < 200; ++iteration) {
+      evaluate(x, pn, below);
+      double log_derivative = slope * below / pn;
+      for (double known : root) log_derivative -= 1.0 / (x - known);
+      const double step = 1.0 / log_derivative;
+      if (pn == 0.0) break;
+      x -= step;
+      if (std::fabs(step) < 1e-9) break;
+    }
+    for (int polish = 0; polish < 3; ++polish) {
+      evaluate(x, pn, below);
+      x -= pn / (slope * below);
+    }
+    root.push_back(x);
+    x -= 1e-7;  // off the pole of the deflation term; still right of the next root
+  }
+  Rule rule;
+  const auto add = [&](double at) {
+    double pn = 0.0;
+    double below = 0.0;
+    evaluate(at, pn, below);
+    const double weight = 1.0 / (n * below * below);
+    if (weight < kNegligibleWeight) return;
+    rule.node.push_back(at);
+    rule.weight.push_back(weight);
+  };
+  for (double at : root) add(-at);
+  // For odd n the last root is 0 and is its own mirror image.
+  for (auto i = root.size() - static_cast<std::size_t>(n % 2); i-- > 0;) add(root[i]);
+  return rule;
+}
+
+RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
+    : hermite_levels_(0), max_nodes_(max_nodes) {
+  const bool mild = !variation.jump && variation.finest >= kMildScale &&
+                    variation.everywhere >= 2.0 * kMildScale;
+  if (mild) hermite_levels_ = kHermiteLevels;
+
+  // Beyond the cutoff the Gaussian times the growth of the tables is below 1e-17.
+  const double cutoff = variation.growth <= 1 ? 8.75 : 10.5;
+  // The Gaussian itself wants panels no wider than two; the floor keeps an absurd scale from
+  // asking for an absurd number of panels (refinement goes on by bisection then).
+  const double widest = std::clamp(3.0 * variation.everywhere, 0.01, 2.0);
+  double width = std::clamp(variation.finest, 1e-12, widest);
+  edge_.push_back(0.0);
+  while (edge_.back() < cutoff) {
+    edge_.push_back(std::min(edge_.back() + width, cutoff));
+    width = std::min(edge_.back(), widest);  // [0,s], [s,2s], [2s,4s], ...
+  }
+}
+
+bool RuleLadder::make(int level, Rule& rule) const {
+  if (level < hermite_levels_) {
+    // Immutable after their first use; they do not depend on the problem.
+    static const Rule hermite[kHermiteLevels] = {gauss_hermite(kHermiteNodes[0]),
+                                                 gauss_hermite(kHermiteNodes[1]),
+                                                 gauss_hermite(kHermiteNodes[2])};
+    rule = hermite[level];
+    return rule.node.size() <= max_nodes_;
+  }
+  const int panel_level = level - hermite_levels_;
+  if (panel_level >= kPanelLevelCount) return false;
+  const int degree = kPanelLevels[panel_level].degree;
+  const int split = kPanelLevels[panel_level].split;
+  const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
+  if (2 * panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
+
+  const LegendreRule base = gauss_legendre(degree);
+  rule.node.clear();
+  rule.weight.clear();
+  const auto panel = [&](double left, double right) {
+    const double half = 0.5 * (right - left);
+    for (std::size_t i = 0; i < base.node.size(); ++i) {
+      const double x = left + half * (1.0 + base.node[i]);
+      const double weight = std::fabs(half) * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
+      if (weight < kNegligibleWeight) continue;
+      rule.node.push_back(x);
+      rule.weight.push_back(weight);
+    }
+  };
+  for (int side = -1; side <= 1; side += 2) {
+    for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
+      const double left = edge_[e];
+      const double step = (edge_[e + 1] - left) / split;
+      for (int s = 0; s < split; ++s) panel(side * (left + s * step), side * (left + (s + 1) * step));
+    }
+  }
+  return true;
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,137 @@
+// Dense algebra for the K x K and K(K+3)/2-sized systems of the theory. Row major, sizes known at
+// compile time when possible; no allocation.
+#pragma once
+
+#include <cmath>
+#include <utility>
+
+namespace spikedrf {
+
+// Index of the pair (k, l), k <= l, in the packed upper triangle of a K x K symmetric matrix.
+inline int pair_index(int k, int l, int size) {
+  if (k > l) std::swap(k, l);
+  return k * size - k * (k - 1) / 2 + (l - k);
+}
+constexpr int pair_count(int size) { return size * (size + 1) / 2; }
+
+// LU factorisation with partial pivoting, in place. False if a pivot vanishes or is not finite.
+template <class T>
+bool lu_factor(T* a, int* pivot, int n) {
+  for (int col = 0; col < n; ++col) {
+    int best = col;
+    for (int row = col + 1; row < n; ++row) {
+      if (std::abs(a[row * n + col]) > std::abs(a[best * n + col])) best = row;
+    }
+    pivot[col] = best;
+    const auto size = std::abs(a[best * n + col]);
+    if (!(size > 0) || !std::isfinite(size)) return false;
+    if (best != col) {
+      for (int j = 0; j < n; ++j) std::swap(a[col * n + j], a[best * n + j]);
+    }
+    const T inverse = T(1) / a[col * n + col];
+    for (int row = col + 1; row < n; ++row) {
+      const T factor = a[row * n + col] * inverse;
+      a[row * n + col] = factor;
+      for (int j = col + 1; j < n; ++j) a[row * n + j] -= factor * a[col * n + j];
+    }
+  }
+  return true;
+}
+
+// Solves a x = b in place from the factors above.
+template <class T>
+void lu_solve(const T* a, const int* pivot, T* b, int n) {
+  for (int i = 0; i < n; ++i) std::swap(b[i], b[pivot[i]]);
+  for (int i = 0; i < n; ++i) {
+    for (int row = i + 1; row < n; ++row) b[row] -= a[row * n + i] * b[i];
+  }
+  for (int i = n - 1; i >= 0; --i) {
+    for (int j = i + 1; j < n; ++j) b[i] -= a[i * n + j] * b[j];
+    b[i] /= a[i * n + i];
+  }
+}
+
+// Inverse of a symmetric positive definite matrix through its Cholesky factor L (scratch, n x n).
+// The input is left alone. False if the matrix is not positive definite.
+inline bool spd_inverse(const double* a, double* inverse, double* factor, int n) {
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j <= i; ++j) {
+      double sum = a[i * n + j];
+      for (int k = 0; k < j; ++k) sum -= factor[i * n + k] * factor[j * n + k];
+      if (i == j) {
+        if (!(sum > 0)) return false;
+        factor[i * n + i] = std::sqrt(sum);
+      } else {
+        factor[i * n + j] = sum / factor[j * n + j];
+      }
+    }
+  }
+  for (int col = 0; col < n; ++col) {
+    for (int i = 0; i < n; ++i) {  // L y = e_col
+      double sum = i == col ? 1.0 : 0.0;
+      for (int k = col; k < i; ++k) sum -= factor[i * n + k] * inverse[k * n + col];
+      inverse[i * n + col] = i < col ? 0.0 : sum / factor[i * n + i];
+    }
+    for (int i = n - 1; i >= 0; --i) {  // L^T x = y
+      double sum = inverse[i * n + col];
+      for (int k = i + 1; k < n; ++k) sum -= factor[k * n + i] * inverse[k * n + col];
+      inverse[i * n + col] = sum / factor[i * n + i];
+    }
+  }
+  return true;
+}
+
+// Minimum-norm solution of a x = b for a square matrix that may be singular, by its singular value
+// decomposition from one-sided Jacobi rotations (which keep the relative accuracy of small
+// singular values). Singular values up to `cutoff` count as zero. `a` is overwritten; `v` (n x n)
+// is work space.
+inline void pseudo_solve(double* a, const double* b, double* x, double* v, int n, double cutoff) {
+  for (int i = 0; i < n * n; ++i) v[i] = 0.0;
+  for (int i = 0; i < n; ++i) {
+    v[i * n + i] = 1.0;
+    x[i] = 0.0;
+  }
+  for (int sweep = 0; sweep < 60; ++sweep) {
+    bool rotated = false;
+    for (int p = 0; p < n; ++p) {
+      for (int q = p + 1; q < n; ++q) {
+        double pp = 0.0;
+        double qq = 0.0;
+        double pq = 0.0;
+        for (int i = 0; i < n; ++i) {
+          pp += a[i * n + p] * a[i * n + p];
+          qq += a[i * n + q] * a[i * n + q];
+          pq += a[i * n + p] * a[i * n + q];
+        }
+        if (!(std::fabs(pq) > 1e-16 * std::sqrt(pp * qq))) continue;
+        rotated = true;
+        const double tau = (qq - pp) / (2.0 * pq);
+        const double t = (tau >= 0 ? 1.0 : -1.0) / (std::fabs(tau) + std::hypot(1.0, tau));
+        const double c = 1.0 / std::hypot(1.0, t);
+        const double s = t * c;
+        for (double* matrix : {a, v}) {
+          for (int i = 0; i < n; ++i) {
+            const double left = matrix[i * n + p];
+            const double right = matrix[i * n + q];
+            matrix[i * n + p] = c * left - s * right;
+            matrix[i * n + q] = s * left + c * right;
+          }
+        }
+      }
+    }
+    if (!rotated) break;
+  }
+  // a = U Sigma V^T with a's columns now U Sigma.
+  for (int j = 0; j < n; ++j) {
+    double square = 0.0;
+    double projection = 0.0;
+    for (int i = 0; i < n; ++i) {
+      square += a[i * n + j] * a[i * n + j];
+      projection += a[i * n + j] * b[i];
+    }
+    if (!(std::sqrt(square) > cutoff)) continue;
+    for (int i = 0; i < n; ++i) x[i] += v[i * n + j] * projection / square;
+  }
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,66 @@
+// Certified solutions for batches of points: every point climbs the ladder of quadrature rules of
+// its spike until its errors stop moving. Points that share a spike share its tables.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "moments.hpp"
+
+namespace spikedrf {
+
+enum class Status : std::int32_t {
+  converged = 0,
+  quadrature = 1,  // the errors still moved by more than rtol on the finest rule
+  newton = 2,      // step A did not converge
+};
+
+struct Spikes {
+  std::size_t count;
+  int groups;
+  const double* r;      // count x groups
+  const double* c;      // count x groups, > 0
+  const double* gamma;  // count, in [-1, 1]
+  const double* pi;     // count x groups, > 0
+};
+
+// Sorted by spike, so that a run of points with one spike is consecutive.
+struct Points {
+  std::size_t count;
+  const std::int64_t* spike;
+  const double* alpha;  // > 0, may be infinite
+  const double* beta;   // > 0
+  const double* lam;    // >= 0
+  const double* noise;  // >= 0
+};
+
+struct Accuracy {
+  double rtol = 1e-8;
+  std::size_t max_nodes = 1u << 15;
+};
+
+// One entry (row of K, block of K x K) for every point.
+struct Results {
+  double* test_error;
+  double* excess_error;
+  double* train_error;
+  double* norm;
+  double* m;
+  double* theta;
+  double* psi;
+  double* q1;
+  double* q2;
+  double* V1;
+  double* V2;
+  std::int32_t* status;
+  std::int32_t* nit;
+  std::int64_t* nodes;
+  double* residual;
+  double* quadrature_error;
+};
+
+// False if an activation or target could not be evaluated (the results are then incomplete).
+bool solve(const Spikes& spikes, const Points& points, GaussianMoments& activation,
+           GaussianMoments& target, Accuracy accuracy, const Results& results);
+
+}  // namespace spikedrf

@@ -1,0 +1,45 @@
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Evaluator = Callable[[Floats, float, int], Any]
+
+class Properties(TypedDict):
+    name: str
+    linear: bool
+    saturates: tuple[bool, bool]
+    differentiable: bool
+
+def activations() -> list[Properties]: ...
+def evaluate(code: int, x: Floats, derivative: bool = False) -> Floats: ...
+
+class Function:
+    error: BaseException | None
+    def __init__(self, function: int | Evaluator) -> None: ...
+    def __call__(self, mean: Floats, sd: float, effort: int = 0) -> Floats: ...
+
+def solve_points(
+    activation: int | Evaluator,
+    target: int | Evaluator,
+    r: Floats,
+    c: Floats,
+    gamma: Floats,
+    pi: Floats,
+    spike: NDArray[np.int64],
+    alpha: Floats,
+    beta: Floats,
+    lam: Floats,
+    noise: Floats,
+    rtol: float,
+    max_nodes: int,
+    scalars: Floats,
+    vectors: Floats,
+    matrices: Floats,
+    counts: NDArray[np.int32],
+    nodes: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None: ...

@@ -1,0 +1,210 @@
+"""The compiled core: signatures, allocation, one call without the GIL each."""
+
+from libc.stdint cimport int32_t, int64_t
+from libcpp cimport bool as cbool
+
+import numpy as np
+
+cdef extern from "activation.hpp" namespace "spikedrf" nogil:
+    cdef enum class Activation(int):
+        pass
+    int activation_count
+    const char* activation_name(Activation)
+    cbool is_linear(Activation)
+    cbool saturates_left(Activation)
+    cbool saturates_right(Activation)
+    cbool has_derivative(Activation)
+    void activate(Activation, const double*, double*, size_t)
+    void activate_derivative(Activation, const double*, double*, size_t)
+
+cdef extern from "moments.hpp" namespace "spikedrf" nogil:
+    cdef cppclass GaussianMoments:
+        cbool evaluate(const double*, size_t, double, int, double*, double*, double*) except +
+    cdef cppclass NamedMoments(GaussianMoments):
+        NamedMoments(Activation)
+    ctypedef int (*MomentFunction)(void*, const double*, size_t, double, int, double*, double*,
+                                   double*) noexcept
+    cdef cppclass CallbackMoments(GaussianMoments):
+        CallbackMoments(MomentFunction, void*)
+
+cdef extern from "solver.hpp" namespace "spikedrf" nogil:
+    cdef struct Spikes:
+        size_t count
+        int groups
+        const double* r
+        const double* c
+        const double* gamma
+        const double* pi
+    cdef struct Points:
+        size_t count
+        const int64_t* spike
+        const double* alpha
+        const double* beta
+        const double* lam
+        const double* noise
+    cdef struct Accuracy:
+        double rtol
+        size_t max_nodes
+    cdef struct Results:
+        double* test_error
+        double* excess_error
+        double* train_error
+        double* norm
+        double* m
+        double* theta
+        double* psi
+        double* q1
+        double* q2
+        double* V1
+        double* V2
+        int32_t* status
+        int32_t* nit
+        int64_t* nodes
+        double* residual
+        double* quadrature_error
+    cbool solve(const Spikes&, const Points&, GaussianMoments&, GaussianMoments&, Accuracy,
+                const Results&) except +
+
+
+def activations():
+    """Properties of every named activation, in the order of their codes."""
+    return [
+        {
+            "name": activation_name(<Activation>code).decode(),
+            "linear": is_linear(<Activation>code),
+            "saturates": (saturates_left(<Activation>code), saturates_right(<Activation>code)),
+            "differentiable": has_derivative(<Activation>code),
+        }
+        for code in range(activation_count)
+    ]
+
+
+def evaluate(int code, const double[::1] x, bint derivative=False):
+    """sigma(x), or sigma'(x), of a named activation."""
+    out = np.empty(x.shape[0])
+    cdef double[::1] view = out
+    cdef Py_ssize_t n = x.shape[0]
+    if n == 0:
+        return out
+    with nogil:
+        if derivative:
+            activate_derivative(<Activation>code, &x[0], &view[0], n)
+        else:
+            activate(<Activation>code, &x[0], &view[0], n)
+    return out
+
+
+cdef class Function:
+    """An activation or target as the solver sees it: a named one or a Python evaluator.
+
+    The evaluator maps (mean, sd, effort) to the three moment arrays (e0, e1, e2).
+    """
+
+    cdef GaussianMoments* moments
+    cdef object evaluator
+    cdef readonly object error
+
+    def __cinit__(self, function):
+        if isinstance(function, int):
+            self.moments = new NamedMoments(<Activation><int>function)
+        else:
+            self.evaluator = function
+            self.moments = new CallbackMoments(call_evaluator, <void*>self)
+
+    def __dealloc__(self):
+        del self.moments
+
+    def __call__(self, const double[::1] mean, double sd, int effort=0):
+        """e0 = E f, e1 = E z f, e2 = E f^2 - e0^2 - e1^2 of f(mean + sd z)."""
+        cdef Py_ssize_t n = mean.shape[0]
+        out = np.empty((3, n))
+        cdef double[:, ::1] view = out
+        cdef cbool done = True
+        if n:
+            with nogil:
+                done = self.moments.evaluate(&mean[0], n, sd, effort, &view[0, 0], &view[1, 0],
+                                             &view[2, 0])
+        if not done:
+            raise self.error
+        return out
+
+
+cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, int effort,
+                        double* e0, double* e1, double* e2) noexcept with gil:
+    cdef Function function = <Function>context
+    cdef double[::1] row
+    cdef Py_ssize_t i
+    try:
+        moments = function.evaluator(np.asarray(<const double[:n]>mean).copy(), sd, effort)
+        row = np.ascontiguousarray(moments[0], dtype=np.float64)
+        for i in range(n):
+            e0[i] = row[i]
+        row = np.ascontiguousarray(moments[1], dtype=np.float64)
+        for i in range(n):
+            e1[i] = row[i]
+        row = np.ascontiguousarray(moments[2], dtype=np.float64)
+        for i in range(n):
+            e2[i] = row[i]
+    except BaseException as error:
+        # No exception may cross the C++ frames between here and the caller, who raises it.
+        function.error = error
+        return 1
+    return 0
+
+
+def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
+                 const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
+                 const double[::1] alpha, const double[::1] beta, const double[::1] lam,
+                 const double[::1] noise, double rtol, size_t max_nodes,
+                 double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
+                 int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop):
+    """Solve points[start:stop] (sorted by spike) into the result arrays.
+
+    scalars: test, excess, train, norm, residual, quadrature_error; vectors: m, theta, psi, q2, V2;
+    matrices: q1, V1; counts: status, nit. The point is the second axis.
+    """
+    cdef int groups = <int>r.shape[1]
+    cdef Spikes spikes
+    cdef Points points
+    cdef Results results
+    cdef Accuracy accuracy
+    if stop <= start:
+        return
+    # Scratch space belongs to the function objects: one pair for every call.
+    cdef Function sigma = Function(activation)
+    cdef Function g = Function(target)
+    spikes.count = r.shape[0]
+    spikes.groups = groups
+    spikes.r = &r[0, 0]
+    spikes.c = &c[0, 0]
+    spikes.gamma = &gamma[0]
+    spikes.pi = &pi[0, 0]
+    points.count = stop - start
+    points.spike = &spike[start]
+    points.alpha = &alpha[start]
+    points.beta = &beta[start]
+    points.lam = &lam[start]
+    points.noise = &noise[start]
+    accuracy.rtol = rtol
+    accuracy.max_nodes = max_nodes
+    results.test_error = &scalars[0, start]
+    results.excess_error = &scalars[1, start]
+    results.train_error = &scalars[2, start]
+    results.norm = &scalars[3, start]
+    results.residual = &scalars[4, start]
+    results.quadrature_error = &scalars[5, start]
+    results.m = &vectors[0, start, 0]
+    results.theta = &vectors[1, start, 0]
+    results.psi = &vectors[2, start, 0]
+    results.q2 = &vectors[3, start, 0]
+    results.V2 = &vectors[4, start, 0]
+    results.q1 = &matrices[0, start, 0, 0]
+    results.V1 = &matrices[1, start, 0, 0]
+    results.status = &counts[0, start]
+    results.nit = &counts[1, start]
+    results.nodes = &nodes[start]
+    cdef cbool done
+    with nogil:
+        done = solve(spikes, points, sigma.moments[0], g.moments[0], accuracy, results)
+    if not done:
+        raise sigma.error if sigma.error is not None else g.error

@@ -1,0 +1,112 @@
+"""What a parameter may be, and what is said when it is not."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+class ConvergenceWarning(UserWarning):
+    """Some points of a call did not reach the accuracy that was asked for."""
+
+
+def real_array(
+    name: str,
+    value: ArrayLike,
+    *,
+    minimum: float = -np.inf,
+    maximum: float = np.inf,
+    exclusive: bool = False,
+    infinite: bool = False,
+) -> Floats:
+    """Convert a parameter to float64 and hold it against its range.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    value : array_like
+        The argument.
+    minimum, maximum : float
+        The closed range; with ``exclusive`` the minimum itself is not allowed.
+    exclusive : bool
+        Whether the minimum is excluded.
+    infinite : bool
+        Whether ``inf`` is a value like any other.
+
+    Returns
+    -------
+    ndarray of float64
+
+    Raises
+    ------
+    TypeError
+        If the value is not real and numeric.
+    ValueError
+        If an entry is NaN or out of range; the message names the argument, the first such entry
+        and what is allowed.
+    """
+    if np.iscomplexobj(value):
+        raise TypeError(f"{name} must be real, got a complex {type(value).__name__}")
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "fiub":
+            raise TypeError(f"dtype {raw.dtype}")
+        array = raw.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be a number or an array of numbers, got {value!r} ({error})"
+        ) from None
+    if array.size == 0 and array.ndim == 0:  # pragma: no cover - NumPy cannot build one
+        raise ValueError(f"{name} is empty")
+    below = array <= minimum if exclusive else array < minimum
+    bad = np.isnan(array) | below | (array > maximum)
+    if not infinite:
+        bad |= np.isinf(array)
+    if bad.any():
+        first = float(array[bad].flat[0])
+        where = ""
+        if array.ndim:
+            where = f" at index {tuple(int(i) for i in np.argwhere(bad)[0])}"
+        raise ValueError(
+            f"{name} must be {_range(minimum, maximum, exclusive, infinite)}, got {first!r}{where}"
+        )
+    return array
+
+
+def _range(minimum: float, maximum: float, exclusive: bool, infinite: bool) -> str:
+    parts = []
+    if np.isfinite(minimum):
+        parts.append(f"{'>' if exclusive else '>='} {minimum:g}")
+    if np.isfinite(maximum):
+        parts.append(f"<= {maximum:g}")
+    kind = "not NaN" if infinite else "finite"
+    return " and ".join([*parts, kind])
+
+
+def check_proportions(pi: Floats, name: str = "pi") -> None:
+    """Raise ValueError unless the entries of the last axis are >= 0 and sum to one."""
+    total = pi.sum(axis=-1)
+    wrong = np.abs(total - 1.0) > 1e-8
+    if wrong.any():
+        raise ValueError(
+            f"{name} must sum to one over its last axis (the readout groups), "
+            f"got a sum of {float(total[wrong].flat[0])!r}"
+        )
+
+
+def group_count(**arrays: Floats) -> int:
+    """Common length of the last axes (scalars and length one stretch)."""
+    lengths = {name: a.shape[-1] if a.ndim else 1 for name, a in arrays.items()}
+    for name, length in lengths.items():
+        if length == 0:
+            raise ValueError(f"{name} has no readout groups: its last axis is empty")
+    longest = max(lengths.values())
+    for name, length in lengths.items():
+        if length not in (1, longest):
+            sizes = ", ".join(f"{n}: {k}" for n, k in lengths.items())
+            raise ValueError(
+                f"{name} has {length} readout groups on its last axis where another argument "
+                f"has {longest} ({sizes}); they must agree or be one"
+            )
+    return longest

@@ -1,0 +1,190 @@
+"""What `solve` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf import _core
+from spikedrf.activations import Activation
+from spikedrf.parameters import real_array
+from spikedrf.step import Spike
+
+Floats = NDArray[np.float64]
+
+_SCALARS = ("test_error", "train_error", "excess_error", "norm", "residual", "quadrature_error")
+_COUNTS = ("success", "status", "nit", "nodes")
+_VECTORS = ("m", "theta", "psi", "q2", "V2")
+_MATRICES = ("q1", "V1")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution:
+    r"""Solution of the self-consistent equations, for one point or an array of them.
+
+    Attributes
+    ----------
+    test_error : float or ndarray, shape S
+        Mean squared error on fresh samples, label noise included; ``S`` is the broadcast shape of
+        the parameters.
+    train_error : float or ndarray, shape S
+        Mean squared training residual.
+    excess_error : float or ndarray, shape S
+        ``test_error - noise**2``, without the cancellation.
+    norm : float or ndarray, shape S
+        ``|a|^2 / p`` of the readout.
+    m, theta, psi, q2, V2 : ndarray, shape S + (K,)
+        Order parameters of theory.md, section 4.
+    q1, V1 : ndarray, shape S + (K, K)
+        The same.
+    success : bool or ndarray, shape S
+        Whether the point reached ``rtol``.
+    status : int or ndarray, shape S
+        0 converged; 1 the errors still moved by more than ``rtol`` on the finest quadrature rule;
+        2 Newton's method for the responses did not converge (values are NaN).
+    nit : int or ndarray, shape S
+        Newton iterations, over all quadrature rules.
+    residual : float or ndarray, shape S
+        Largest relative violation of the equations for the responses.
+    nodes : int or ndarray, shape S
+        Nodes of the finest quadrature rule used.
+    quadrature_error : float or ndarray, shape S
+        Relative change of ``test_error`` from the last rule but one to the last: an upper
+        estimate of what the quadrature still leaves.
+    spike : Spike
+        The spiked model that was solved.
+    bulk, loss : str
+        The first layer's bulk and the readout's loss.
+    parameters : dict
+        The parameters as given, for labels.
+    """
+
+    test_error: Any
+    train_error: Any
+    excess_error: Any
+    norm: Any
+    m: Floats
+    theta: Floats
+    psi: Floats
+    q1: Floats
+    q2: Floats
+    V1: Floats
+    V2: Floats
+    success: Any
+    status: Any
+    nit: Any
+    residual: Any
+    nodes: Any
+    quadrature_error: Any
+    spike: Spike
+    bulk: str = "isotropic"
+    loss: str = "square"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    _activation: Activation | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Broadcast shape of the parameters."""
+        return np.shape(self.test_error)
+
+    def learned_function(self, kappa: ArrayLike) -> Any:
+        r"""Return the network's output averaged over everything but ``kappa = <v, x>``.
+
+        ``fhat(kappa) = sum_k (m_k mu0_k(kappa) + kappa theta_k mu1_k(kappa))``: constant for
+        random features, one nonlinear function for each vocabulary entry after the step.
+
+        Parameters
+        ----------
+        kappa : float or array_like
+            Projection of the input on the spike direction.
+
+        Returns
+        -------
+        float or ndarray, shape S + kappa.shape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``kappa`` is not finite and real.
+
+        Notes
+        -----
+        Source: theory.md, sections 4 and 5.
+        """
+        assert self._activation is not None
+        at = real_array("kappa", kappa)
+        r, c, _, _ = self.spike.arrays()
+        groups = self.m.shape[-1]
+        batch = np.broadcast_shapes(r.shape[:-1], c.shape[:-1])
+        r = np.broadcast_to(r, (*batch, groups)).reshape(-1, groups)
+        c = np.broadcast_to(c, (*batch, groups)).reshape(-1, groups)
+        function = _core.Function(self._activation.core)
+        flat = np.ascontiguousarray(at).ravel()
+        mu0 = np.empty((r.shape[0], groups, flat.size))
+        kappa_mu1 = np.empty_like(mu0)
+        for s in range(r.shape[0]):
+            for k in range(groups):
+                sd = float(np.sqrt(c[s, k]))
+                e0, e1, _ = function(r[s, k] * flat, sd)
+                mu0[s, k] = e0
+                kappa_mu1[s, k] = flat * e1 / sd
+        value = np.einsum("...k,...kn->...n", self.m, mu0.reshape(*batch, groups, -1))
+        value = value + np.einsum(
+            "...k,...kn->...n", self.theta, kappa_mu1.reshape(*batch, groups, -1)
+        )
+        return value.reshape(self.shape + at.shape)[()]
+
+    def to_xarray(self) -> Any:
+        """Return an ``xarray.Dataset``; axes are named after the one parameter that varies along them.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+        dims = [f"dim_{i}" for i in range(len(self.shape))]
+        coords: dict[str, Any] = {}
+        named = {}
+        for name, value in self.parameters.items():
+            array = np.asarray(value, dtype=np.float64)
+            full = (1,) * (len(self.shape) - array.ndim) + array.shape
+            varying = [i for i, length in enumerate(full) if length > 1]
+            if len(varying) == 1 and dims[varying[0]].startswith("dim_"):
+                dims[varying[0]] = name
+            named[name] = array.reshape(full)
+        for name, array in named.items():
+            keep = [i for i, length in enumerate(array.shape) if length > 1]
+            shape = tuple(array.shape[i] for i in keep)
+            coords[name] = ([dims[i] for i in keep], array.reshape(shape))
+        variables: dict[str, Any] = {}
+        for name in _SCALARS + _COUNTS:
+            variables[name] = (dims, getattr(self, name))
+        for name in _VECTORS:
+            variables[name] = ([*dims, "group"], getattr(self, name))
+        for name in _MATRICES:
+            variables[name] = ([*dims, "group", "group_other"], getattr(self, name))
+        return xarray.Dataset(
+            variables, coords=coords, attrs={"bulk": self.bulk, "loss": self.loss}
+        )
+
+    def __repr__(self) -> str:
+        if not self.shape:
+            return (
+                f"Solution(test_error={self.test_error:.8g}, train_error={self.train_error:.8g}, "
+                f"norm={self.norm:.8g}, success={bool(self.success)}, "
+                f"quadrature_error={self.quadrature_error:.1e})"
+            )
+        done = int(np.count_nonzero(self.success))
+        span = "no points"
+        if np.size(self.test_error):
+            span = (
+                f"test_error {np.nanmin(self.test_error):.4g} to {np.nanmax(self.test_error):.4g}"
+            )
+        return f"Solution(shape={self.shape}, {span}, {done} of {self.success.size} converged)"
