@@ -112,37 +112,40 @@ void fit_signal(const Tables& tables, const double* w_omega, const double* penal
   const std::size_t length = fit_length(tables);
   const int groups = tables.groups;
   const int count = 2 * groups + 1;
-  double* root = columns + 2 * static_cast<std::size_t>(groups) * length;  // sqrt(w omega), then h
-  for (std::size_t i = 0; i < n; ++i) root[i] = std::sqrt(w_omega[i]);
+  const auto column_at = [&](int j) { return columns + static_cast<std::size_t>(j) * length; };
+  double* right = column_at(2 * groups);  // sqrt(w omega) first, the right-hand side then
+  for (std::size_t i = 0; i < n; ++i) right[i] = std::sqrt(w_omega[i]);
   for (int j = 0; j < 2 * groups; ++j) {
-    double* column = columns + static_cast<std::size_t>(j) * length;
-    const double* basis = j < groups ? tables.kappa_mu1(j) : tables.mu0(j - groups);
-    for (std::size_t i = 0; i < n; ++i) column[i] = root[i] * basis[i];
+    double* column = column_at(j);
+    const double* basis = j < groups ? tables.mu0(j) : tables.kappa_mu1(j - groups);
+    for (std::size_t i = 0; i < n; ++i) column[i] = right[i] * basis[i];
     for (std::size_t i = n; i < length; ++i) column[i] = 0.0;
-    if (j < groups) {
-      for (int k = 0; k < groups; ++k) column[n + k] = penalty[k * groups + j];
+    if (j >= groups) {
+      for (int k = 0; k < groups; ++k) column[n + k] = penalty[k * groups + j - groups];
     }
+    triangle[j * count + j] = dot(column, column, n);
   }
   const double* h = tables.h();
-  for (std::size_t i = 0; i < n; ++i) root[i] *= h[i];
-  for (std::size_t i = n; i < length; ++i) root[i] = 0.0;
-  for (int k = 0; k < groups; ++k) root[n + k] = penalty_target[k];
+  for (std::size_t i = 0; i < n; ++i) right[i] *= h[i];
+  for (std::size_t i = n; i < length; ++i) right[i] = 0.0;
+  for (int k = 0; k < groups; ++k) right[n + k] = penalty_target[k];
 
   // Right-looking: as soon as a column is normalised it is taken out of all that follow.
   for (int j = 0; j < 2 * groups; ++j) {
-    double* column = columns + static_cast<std::size_t>(j) * length;
+    double* column = column_at(j);
     double* row = triangle + j * count;
+    const double whole = row[j];
     for (int l = 0; l < count; ++l) row[l] = 0.0;
+    if (!(dot(column, column, n) > kDependent * kDependent * whole)) {
+      for (std::size_t i = 0; i < n; ++i) column[i] = 0.0;
+    }
     const double size = std::sqrt(dot(column, column, length));
-    // The length before projection: that of R's column so far and what is left.
-    double before = size * size;
-    for (int l = 0; l < j; ++l) before += triangle[l * count + j] * triangle[l * count + j];
-    if (!(size > kDependent * std::sqrt(before))) continue;
+    if (size == 0.0) continue;
     row[j] = size;
     const double inverse = 1.0 / size;
     for (std::size_t i = 0; i < length; ++i) column[i] *= inverse;
     for (int l = j + 1; l < count; ++l) {
-      double* other = columns + static_cast<std::size_t>(l) * length;
+      double* other = column_at(l);
       const double projection = dot(column, other, length);
       row[l] = projection;
       for (std::size_t i = 0; i < length; ++i) other[i] -= projection * column[i];

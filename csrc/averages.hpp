@@ -27,12 +27,13 @@ void label_averages(const Tables& tables, const double* w_omega, double* psihat)
 // Length of one column of `fit_columns`: the nodes, then K penalty rows, padded.
 std::size_t fit_length(const Tables& tables) noexcept;
 
-// Triangular factor of the least-squares problem for (theta, m),
+// Triangular factor of the least-squares problem for (m, theta),
 //   minimise E omega (h - sum_k theta_k kappa mu1_k - sum_k m_k mu0_k)^2 + |L^T theta - t|^2,
 // by modified Gram-Schmidt on the nodes. `triangle` ((2K+1) x (2K+1), upper) gets R, its last
 // column the projections of the right-hand side. `penalty` is L^T (K x K), `penalty_target` t.
-// `columns` is scratch of (2K+1) fit_length. A column that depends on those before it to rounding
-// gets a zero row.
+// `columns` is scratch of (2K+1) fit_length. The unpenalised columns come first: a function that
+// they already span to rounding keeps only its penalty (theta_k = 0 exactly for a linear
+// activation), and a mu0_k that depends on those before it gets a zero row.
 //
 // Why not the 2K x 2K normal equations: after a weak step the mu0_k are nearly proportional to
 // each other and to kappa mu1_k, yet the unpenalised m_k uses what little they differ by. The

@@ -83,7 +83,7 @@ struct TrigonometricRemainder {
 // subtracting atan a from pi/4: tan(pi/4 - atan a) = (1 - a)/(1 + a).
 class ErfMoments {
  public:
-  explicit ErfMoments(double s) : s_(s), rule_(gauss_legendre(32)) {
+  explicit ErfMoments(double s) : s_(s), rule_(legendre_rule(32)) {
     const double c = s * s;
     const double a = 1.0 / std::sqrt(1.0 + 2.0 * c);
     const double gap = 2.0 * c * a * a / (1.0 + a);  // 1 - a without cancellation
@@ -105,7 +105,7 @@ class ErfMoments {
 
  private:
   double s_, width_, norm_;
-  LegendreRule rule_;
+  const LegendreRule& rule_;
 };
 
 // Orthonormal Hermite polynomial of degree n. Its j-th coefficient in z is
@@ -247,7 +247,7 @@ void NamedMoments::integrate(const double* mean, std::size_t n, double sd, doubl
                              double* e2) {
   const double strip = strip_width(activation_);
   const bool uniform = sd <= kUniformLimit;
-  LegendreRule panel;
+  const LegendreRule& panel = legendre_rule(16);
   if (uniform) {
     double step = 0.0;
     if (strip > 0.0) {
@@ -263,8 +263,6 @@ void NamedMoments::integrate(const double* mean, std::size_t n, double sd, doubl
       z_.push_back(j * step);
       weight_.push_back(step * density(j * step));
     }
-  } else {
-    panel = gauss_legendre(16);
   }
 
   for (std::size_t i = 0; i < n; ++i) {
@@ -329,7 +327,6 @@ void NamedMoments::integrate(const double* mean, std::size_t n, double sd, doubl
 
 void NamedMoments::add_variation(double slope, double sd, Variation& variation) const {
   slope = std::fabs(slope);
-  variation.growth = std::max(variation.growth, growth(activation_));
   if (slope == 0.0 || is_linear(activation_)) return;
   if (oscillates(activation_)) {
     variation.everywhere = std::min(variation.everywhere, 1.0 / slope);
@@ -390,6 +387,11 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
       double* f = row(4 + 3 * groups + pair_index(k, l, groups));
       for (std::size_t i = 0; i < nodes; ++i) f[i] = mu1(k)[i] * mu1(l)[i];
     }
+  }
+  // On padding nodes V must not vanish: 1/V is taken there too, though with weight zero.
+  for (int a = 0; a < pairs + groups; ++a) {
+    double* f = row(4 + 3 * groups + a);
+    for (std::size_t i = nodes; i < stride; ++i) f[i] = 1.0;
   }
 
   mean_feature_.assign(static_cast<std::size_t>(pairs + groups), 0.0);

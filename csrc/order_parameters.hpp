@@ -131,28 +131,29 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
   fit_signal(tables, step_a.w_omega.data(), penalty_.data(), penalty_target_.data(),
              columns_.data(), triangle_.data());
 
-  // The block of m: singular when the mu0_k are linearly dependent (an odd activation with
-  // u = +-1, or mu0 = 0 without a spike). The minimum-norm m leaves `mean` alone.
+  // theta from its own block; a zero pivot is a group without linear part and without stiffness.
   const int count = 2 * K + 1;
+  const auto entry = [&](int i, int j) { return triangle_[i * count + j]; };
+  for (int k = K - 1; k >= 0; --k) {
+    double right = entry(K + k, 2 * K);
+    for (int l = k + 1; l < K; ++l) right -= entry(K + k, K + l) * theta[l];
+    theta[k] = entry(K + k, K + k) > 0.0 ? right / entry(K + k, K + k) : 0.0;
+  }
+  // The block of m is singular when the mu0_k are linearly dependent (an odd activation with
+  // u = +-1, or mu0 = 0 without a spike). The minimum-norm m leaves `mean` alone.
   double largest = 0.0;
   for (int k = 0; k < K; ++k) {
-    pv_[k] = triangle_[(K + k) * count + 2 * K];
     double square = 0.0;
-    for (int i = 0; i <= K + k; ++i) {
-      square += triangle_[i * count + K + k] * triangle_[i * count + K + k];
-    }
+    for (int l = 0; l < K; ++l) square += entry(l, k) * entry(l, k);
     largest = std::max(largest, square);
-    for (int l = 0; l < K; ++l) system_[k * K + l] = triangle_[(K + k) * count + K + l];
+    pv_[k] = entry(k, 2 * K);
+    for (int l = 0; l < K; ++l) {
+      pv_[k] -= entry(k, K + l) * theta[l];
+      system_[k * K + l] = entry(k, l);
+    }
   }
   pseudo_solve(system_.data(), pv_.data(), m.data(), factor_.data(), K,
                1e-13 * std::sqrt(largest));
-  for (int k = K - 1; k >= 0; --k) {
-    double right = triangle_[k * count + 2 * K];
-    for (int l = 0; l < K; ++l) right -= triangle_[k * count + K + l] * m[l];
-    for (int l = k + 1; l < K; ++l) right -= triangle_[k * count + l] * theta[l];
-    // A zero pivot is a group without linear part and without stiffness.
-    theta[k] = triangle_[k * count + k] > 0.0 ? right / triangle_[k * count + k] : 0.0;
-  }
   // thetahat = S theta - M_vv^{-1} M_vx psihat, then tilde_v = (F^{-1} N hat)_v =
   // thetahat + B theta, and psi = M_vx tilde_v + M_xx psihat.
   for (int k = 0; k < K; ++k) {

@@ -10,11 +10,13 @@ namespace {
 constexpr double kPi = 3.14159265358979323846;
 constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
 
-// Weights below this, even times kappa^10, do not reach the last digit of any average.
+// Far out on the axis features may die, and there the samples are not fitted: their residuals
+// enter the training error with 1/omega^2 ~ 1/lam^2 times the weight of an ordinary sample's. So
+// the axis ends where the Gaussian is e^-60, not where it is 1e-16.
 constexpr double kNegligibleWeight = 1e-28;
+constexpr double kCutoff = 11.0;
 
-constexpr int kHermiteNodes[] = {32, 64, 128};
-constexpr int kHermiteLevels = 3;
+constexpr int kHermiteLevels = 2;
 
 // Panels are refined first in degree (geometric convergence when they resolve the scale) and
 // then by bisection (which also beats structure the ladder was not told of).
@@ -57,6 +59,15 @@ LegendreRule gauss_legendre(int n) {
     rule.weight[at] = 2.0 / ((1.0 - x * x) * slope * slope);
   }
   return rule;
+}
+
+const LegendreRule& legendre_rule(int degree) {
+  static const std::vector<LegendreRule> rules = [] {
+    std::vector<LegendreRule> all;
+    for (int n = 0; n <= 32; ++n) all.push_back(gauss_legendre(n));
+    return all;
+  }();
+  return rules[static_cast<std::size_t>(degree)];
 }
 
 Rule gauss_hermite(int n) {
@@ -116,18 +127,16 @@ Rule gauss_hermite(int n) {
 RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
     : hermite_levels_(0), max_nodes_(max_nodes) {
   const bool mild = !variation.jump && variation.finest >= kMildScale &&
-                    variation.everywhere >= 2.0 * kMildScale;
+                    variation.everywhere >= kMildScale;
   if (mild) hermite_levels_ = kHermiteLevels;
 
-  // Beyond the cutoff the Gaussian times the growth of the tables is below 1e-17.
-  const double cutoff = variation.growth <= 1 ? 8.75 : 10.5;
   // The Gaussian itself wants panels no wider than two; the floor keeps an absurd scale from
   // asking for an absurd number of panels (refinement goes on by bisection then).
   const double widest = std::clamp(3.0 * variation.everywhere, 0.01, 2.0);
   double width = std::clamp(variation.finest, 1e-12, widest);
   edge_.push_back(0.0);
-  while (edge_.back() < cutoff) {
-    edge_.push_back(std::min(edge_.back() + width, cutoff));
+  while (edge_.back() < kCutoff) {
+    edge_.push_back(std::min(edge_.back() + width, kCutoff));
     width = std::min(edge_.back(), widest);  // [0,s], [s,2s], [2s,4s], ...
   }
 }
@@ -135,20 +144,19 @@ RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
 bool RuleLadder::make(int level, Rule& rule) const {
   if (level < hermite_levels_) {
     // Immutable after their first use; they do not depend on the problem.
-    static const Rule hermite[kHermiteLevels] = {gauss_hermite(kHermiteNodes[0]),
-                                                 gauss_hermite(kHermiteNodes[1]),
-                                                 gauss_hermite(kHermiteNodes[2])};
+    static const Rule hermite[kHermiteLevels] = {gauss_hermite(64), gauss_hermite(128)};
     rule = hermite[level];
     return rule.node.size() <= max_nodes_;
   }
-  const int panel_level = level - hermite_levels_;
+  // The coarsest panels would be a step back from the Hermite rules.
+  const int panel_level = level - hermite_levels_ + (hermite_levels_ > 0 ? 1 : 0);
   if (panel_level >= kPanelLevelCount) return false;
   const int degree = kPanelLevels[panel_level].degree;
   const int split = kPanelLevels[panel_level].split;
   const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
   if (2 * panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
 
-  const LegendreRule base = gauss_legendre(degree);
+  const LegendreRule& base = legendre_rule(degree);
   rule.node.clear();
   rule.weight.clear();
   const auto panel = [&](double left, double right) {

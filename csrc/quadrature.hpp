@@ -20,6 +20,9 @@ struct LegendreRule {
 };
 LegendreRule gauss_legendre(int n);
 
+// The same, made once for each degree up to 32.
+const LegendreRule& legendre_rule(int degree);
+
 // Gauss-Hermite rule for the standard normal measure; nodes whose weight cannot matter in double
 // precision are left out.
 Rule gauss_hermite(int n);
@@ -29,7 +32,6 @@ struct Variation {
   double finest = 1e300;      // smallest scale met near kappa = 0
   double everywhere = 1e300;  // scale met anywhere on the axis (oscillation, unknown functions)
   bool jump = false;          // not analytic at kappa = 0 itself
-  int growth = 1;             // degree of polynomial growth of the tables
 };
 
 // The sequence of rules for one problem. Mild problems start on Gauss-Hermite rules; everything

@@ -84,9 +84,12 @@ Regime pose(double alpha, double beta, double lam, bool linear, const Tables& ta
     }
   }
   if (linear && regime.lam == 0.0) {
-    // p >= d linear features: some directions of the readout are free (y = 0, g infinite). The
-    // minimum-norm limit is approached linearly in lam, so this ridge is exact to rounding.
-    regime.lam = 1e-14 * regime.delta * tables.mean_feature()[0];
+    // p >= d linear features: some directions of the readout are free (y = 0, g infinite). A tiny
+    // ridge stands in for the minimum-norm limit: its effect is of relative order lam (p > d) or
+    // sqrt(lam) (p = d). Several groups share one B of rank one, against whose rounding the
+    // ridge must stand out.
+    const double tiny = tables.groups == 1 ? 1e-24 : 1e-10;
+    regime.lam = tiny * regime.delta * tables.mean_feature()[0];
   }
   return regime;
 }
@@ -151,8 +154,8 @@ bool solve_groups(const Spikes& spikes, const Points& points, GaussianMoments& a
         };
         moved = relative(test, previous.excess + noise2, 1e-14 * label);
         const double others =
-            std::max(relative(errors.train, previous.train, 1e-12 * test),
-                     relative(errors.norm, previous.norm, 1e-12 * label / tables.feature_power()));
+            std::max(relative(errors.train, previous.train, 1e-15 * label),
+                     relative(errors.norm, previous.norm, 1e-10 * label / tables.feature_power()));
         if (moved <= accuracy.rtol && others <= accuracy.rtol) {
           status = Status::converged;
           break;
@@ -160,6 +163,19 @@ bool solve_groups(const Spikes& spikes, const Points& points, GaussianMoments& a
         status = Status::quadrature;
       }
 
+      if (K > 1 && activation.linear() && status == Status::converged) {
+        // Linear features of several groups are dependent, and their responses 1/e cancel in
+        // what is observed: to order (B/e)^2 in step C.
+        double ratio = 0.0;
+        for (int k = 0; k < K; ++k) {
+          ratio = std::max(ratio, step_a.b()[k * K + k] / step_a.e(0)[k]);
+        }
+        const double lost = std::numeric_limits<double>::epsilon() * ratio * ratio;
+        if (lost > accuracy.rtol) {
+          status = Status::rounding;
+          moved = std::max(moved, lost);
+        }
+      }
       const double not_a_number = std::numeric_limits<double>::quiet_NaN();
       if (!newton.converged) {
         errors.excess = errors.train = errors.norm = not_a_number;
@@ -168,7 +184,14 @@ bool solve_groups(const Spikes& spikes, const Points& points, GaussianMoments& a
       results.test_error[point] = errors.excess + noise2;
       results.excess_error[point] = errors.excess;
       results.train_error[point] = errors.train;
-      results.norm[point] = errors.norm;
+      // Linear features with p >= d and no ridge: the responses are infinite, and at p = d the
+      // errors are finite but reached with unbounded weights.
+      const double infinity = std::numeric_limits<double>::infinity();
+      const bool ridgeless = std::isinf(points.alpha[point]) || points.lam[point] == 0.0;
+      const bool free = activation.linear() && ridgeless && points.beta[point] >= 1.0 &&
+                        points.alpha[point] > 1.0;
+      const bool unbounded = free && points.beta[point] == 1.0;
+      results.norm[point] = unbounded ? infinity : errors.norm;
       results.status[point] = static_cast<std::int32_t>(status);
       results.nit[point] = iterations;
       results.nodes[point] = static_cast<std::int64_t>(ladder[level].nodes);
@@ -181,9 +204,9 @@ bool solve_groups(const Spikes& spikes, const Points& points, GaussianMoments& a
         results.m[at] = ok ? order.m[k] : not_a_number;
         results.theta[at] = ok ? order.theta[k] : not_a_number;
         results.psi[at] = ok ? order.psi[k] : not_a_number;
-        results.q2[at] = ok ? order.q[P + k] : not_a_number;
+        results.q2[at] = unbounded ? infinity : ok ? order.q[P + k] : not_a_number;
         // V1, V2 refer to the scaled problem; infinite in the ridgeless limit.
-        results.V2[at] = ok ? step_a.v[P + k] / epsilon : not_a_number;
+        results.V2[at] = free ? infinity : ok ? step_a.v[P + k] / epsilon : not_a_number;
         for (int l = 0; l < K; ++l) {
           const int a = pair_index(k, l, K);
           const double share = k == l ? 1.0 : 0.5;

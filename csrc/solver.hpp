@@ -13,6 +13,7 @@ enum class Status : std::int32_t {
   converged = 0,
   quadrature = 1,  // the errors still moved by more than rtol on the finest rule
   newton = 2,      // step A did not converge
+  rounding = 3,    // groups of linear features too nearly dependent for double precision
 };
 
 struct Spikes {

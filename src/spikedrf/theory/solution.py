@@ -44,7 +44,8 @@ class Solution:
         Whether the point reached ``rtol``.
     status : int or ndarray, shape S
         0 converged; 1 the errors still moved by more than ``rtol`` on the finest quadrature rule;
-        2 Newton's method for the responses did not converge (values are NaN).
+        2 Newton's method for the responses did not converge (values are NaN); 3 groups of
+        linear features with different ``c`` are too nearly dependent for double precision.
     nit : int or ndarray, shape S
         Newton iterations, over all quadrature rules.
     residual : float or ndarray, shape S

@@ -149,22 +149,19 @@ def solve(
     _refuse_infinite(flat, rows[:, :groups][which], sigma)
 
     out = _Arrays(which.size, groups)
-    if which.size:
-        live = rows[:, 2 * groups : 3 * groups] > 0
+    live = rows[:, 2 * groups : 3 * groups] > 0
+    merge = _mergeable(rows, live, sigma)
+    for kind in np.unique(np.column_stack([live, merge]), axis=0) if which.size else []:
         # A group without neurons does not exist; spikes with the same groups go together.
-        for pattern in np.unique(live, axis=0):
-            chosen = (live == pattern).all(axis=1)
-            points = chosen[which]
-            part = _run(
-                sigma,
-                g,
-                rows[chosen].reshape(-1, 3 * groups + 1)[:, np.append(np.tile(pattern, 3), True)],
-                (np.cumsum(chosen) - 1)[which[points]].astype(np.int64),
-                {k: v[points] for k, v in flat.items()},
-                float(accuracy),
-                threads,
-            )
-            out.put(part, points, pattern)
+        pattern = kind[:-1]
+        chosen = (live == pattern).all(axis=1) & (merge == kind[-1])
+        points = chosen[which]
+        part_rows = rows[chosen][:, np.append(np.tile(pattern, 3), True)]
+        part_which = (np.cumsum(chosen) - 1)[which[points]].astype(np.int64)
+        part_values = {k: v[points] for k, v in flat.items()}
+        run = _run_merged if kind[-1] else _run
+        part = run(sigma, g, part_rows, part_which, part_values, float(accuracy), threads)
+        out.put(part, points, pattern)
     unsorted = np.empty_like(order)
     unsorted[order] = np.arange(order.size)
     solution = out.solution(unsorted, shape, spike, parameters, sigma)
@@ -288,6 +285,56 @@ def _run(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+    return out
+
+
+def _mergeable(rows: Floats, live: NDArray[np.bool_], sigma: Activation) -> NDArray[np.bool_]:
+    """Spikes whose several groups of linear features differ in nothing but the spike."""
+    groups = live.shape[1]
+    c = rows[:, groups : 2 * groups]
+    widest = np.where(live, c, -np.inf).max(axis=1)
+    narrowest = np.where(live, c, np.inf).min(axis=1)
+    return np.asarray(sigma.linear & (live.sum(axis=1) > 1) & (widest == narrowest))
+
+
+def _run_merged(
+    sigma: Activation,
+    g: Activation,
+    rows: Floats,
+    which: NDArray[np.int64],
+    values: dict[str, Floats],
+    rtol: float,
+    threads: int | None,
+) -> _Arrays:
+    r"""Solve groups of linear features with one bulk variance as the single group that they are.
+
+    Their features span the same space, so for ``p > d`` the K-group equations are singular as
+    ``lam -> 0`` (the responses of the groups grow without bound and cancel in everything that
+    is observed). The exact K-group solution follows from that of one group with ``r = |r|``: the
+    minimum-norm ``m`` is along ``r``, ``theta, psi, q2, V2`` are shared out by ``pi``, and with
+    ``M = (e + b 1 1^T)^{-1}``, ``e_k = e / pi_k``::
+
+        V1_kl = pi_k pi_l V1 + (delta_kl pi_k - pi_k pi_l) c V2,   and q1 likewise with q2.
+    """
+    groups = rows.shape[1] // 3
+    r, c, pi = (rows[:, i * groups : (i + 1) * groups] for i in range(3))
+    length = np.linalg.norm(r, axis=1)
+    single = np.column_stack([length, c[:, 0], np.ones_like(length), rows[:, -1]])
+    one = _run(sigma, g, single, which, values, rtol, threads)
+    out = _Arrays(which.size, groups)
+    out.scalars, out.counts, out.nodes = one.scalars, one.counts, one.nodes
+    share = pi[which]
+    along = r / np.where(length > 0, length, 1.0)[:, None]
+    out.vectors[0] = along[which] * one.vectors[0]
+    out.vectors[1:] = share * one.vectors[1:]
+    spread = share[:, :, None] * (np.eye(groups) - share[:, None, :])
+    product = share[:, :, None] * share[:, None, :]
+    for matrix, (whole, vector) in enumerate([(0, 3), (1, 4)]):
+        own = c[which, 0] * one.vectors[vector][:, 0]
+        with np.errstate(invalid="ignore"):  # infinite responses of the ridgeless limit
+            out.matrices[matrix] = (
+                product * one.matrices[whole] + spread * own[:, None, None]
+            )
     return out
 
 

@@ -1,0 +1,346 @@
+"""Pictures of the theory, as Display objects; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf import theory
+from spikedrf.activations import FunctionLike, resolve, step_moments
+from spikedrf.parameters import real_array
+from spikedrf.step import GradientStep, Spike
+
+Floats = NDArray[np.float64]
+Points = Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]]
+
+# Okabe and Ito's colours, told apart by colour-blind readers; the line styles do it in grey print.
+_STYLES: dict[str, dict[str, Any]] = {
+    "without_step": {"color": "#D55E00", "linestyle": (0, (5, 2)), "linewidth": 2.0},
+    "with_step": {"color": "#0072B2", "linestyle": "-", "linewidth": 2.0},
+    "best_linear": {"color": "#000000", "linestyle": (0, (1, 1.5)), "linewidth": 1.4},
+}
+_MARKERS = {"without_step": "s", "with_step": "o"}
+_LABELS = {
+    "without_step": "no step (random features)",
+    "with_step": "after one gradient step",
+    "best_linear": "best linear function",
+}
+
+
+def best_linear_error(target: FunctionLike, noise: float = 0.0) -> float:
+    r"""Return the test error of the best affine function of the input.
+
+    ``Var g(z) - (E z g(z))^2 + noise^2`` with ``z ~ N(0, 1)``: what remains of the target when its
+    constant and its linear part are known exactly.
+
+    Parameters
+    ----------
+    target : str or callable
+        Teacher function ``g``.
+    noise : float
+        Standard deviation of the label noise, >= 0.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the target is unknown or the noise is out of range.
+
+    Notes
+    -----
+    Source: theory.md, section 2 (``t1``) and section 5.
+    """
+    sd = float(real_array("noise", noise, minimum=0.0))
+    moments = step_moments(resolve(target, "target"), slope=False)
+    left = moments.second - moments.h0**2 - moments.h1**2
+    # A linear target leaves nothing but rounding.
+    return (left if left > 1e-14 * moments.second else 0.0) + sd**2
+
+
+class LearningCurveDisplay:
+    r"""Test error over ``alpha = n/d``, after the step and without it.
+
+    Use `from_theory` to make one. Theory is drawn as lines, simulations as points with error bars.
+
+    Parameters
+    ----------
+    alpha : array_like, shape (N,)
+        Samples over dimension. At ``inf`` a triangle is drawn on the right edge.
+    test_error : array_like, shape (N,)
+        Test error after the step.
+    test_error_without_step : array_like, shape (N,)
+        Test error of plain random features.
+    best_linear : float, optional
+        Test error of the best linear function, drawn as a reference line if > 0.
+    success, success_without_step : array_like of bool, shape (N,), optional
+        Whether the point has converged; the others are marked by crosses.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes of the last `plot`.
+    figure_ : matplotlib.figure.Figure
+        Its figure.
+    lines_ : list of matplotlib.lines.Line2D
+        The curve without the step and the curve after it; then, if drawn, the best linear function.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays are not one-dimensional and of the same length.
+
+    Examples
+    --------
+    >>> from spikedrf import GradientStep
+    >>> from spikedrf.plotting import LearningCurveDisplay
+    >>> display = LearningCurveDisplay.from_theory(
+    ...     [0.3, 1.0, 3.0], lam=0.1, target="sin", step=GradientStep(eta=3.0, alpha0=20.0)
+    ... )
+    >>> display.figure_.savefig("curve.svg")  # doctest: +SKIP
+    """
+
+    ax_: Any
+    figure_: Any
+    lines_: list[Any]
+
+    def __init__(
+        self,
+        alpha: ArrayLike,
+        test_error: ArrayLike,
+        test_error_without_step: ArrayLike,
+        *,
+        best_linear: float | None = None,
+        success: ArrayLike | None = None,
+        success_without_step: ArrayLike | None = None,
+    ) -> None:
+        self.alpha = real_array("alpha", alpha, minimum=0.0, exclusive=True, infinite=True)
+        if self.alpha.ndim != 1:
+            raise ValueError(f"alpha must be one-dimensional, got shape {self.alpha.shape}")
+        self.test_error = self._like_alpha("test_error", test_error)
+        self.test_error_without_step = self._like_alpha(
+            "test_error_without_step", test_error_without_step
+        )
+        self.best_linear = best_linear
+        self.success = self._flags("success", success)
+        self.success_without_step = self._flags("success_without_step", success_without_step)
+
+    def _like_alpha(self, name: str, value: ArrayLike) -> Floats:
+        array = np.asarray(value, dtype=np.float64)
+        if array.shape != self.alpha.shape:
+            raise ValueError(
+                f"{name} must have the shape of alpha, {self.alpha.shape}, got {array.shape}"
+            )
+        return array
+
+    def _flags(self, name: str, value: ArrayLike | None) -> NDArray[np.bool_]:
+        if value is None:
+            return np.ones(self.alpha.shape, dtype=bool)
+        return self._like_alpha(name, value).astype(bool)
+
+    @classmethod
+    def from_theory(
+        cls,
+        alpha: ArrayLike,
+        *,
+        lam: float,
+        step: GradientStep | Spike,
+        beta: float = 1.0,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: float = 0.0,
+        rtol: float = 1e-8,
+        points: Points | None = None,
+        ax: Any = None,
+    ) -> LearningCurveDisplay:
+        """Solve with the step and without it, and draw both.
+
+        Parameters
+        ----------
+        alpha : array_like, shape (N,)
+            Samples over dimension, ``n/d``, > 0; ``inf`` is allowed.
+        lam, beta, activation, target, noise, rtol
+            As in `theory.solve`, one value each.
+        step : GradientStep or Spike
+            How the first layer was trained.
+        points : mapping, optional
+            Simulated points, as in `plot`.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default a figure of its own.
+
+        Returns
+        -------
+        LearningCurveDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError, ValueError
+            As `theory.solve`; also if ``step`` is None or a parameter other than alpha varies.
+        """
+        if step is None:
+            raise TypeError("step must be a GradientStep or a Spike, got None")
+        model: dict[str, Any] = {
+            "lam": lam,
+            "beta": beta,
+            "activation": activation,
+            "target": target,
+            "noise": noise,
+            "rtol": rtol,
+        }
+        at = np.asarray(alpha)
+        with_step = theory.solve(alpha, step=step, **model)
+        if with_step.shape != at.shape:
+            raise ValueError(
+                f"only alpha may vary along a learning curve: alpha has shape {at.shape}, the "
+                f"parameters together {with_step.shape}"
+            )
+        without_step = theory.solve(alpha, **model)
+        display = cls(
+            alpha,
+            with_step.test_error,
+            without_step.test_error,
+            best_linear=best_linear_error(target, noise),
+            success=with_step.success,
+            success_without_step=without_step.success,
+        )
+        return display.plot(ax=ax, points=points)
+
+    def plot(
+        self, ax: Any = None, *, points: Points | None = None, title: str | None = None
+    ) -> LearningCurveDisplay:
+        """Draw the two curves.
+
+        Axes are logarithmic where the data span a factor of five or more.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default a figure of its own, not managed by pyplot.
+        points : mapping, optional
+            Simulated points: ``{"with_step": (alpha, test_error, standard_error), ...}``, also for
+            ``"without_step"``; the standard error may be None.
+        title : str, optional
+            Title of the axes.
+
+        Returns
+        -------
+        LearningCurveDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If ``points`` has another key.
+        """
+        if unknown := set(points or ()) - set(_MARKERS):
+            raise ValueError(
+                f"points may have the keys {', '.join(_MARKERS)}; got {sorted(unknown)}"
+            )
+        own = ax is None
+        if own:
+            ax = _new_axes()
+        errors = {"without_step": self.test_error_without_step, "with_step": self.test_error}
+        success = {"without_step": self.success_without_step, "with_step": self.success}
+        self.ax_, self.figure_, self.lines_ = ax, ax.figure, []
+        finite = np.isfinite(self.alpha)
+        order = np.argsort(self.alpha[finite], kind="stable")
+        for zorder, (name, error) in enumerate(errors.items(), start=3):
+            x, y = self.alpha[finite][order], error[finite][order]
+            (line,) = ax.plot(x, y, label=_LABELS[name], zorder=zorder, **_STYLES[name])
+            self.lines_.append(line)
+            color = _STYLES[name]["color"]
+            if np.count_nonzero(np.isfinite(y)) == 1:
+                line.set_marker(_MARKERS[name])
+            # The limit alpha = inf sits on the right edge of the axes. (Nothing is drawn where there
+            # is nothing: unclipped empty lines confuse matplotlib's constrained layout.)
+            limit = error[~finite]
+            if limit.size:
+                edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+                ax.plot(np.ones_like(limit), limit, "<", color=color, zorder=5, **edge)
+            bad = ~success[name][finite][order]
+            if bad.any():
+                ax.plot(x[bad], y[bad], "x", color=color, zorder=5)
+        if self.best_linear is not None and self.best_linear > 0:
+            style = _STYLES["best_linear"]
+            line = ax.axhline(self.best_linear, label=_LABELS["best_linear"], zorder=2, **style)
+            self.lines_.append(line)
+        for name, (at, mean, sem) in (points or {}).items():
+            ax.errorbar(
+                np.asarray(at, dtype=np.float64),
+                np.asarray(mean, dtype=np.float64),
+                yerr=sem,
+                fmt=_MARKERS[name],
+                color=_STYLES[name]["color"],
+                markerfacecolor="white",
+                markersize=5,
+                capsize=2,
+                label=f"{_LABELS[name]}, simulated",
+                zorder=6,
+            )
+        if not finite.all():
+            ax.plot([], [], "<", color="#777777", label=r"at $\alpha = \infty$")
+        if not (self.success & self.success_without_step)[finite].all():
+            ax.plot([], [], "x", color="#777777", label="not converged")
+        if _spans(self.alpha[finite]):
+            ax.set_xscale("log")
+        drawn = np.concatenate([*errors.values(), [self.best_linear or np.nan]])
+        if _spans(drawn[drawn > 0]):
+            ax.set_yscale("log")
+        _plain_ticks(ax)
+        ax.set_xlabel(r"samples over dimension, $\alpha = n/d$")
+        ax.set_ylabel("test error")
+        ax.grid(True, which="major", color="#DDDDDD", linewidth=0.6, zorder=0)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+        if own:
+            handles, labels = ax.get_legend_handles_labels()
+            columns = 3 if len(labels) == 3 else 2
+            self.figure_.legend(
+                handles,
+                labels,
+                loc="outside lower center",
+                ncols=columns,
+                frameon=False,
+                fontsize="small",
+            )
+        else:
+            ax.legend(frameon=False)
+        if title is not None:
+            ax.set_title(title, fontsize="medium", loc="left")
+        return self
+
+
+def _new_axes() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
+    return Figure(figsize=(6.0, 4.0), dpi=150, layout="constrained").add_subplot()
+
+
+def _spans(values: Floats) -> bool:
+    values = values[np.isfinite(values)]
+    return bool(values.size and values.max() >= 5.0 * values.min())
+
+
+def _plain_ticks(ax: Any) -> None:
+    """Label logarithmic axes with plain numbers, and between the decades where they are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() != "log":
+            continue
+        decades = np.log10(high / low)
+        subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())

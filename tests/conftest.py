@@ -1,0 +1,27 @@
+"""Where the tests find what they compare with."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+def shared_folder():
+    """The folder of shared reference data: SPIKEDRF_SHARED, or `shared` beside the checkout."""
+    return Path(os.environ.get("SPIKEDRF_SHARED", HERE.parent.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    folder = shared_folder()
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}: set SPIKEDRF_SHARED to its path")
+    return folder
+
+
+def reference_cases():
+    """The cases that the project always carries."""
+    return json.loads((HERE / "data" / "reference_cases.json").read_text())["cases"]
