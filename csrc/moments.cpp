@@ -151,8 +151,9 @@ double strip_width(Activation activation) {
   }
 }
 
-// Half width of the z axis: the Gaussian beyond it is below 1e-17 of the total.
-constexpr double kCutoff = 8.7;
+// Half width of the z axis. Not where the Gaussian is 1e-16: a feature that is dead except far out
+// in z still wants its moments relatively accurate.
+constexpr double kCutoff = 11.0;
 
 // Up to this standard deviation one uniform grid resolves the activation cheaply.
 constexpr double kUniformLimit = 4.0;
@@ -336,20 +337,15 @@ void NamedMoments::add_variation(double slope, double sd, Variation& variation) 
   // function has its own unit scale besides. A polynomial's tables are ratios on scale sd.
   const bool own_scale = !has_kink(activation_) && growth(activation_) <= 1;
   const double scale = std::sqrt(sd * sd + (own_scale ? 1.0 : 0.0)) / slope;
-  if (scale > 0.0) {
-    variation.finest = std::min(variation.finest, scale);
-  } else if (has_kink(activation_)) {
-    variation.jump = true;
-  }
+  if (scale > 0.0 || has_kink(activation_)) variation.features.push_back({0.0, scale});
 }
 
 void CallbackMoments::add_variation(double slope, double sd, Variation& variation) const {
-  slope = std::fabs(slope);
   if (slope == 0.0) return;
-  variation.jump = true;
-  const double scale = sd / slope;
-  if (scale > 0.0) variation.finest = std::min(variation.finest, scale);
-  variation.everywhere = std::min(variation.everywhere, std::max(scale, 0.02));
+  const double scale = sd / std::fabs(slope);
+  for (double at : breaks_) variation.features.push_back({at / slope, scale});
+  variation.everywhere =
+      std::min(variation.everywhere, std::max(std::sqrt(sd * sd + grain_ * grain_) / std::fabs(slope), 0.01));
 }
 
 bool Tables::fill(const Rule& rule, int level, int group_count, const double* r, const double* c,

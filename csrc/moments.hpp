@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "activation.hpp"
@@ -53,12 +54,14 @@ class NamedMoments final : public GaussianMoments {
   std::vector<double> z_, weight_, value_;  // scratch, kept between calls
 };
 
-// A user's function: `evaluate` is handed over to whoever can call it.
+// A user's function: `evaluate` is handed over to whoever can call it. It is smooth on the scale
+// `grain` except at the points `breaks`.
 class CallbackMoments final : public GaussianMoments {
  public:
   using Function = int (*)(void* context, const double* mean, std::size_t n, double sd, int effort,
                            double* e0, double* e1, double* e2);
-  CallbackMoments(Function function, void* context) : function_(function), context_(context) {}
+  CallbackMoments(Function function, void* context, std::vector<double> breaks, double grain)
+      : function_(function), context_(context), breaks_(std::move(breaks)), grain_(grain) {}
 
   bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
                 double* e2) override {
@@ -71,6 +74,8 @@ class CallbackMoments final : public GaussianMoments {
  private:
   Function function_;
   void* context_;
+  std::vector<double> breaks_;
+  double grain_;
 };
 
 // The tables on the nodes of one rule, for K readout groups, in rows of equal stride. The node

@@ -125,19 +125,45 @@ Rule gauss_hermite(int n) {
 }
 
 RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
-    : hermite_levels_(0), max_nodes_(max_nodes) {
-  const bool mild = !variation.jump && variation.finest >= kMildScale &&
-                    variation.everywhere >= kMildScale;
-  if (mild) hermite_levels_ = kHermiteLevels;
-
-  // The Gaussian itself wants panels no wider than two; the floor keeps an absurd scale from
+    : hermite_levels_(kHermiteLevels), max_nodes_(max_nodes) {
+  if (variation.everywhere < kMildScale) hermite_levels_ = 0;
+  // The Gaussian itself wants panels no wider than two; the floors keep an absurd scale from
   // asking for an absurd number of panels (refinement goes on by bisection then).
   const double widest = std::clamp(3.0 * variation.everywhere, 0.01, 2.0);
-  double width = std::clamp(variation.finest, 1e-12, widest);
-  edge_.push_back(0.0);
-  while (edge_.back() < kCutoff) {
-    edge_.push_back(std::min(edge_.back() + width, kCutoff));
-    width = std::min(edge_.back(), widest);  // [0,s], [s,2s], [2s,4s], ...
+  constexpr double kFinest = 1e-12;
+
+  std::vector<double> start{-kCutoff, kCutoff};
+  for (const Variation::Feature& feature : variation.features) {
+    if (feature.scale < kMildScale) hermite_levels_ = 0;
+    if (std::fabs(feature.centre) < kCutoff) start.push_back(feature.centre);
+  }
+  std::sort(start.begin(), start.end());
+  const auto width_allowed = [&](double left, double right) {
+    double width = widest;
+    for (const Variation::Feature& feature : variation.features) {
+      const double distance =
+          std::max({0.0, left - feature.centre, feature.centre - right});
+      // A point of non-analyticity that panels end at needs no grading: scale 0 constrains nothing.
+      if (feature.scale > 0.0) width = std::min(width, std::max({feature.scale, distance, kFinest}));
+    }
+    return width;
+  };
+  // Bisection; the pending right ends form a stack.
+  edge_.push_back(start.front());
+  std::vector<double> pending;
+  for (std::size_t i = 1; i < start.size(); ++i) {
+    if (start[i] - edge_.back() < kFinest) continue;
+    pending.push_back(start[i]);
+    while (!pending.empty()) {
+      const double left = edge_.back();
+      const double right = pending.back();
+      if (right - left > width_allowed(left, right) * (1.0 + 1e-9)) {
+        pending.push_back(0.5 * (left + right));
+      } else {
+        edge_.push_back(right);
+        pending.pop_back();
+      }
+    }
   }
 }
 
@@ -154,26 +180,22 @@ bool RuleLadder::make(int level, Rule& rule) const {
   const int degree = kPanelLevels[panel_level].degree;
   const int split = kPanelLevels[panel_level].split;
   const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
-  if (2 * panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
+  if (panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
 
   const LegendreRule& base = legendre_rule(degree);
   rule.node.clear();
   rule.weight.clear();
-  const auto panel = [&](double left, double right) {
-    const double half = 0.5 * (right - left);
-    for (std::size_t i = 0; i < base.node.size(); ++i) {
-      const double x = left + half * (1.0 + base.node[i]);
-      const double weight = std::fabs(half) * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
-      if (weight < kNegligibleWeight) continue;
-      rule.node.push_back(x);
-      rule.weight.push_back(weight);
-    }
-  };
-  for (int side = -1; side <= 1; side += 2) {
-    for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
-      const double left = edge_[e];
-      const double step = (edge_[e + 1] - left) / split;
-      for (int s = 0; s < split; ++s) panel(side * (left + s * step), side * (left + (s + 1) * step));
+  for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
+    const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
+    for (int part = 0; part < split; ++part) {
+      const double left = edge_[e] + 2.0 * half * part;
+      for (std::size_t i = 0; i < base.node.size(); ++i) {
+        const double x = left + half * (1.0 + base.node[i]);
+        const double weight = half * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
+        if (weight < kNegligibleWeight) continue;
+        rule.node.push_back(x);
+        rule.weight.push_back(weight);
+      }
     }
   }
   return true;

@@ -27,16 +27,20 @@ const LegendreRule& legendre_rule(int degree);
 // precision are left out.
 Rule gauss_hermite(int n);
 
-// How the tables of the problem vary with kappa. Scales are in units of kappa.
+// How the tables of the problem vary with kappa.
 struct Variation {
-  double finest = 1e300;      // smallest scale met near kappa = 0
+  // Around `centre` something changes on a scale of `scale` (0: it is not analytic there).
+  struct Feature {
+    double centre;
+    double scale;
+  };
+  std::vector<Feature> features;
   double everywhere = 1e300;  // scale met anywhere on the axis (oscillation, unknown functions)
-  bool jump = false;          // not analytic at kappa = 0 itself
 };
 
 // The sequence of rules for one problem. Mild problems start on Gauss-Hermite rules; everything
-// else, and whatever those leave unresolved, is integrated on Gauss-Legendre panels that double
-// in width away from kappa = 0.
+// else, and whatever those leave unresolved, is integrated on Gauss-Legendre panels that end at
+// every feature and are no wider than their distance from it, once beyond its scale.
 class RuleLadder {
  public:
   RuleLadder(const Variation& variation, std::size_t max_nodes);
@@ -45,7 +49,7 @@ class RuleLadder {
   bool make(int level, Rule& rule) const;
 
  private:
-  std::vector<double> edge_;  // panel edges on [0, cutoff], the axis is symmetric
+  std::vector<double> edge_;  // ascending
   int hermite_levels_;
   std::size_t max_nodes_;
 };

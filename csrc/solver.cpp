@@ -197,23 +197,25 @@ bool solve_groups(const Spikes& spikes, const Points& points, GaussianMoments& a
       results.nodes[point] = static_cast<std::int64_t>(ladder[level].nodes);
       results.residual[point] = newton.residual;
       results.quadrature_error[point] = moved;
-      const double epsilon = regime.weighting.epsilon;
+      // V1, V2 belong to the scaled problem: infinite in the ridgeless limit, zero at alpha = inf.
+      const double unit =
+          std::isinf(points.alpha[point]) ? 0.0 : 1.0 / regime.weighting.epsilon;
+      const auto put = [&](double* array, std::size_t at, double value) {
+        array[at] = newton.converged ? value : not_a_number;
+      };
       for (int k = 0; k < K; ++k) {
         const std::size_t at = point * width + static_cast<std::size_t>(k);
-        const bool ok = newton.converged;
-        results.m[at] = ok ? order.m[k] : not_a_number;
-        results.theta[at] = ok ? order.theta[k] : not_a_number;
-        results.psi[at] = ok ? order.psi[k] : not_a_number;
-        results.q2[at] = unbounded ? infinity : ok ? order.q[P + k] : not_a_number;
-        // V1, V2 refer to the scaled problem; infinite in the ridgeless limit.
-        results.V2[at] = free ? infinity : ok ? step_a.v[P + k] / epsilon : not_a_number;
+        put(results.m, at, order.m[k]);
+        put(results.theta, at, order.theta[k]);
+        put(results.psi, at, order.psi[k]);
+        put(results.q2, at, unbounded ? infinity : order.q[P + k]);
+        put(results.V2, at, free && unit > 0.0 ? infinity : step_a.v[P + k] * unit);
         for (int l = 0; l < K; ++l) {
           const int a = pair_index(k, l, K);
           const double share = k == l ? 1.0 : 0.5;
           const std::size_t entry = at * width + static_cast<std::size_t>(l);
-          const double v1 = share * step_a.v[a];
-          results.q1[entry] = ok ? share * order.q[a] + order.psi[k] * order.psi[l] : not_a_number;
-          results.V1[entry] = ok ? (v1 == 0.0 ? 0.0 : v1 / epsilon) : not_a_number;
+          put(results.q1, entry, share * order.q[a] + order.psi[k] * order.psi[l]);
+          put(results.V1, entry, step_a.v[a] == 0.0 ? 0.0 : share * step_a.v[a] * unit);
         }
       }
     }

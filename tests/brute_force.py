@@ -105,7 +105,7 @@ def _panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _offsets(scale: float, refine: float) -> np.ndarray:
-    """Panel edges on one side of a kink: widths s, s, 2s, 4s, ... capped at 1/2, up to 2 Z_LIMIT."""
+    """Panel edges beside a kink: widths s, s, 2s, 4s, ... capped at 1/2, up to 2 Z_LIMIT."""
     cap = 0.5 / refine
     width = min(cap, scale / refine)
     edges = [0.0, width]
@@ -340,7 +340,7 @@ class _Core:
         return p, 0.5 * (inner + inner.T), 0.5 * (m + m.T)
 
     def diagonal(self, b, d):
-        """Solve g_k = 1/(D_k + c_k C_kk(g)).  The map is increasing: climb from below, then Newton."""
+        """Solve g_k = 1/(D_k + c_k C_kk(g)): an increasing map, climbed from below by Newton."""
         weight = self.beta * self.c * self.pi
 
         def residual(g):
@@ -514,7 +514,8 @@ def _order_parameters(alpha, beta, lam, table, kappa, weights, c, pi):
     constant = image(np.zeros(length))
     # columns in units of the size the unknown has, so that large and small q mix safely
     units = np.maximum(np.abs(constant), 1e-8 * np.abs(constant).max() + 1e-300)
-    matrix = np.array([(image(e * s) - constant) / s for e, s in zip(np.eye(length), units)]).T
+    probes = [image(unit_vector) - constant for unit_vector in np.diag(units)]
+    matrix = (np.array(probes) / units[:, None]).T
     scaled = np.eye(length) - matrix * units / units[:, None]
     packed = _solve(scaled, constant / units) * units
     q1, q2 = core.unpack(packed)
@@ -564,7 +565,8 @@ def solve(
     `alpha = inf` is the population optimum (V1, V2 are returned as 0, their limit).  `lam = 0` is
     the limit lam -> 0: V finite when there are more samples than the rank of the features,
     V = inf when there are fewer and there is no spike, ValueError when there are fewer and there
-    is a spike (the limit is in general infinite) or at the threshold.  `refine` divides the panel
+    is a spike (the limit is in general infinite) or at the threshold; linear features have rank
+    min(p, d), and their limit is extrapolated in lam.  `refine` divides the panel
     widths of the kappa rule and of the z rule.
     """
     r, c = (np.atleast_1d(np.asarray(a, dtype=float)) for a in (r, c))
@@ -583,7 +585,7 @@ def solve(
     spiked = bool(np.any(r != 0))
     if np.isinf(alpha):
         lam = 0.0
-    if lam == 0 and linear and beta >= 1 or lam == 0 and linear and spiked and alpha < beta:
+    if lam == 0 and linear and (beta >= 1 or (spiked and alpha < beta)):
         # the features have rank d: g or V diverges although the errors do not; extrapolate lam -> 0
         if alpha == 1 or (beta == 1 and alpha > 1 and not np.isinf(alpha)):
             raise ValueError("lam = 0 at the interpolation threshold")
@@ -594,17 +596,20 @@ def solve(
         raise ValueError("lam -> 0 has in general no finite limit with a spike and alpha < beta")
     else:
         out = _order_parameters(alpha, beta, lam, *arguments)
+    out = {name: np.asarray(x, float) if np.ndim(x) else float(x) for name, x in out.items()}
     return {**out, "kappa": kappa, "weights": weights}
 
 
 def _extrapolate(alpha, beta, arguments):
     """lam -> 0 by Richardson extrapolation (in sqrt(lam) at beta = 1, where g ~ lam^{-1/2})."""
     power = 0.5 if beta == 1 else 1.0
-    steps = np.array([1.0, 2.0, 4.0]) * (1e-4 if power == 1 else 1e-3)
+    steps = np.array([1.0, 2.0, 4.0]) * (1e-6 if power == 1 else 1e-3)
     runs = [_order_parameters(alpha, beta, s ** (1 / power), *arguments) for s in steps]
     # Lagrange weights of the quadratic through the three points, at 0
     w = [np.prod([-s2 / (s1 - s2) for s2 in steps if s2 != s1]) for s1 in steps]
     out = {key: sum(a * run[key] for a, run in zip(w, runs, strict=True)) for key in runs[0]}
+    if beta == 1:
+        out["norm"], out["q2"] = np.inf, np.full_like(out["q2"], np.inf)
     out["residual"] = max(run["residual"] for run in runs)
     out["residual_b"] = max(run["residual_b"] for run in runs)
     return out

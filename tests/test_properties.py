@@ -45,7 +45,9 @@ def test_order_of_groups_is_irrelevant(groups):
 
 def test_a_group_without_neurons_does_not_exist():
     arguments = {"lam": 0.05, "activation": "tanh", "target": "hermite2"}
-    with_empty = theory.solve(2.0, step=Spike([1.0, 5.0, -2.0], 1.1, 0.9, pi=[0.4, 0, 0.6]), **arguments)
+    with_empty = theory.solve(
+        2.0, step=Spike([1.0, 5.0, -2.0], 1.1, 0.9, pi=[0.4, 0, 0.6]), **arguments
+    )
     without = theory.solve(2.0, step=Spike([1.0, -2.0], 1.1, 0.9, pi=[0.4, 0.6]), **arguments)
     assert_same(with_empty, without)
     np.testing.assert_array_equal(with_empty.q2[1], 0.0)
@@ -57,7 +59,9 @@ def test_a_group_without_neurons_does_not_exist():
 def test_zero_strength_is_no_step(activation, gamma):
     arguments = {"lam": 0.05, "beta": 0.7, "activation": activation, "target": "relu", "noise": 0.3}
     plain = theory.solve([0.5, 2.0], **arguments)
-    assert_same(plain, theory.solve([0.5, 2.0], step=Spike(0.0, 1.0, gamma), **arguments), rtol=1e-9)
+    assert_same(
+        plain, theory.solve([0.5, 2.0], step=Spike(0.0, 1.0, gamma), **arguments), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("step", [GradientStep(0.0, 2.0), GradientStep(3.0, 0.0)])
@@ -73,10 +77,15 @@ def test_random_features_learn_only_linear_functions():
     assert plain.test_error == pytest.approx(1.0, rel=1e-12)
     curve = plain.learned_function(np.linspace(-2, 2, 5))
     np.testing.assert_allclose(curve, curve[0], atol=1e-14)
-    # After it a vocabulary of two signs expresses most of it.
-    step = GradientStep(2.0, 5.0, u=[1.0, -1.0])
-    learned = theory.solve(np.inf, lam=0.0, activation="relu", target="hermite2", step=step)
-    assert learned.test_error < 0.6
+    # A step cannot find the direction either (E z g = 0), but with the direction given a
+    # vocabulary of two signs expresses |kappa|.
+    blind = GradientStep(2.0, 5.0, u=[1.0, -1.0]).spike("relu", "hermite2")
+    assert blind.gamma == 0.0
+    spike = Spike([4.0, -4.0], 1.0, 1.0)
+    before = theory.solve(np.inf, lam=0.0, activation="relu", target="abs")
+    assert before.test_error == pytest.approx(1 - 2 / np.pi, rel=1e-10)
+    after = theory.solve(np.inf, lam=0.0, activation="relu", target="abs", step=spike)
+    assert after.test_error < 0.01 * before.test_error
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -133,6 +142,7 @@ def test_identity_on_identity_is_ridge_regression(beta, noise):
     from scipy.optimize import brentq
 
     alpha, lam = 1.7, 0.3
+
     # Features phi = W x with rows of W uniform on the unit sphere; a^T phi / sqrt p. The
     # effective linear map has covariance W^T W / p (eigenvalues of mean 1/d p): free product.
     # kappa2 solves the deterministic equivalent of the data, kappa1 that of the weights:
@@ -201,7 +211,13 @@ RIDGELESS = [
 
 @pytest.mark.parametrize(("activation", "step", "alpha", "beta"), RIDGELESS)
 def test_ridgeless_limit(activation, step, alpha, beta):
-    arguments = {"beta": beta, "activation": activation, "target": "sin", "noise": 0.3, "step": step}
+    arguments = {
+        "beta": beta,
+        "activation": activation,
+        "target": "sin",
+        "noise": 0.3,
+        "step": step,
+    }
     limit = theory.solve(alpha, lam=0.0, **arguments)
     assert limit.success
     near = theory.solve(alpha, lam=[1e-9, 1e-11], **arguments)
@@ -231,6 +247,33 @@ def test_leave_one_out_identity():
     sigma2 = 0.5 - 1 / (2 * np.pi) - 0.25
     V = 0.25 * solution.V1[0, 0] + sigma2 * solution.V2[0]
     assert solution.train_error * (1 + V) ** 2 == pytest.approx(solution.test_error, rel=1e-11)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])
+def test_envelope(groups):
+    """d(delta train + lam norm)/dlam = norm: the objective at its minimum. Ties steps A to C."""
+    rng = np.random.default_rng(groups)
+    beta, alpha, lam = 1.3, 0.9, 0.07
+    arguments = {
+        "beta": beta,
+        "activation": "relu",
+        "target": "sin",
+        "noise": 0.2,
+        "rtol": 1e-11,
+        "step": Spike(
+            rng.normal(size=groups),
+            rng.uniform(0.8, 1.3, groups),
+            0.7,
+            pi=rng.dirichlet(np.ones(groups)),
+        ),
+    }
+    # Fourth-order differences in log lam.
+    h = 0.02
+    at = lam * np.exp(h * np.array([-2, -1, 1, 2]))
+    sides = theory.solve(alpha, lam=at, **arguments)
+    objective = alpha / beta * sides.train_error + at * sides.norm
+    slope = objective @ np.array([1, -8, 8, -1]) / (12 * h * lam)
+    assert slope == pytest.approx(theory.solve(alpha, lam=lam, **arguments).norm, rel=2e-7)
 
 
 def test_learned_function_matches_the_order_parameters():

@@ -1,12 +1,14 @@
 """What the README prints is what the code prints."""
 
 import contextlib
+import inspect
 import io
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import spikedrf
@@ -76,27 +78,44 @@ def test_picture_is_made_by_the_command_beside_it(tmp_path):
     assert picture.stat().st_size < 80_000
     arguments[-1] = str(tmp_path / "again.png")
     printed(lambda: cli.main([*arguments, "--quiet"]))
-    # Fonts differ between versions of matplotlib, the curves do not.
     image = pytest.importorskip("matplotlib.image")
-    ours, again = (image.imread(path) for path in (picture, arguments[-1]))
-    assert ours.shape == again.shape
-    blue = [abs(i[..., :3] - (0, 0x72 / 255, 0xB2 / 255)).max(axis=-1) < 0.02 for i in (ours, again)]
-    assert blue[0].sum() > 500
-    assert (blue[0] & blue[1]).sum() > 0.9 * blue[0].sum()
+    ours, again = (blue_curve(image.imread(path)) for path in (picture, arguments[-1]))
+    common = np.isfinite(ours) & np.isfinite(again)
+    assert common.sum() > 500
+    # Margins differ by pixels between versions of matplotlib; the curve does not.
+    assert np.median(np.abs(ours - again)[common]) < 5
+
+
+def blue_curve(image):
+    """Row of the curve after the step in every column of the picture, above the legend."""
+    blue = np.abs(image[..., :3] - (0, 0x72 / 255, 0xB2 / 255)).max(axis=-1) < 0.02
+    blue[int(0.85 * len(blue)) :] = False
+    rows = np.arange(len(blue))[:, None]
+    count = blue.sum(axis=0)
+    return np.where(count > 0, (rows * blue).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def test_notation_names_are_arguments():
     table = README.split("## Notation")[1].split("## ")[0]
     rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
     names = {name for _, _, where in rows for name in re.findall(r"(\w+)=", where)}
-    import inspect
-
     known = {
         name
         for function in (spikedrf.theory.solve, spikedrf.GradientStep, spikedrf.Spike)
         for name in inspect.signature(function).parameters
     }
-    assert names >= {"activation", "target", "beta", "lam", "noise", "eta", "alpha0", "u", "pi", "r"}
+    assert names >= {
+        "activation",
+        "target",
+        "beta",
+        "lam",
+        "noise",
+        "eta",
+        "alpha0",
+        "u",
+        "pi",
+        "r",
+    }
     assert names <= known
     solution = spikedrf.theory.solve(1.0, lam=0.1)
     attributes = {name for _, _, where in rows for name in re.findall(r"\.(\w+)`", where)}

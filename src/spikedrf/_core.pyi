@@ -1,11 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Evaluator = Callable[[Floats, float, int], Any]
+Evaluator = tuple[Callable[[Floats, float, int], Any], Sequence[float], float]
 
 class Properties(TypedDict):
     name: str

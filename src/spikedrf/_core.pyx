@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 from libcpp cimport bool as cbool
+from libcpp.vector cimport vector
 
 import numpy as np
 
@@ -25,7 +26,7 @@ cdef extern from "moments.hpp" namespace "spikedrf" nogil:
     ctypedef int (*MomentFunction)(void*, const double*, size_t, double, int, double*, double*,
                                    double*) noexcept
     cdef cppclass CallbackMoments(GaussianMoments):
-        CallbackMoments(MomentFunction, void*)
+        CallbackMoments(MomentFunction, void*, vector[double], double) except +
 
 cdef extern from "solver.hpp" namespace "spikedrf" nogil:
     cdef struct Spikes:
@@ -97,7 +98,8 @@ def evaluate(int code, const double[::1] x, bint derivative=False):
 cdef class Function:
     """An activation or target as the solver sees it: a named one or a Python evaluator.
 
-    The evaluator maps (mean, sd, effort) to the three moment arrays (e0, e1, e2).
+    The evaluator maps (mean, sd, effort) to the three moment arrays (e0, e1, e2) of a function
+    that is smooth on the scale `grain` except at `breaks`.
     """
 
     cdef GaussianMoments* moments
@@ -105,11 +107,13 @@ cdef class Function:
     cdef readonly object error
 
     def __cinit__(self, function):
+        cdef vector[double] breaks
         if isinstance(function, int):
             self.moments = new NamedMoments(<Activation><int>function)
         else:
-            self.evaluator = function
-            self.moments = new CallbackMoments(call_evaluator, <void*>self)
+            self.evaluator, points, grain = function
+            breaks = points
+            self.moments = new CallbackMoments(call_evaluator, <void*>self, breaks, grain)
 
     def __dealloc__(self):
         del self.moments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,11 @@ _NAMED = {entry["name"]: (code, entry) for code, entry in enumerate(_core.activa
 #: Names accepted wherever an activation or a target is asked for.
 NAMES: tuple[str, ...] = tuple(_NAMED)
 
-# Integrals over z ~ N(0, 1) end here; the Gaussian beyond is below 1e-17 of the total.
-_CUTOFF = 8.7
+# Integrals over z ~ N(0, 1) end here: the Gaussian is e^-60.
+_CUTOFF = 11.0
+
+# Where the structure of a user's function is looked for; beyond, it is taken to be smooth.
+_RANGE = 64.0
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,91 @@ class Activation:
     @property
     def core(self) -> int | _core.Evaluator:
         """What the compiled solver takes."""
-        return self.code if self.code is not None else self.moments
+        if self.code is not None:
+            return self.code
+        breaks, grain = self.structure
+        return self.moments, breaks, grain
+
+    @cached_property
+    def structure(self) -> tuple[tuple[float, ...], float]:
+        """Kinks and jumps of a user's function, and the panel width that resolves the rest.
+
+        Panels whose Legendre series of degree 15 has not decayed to 1e-10 of the function's size
+        there are halved, level by level; what is still not resolved on panels of 1e-5 is a kink
+        or a jump. Both need a quadrature panel to end at them, exactly.
+        """
+        degree = 16
+        node, weight = np.polynomial.legendre.leggauss(degree)
+        order = np.arange(degree)
+        to_series = (weight[:, None] * np.polynomial.legendre.legvander(node, degree - 1)).T
+        to_series *= (order + 0.5)[:, None]
+        # Off the round numbers: a kink at a panel's end would not be seen.
+        left = np.arange(-_RANGE, _RANGE, 0.5) + 0.1234567
+        width = 0.5
+        leaves: list[tuple[float, float]] = []
+        while left.size:
+            value = self(left[:, None] + 0.5 * width * (1.0 + node))
+            series = np.abs(value @ to_series.T)
+            rough = series[:, -3:].max(axis=1) > 1e-10 * series.max(axis=1)
+            leaves += [(x, width) for x in left[~rough]]
+            left, width = left[rough], 0.5 * width
+            if left.size and (width < 1e-13 * max(1.0, np.abs(left).max()) or left.size > 5000):
+                leaves += [(x, 2.0 * width) for x in left]
+                break
+            left = np.sort(np.concatenate([left, left + width]))
+        leaves.sort()
+        breaks: list[float] = []
+        sharpest = 0.0
+        for x, w in leaves:
+            if w > 1e-5:
+                continue
+            middle = x + 0.5 * w
+            if breaks and middle - breaks[-1] < 1e-4:
+                if w >= sharpest:
+                    continue
+                breaks.pop()
+            breaks.append(middle)
+            sharpest = w
+        breaks = [self._locate(b) for b in breaks]
+        away = [
+            w for x, w in leaves if all(abs(x + 0.5 * w - b) > max(4 * w, 1e-4) for b in breaks)
+        ]
+        # A function rougher than the floor is left to the solver's refinement and certificate.
+        return tuple(float(b) for b in breaks), max(min(away, default=0.5), 0.01)
+
+    def _locate(self, near: float) -> float:
+        """Improve the position of a kink: where the smooth pieces on its two sides meet."""
+        gap, reach = 1e-5, 2e-3
+        interpolate = np.polynomial.Chebyshev.interpolate
+        left = interpolate(self, 9, domain=[near - reach, near - gap])
+        right = interpolate(self, 9, domain=[near + gap, near + reach])
+        step = right - np.polynomial.Chebyshev.interpolate(left, 9, domain=right.domain)
+        slope = step.deriv()
+        at = near
+        for _ in range(4):
+            if slope(at) == 0:
+                return near
+            at -= step(at) / slope(at)
+            if not abs(at - near) < gap:  # a jump (already exact), or a kink of higher order
+                return near
+        rounded = round(float(at), 9)
+        return rounded if abs(rounded - at) < 1e-11 else float(at)
+
+    def _edges(self, mean: Floats, sd: float, split: int) -> Floats:
+        """Panel edges in z for f(mean + sd z), one row for each mean."""
+        breaks, grain = self.structure
+        count = int(np.ceil(2.0 * _CUTOFF / min(1.5, 2.0 * grain / sd)))
+        uniform = np.linspace(-_CUTOFF, _CUTOFF, max(count, min(count * split, 4096)) + 1)
+        own = (np.asarray(breaks)[None, :] - mean[:, None]) / sd
+        edges = [np.broadcast_to(uniform, (mean.size, uniform.size)), own]
+        return np.sort(np.clip(np.concatenate(edges, axis=1), -_CUTOFF, _CUTOFF), axis=1)
 
     def moments(self, mean: Floats, sd: float, effort: int) -> tuple[Floats, Floats, Floats]:
         """Expand f(mean + sd z), z ~ N(0, 1), in Hermite polynomials of z.
 
-        Gauss-Legendre panels in z that double in width away from the point where the argument
-        vanishes, the one place where functions commonly have a kink or a jump. More nodes with
-        every ``effort``: a function with structure elsewhere shows its integration error as a
-        difference between the solver's levels.
+        Gauss-Legendre panels in z that end at the function's kinks and jumps. More nodes with
+        every ``effort``: structure that was missed shows as a difference between the solver's
+        levels.
 
         Returns
         -------
@@ -94,31 +173,32 @@ class Activation:
             return self(mean), zero, zero
         degree, split = ((16, 1), (20, 1), (24, 1), (32, 1))[min(effort, 3)]
         split <<= max(0, effort - 3)
-        node, weight = np.polynomial.legendre.leggauss(degree)
-        offset = _panel_edges(min(1.0 / sd, 1.5), 1.5, 2.0 * _CUTOFF, split)
-        offset = np.concatenate([-offset[:0:-1], offset])
-
         e0, e1, e2 = np.empty((3, mean.size))
-        chunk = max(1, 2_000_000 // (offset.size * degree))
+        panels = self._edges(mean[:1], sd, split).size
+        chunk = max(1, 2_000_000 // (panels * degree))
         for start in range(0, mean.size, chunk):
-            m = mean[start : start + chunk, None, None]
-            centre = np.clip(-m / sd, -_CUTOFF, _CUTOFF)
-            # Panels outside the cutoff collapse to zero width and weight.
-            edge = np.clip(centre + offset[None, :, None], -_CUTOFF, _CUTOFF)
-            half = 0.5 * np.diff(edge, axis=1)
-            z = edge[:, :-1] + half * (1.0 + node)
-            w = half * weight * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
-            f = self(m + sd * z)
-            axes = (1, 2)
-            anchor = f[:, f.shape[1] // 2, :1, None]
-            a0 = np.sum(w * (f - anchor), axis=axes)
-            a1 = np.sum(w * z * (f - anchor), axis=axes)
-            rest = f - anchor - a0[:, None, None] - a1[:, None, None] * z
-            part = slice(start, start + m.shape[0])
-            e0[part] = a0 + anchor[:, 0, 0]
+            m = mean[start : start + chunk]
+            z, w = _panel_rule(self._edges(m, sd, split), degree)
+            f = self(m[:, None] + sd * z)
+            # Relative to a central value: saturated tails keep their relative accuracy.
+            anchor = f[:, f.shape[1] // 2, None]
+            a0 = np.sum(w * (f - anchor), axis=1)
+            a1 = np.sum(w * z * (f - anchor), axis=1)
+            rest = f - anchor - a0[:, None] - a1[:, None] * z
+            part = slice(start, start + m.size)
+            e0[part] = a0 + anchor[:, 0]
             e1[part] = a1
-            e2[part] = np.sum(w * rest * rest, axis=axes)
+            e2[part] = np.sum(w * rest * rest, axis=1)
         return e0, e1, e2
+
+
+def _panel_rule(edges: Floats, degree: int) -> tuple[Floats, Floats]:
+    """Nodes and N(0, 1) weights on the panels of each row of edges, flattened within the row."""
+    node, weight = np.polynomial.legendre.leggauss(degree)
+    half = 0.5 * np.diff(edges, axis=1)[:, :, None]
+    z = edges[:, :-1, None] + half * (1.0 + node)
+    w = half * weight * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+    return z.reshape(edges.shape[0], -1), w.reshape(edges.shape[0], -1)
 
 
 def resolve(function: FunctionLike | Activation, argument: str = "activation") -> Activation:
@@ -178,17 +258,17 @@ class StepMoments:
 
 
 def step_moments(function: Activation, *, slope: bool) -> StepMoments:
-    """Gaussian constants of a function, accurate to rounding where it is smooth or kinked at 0.
+    """Gaussian constants of a function, accurate to rounding if it is piecewise smooth.
 
     Without a derivative at hand ``E f'^2`` is taken from the derivative of the interpolating
-    polynomial on each quadrature panel (panels end at 0), and accepted only if a finer rule
-    agrees and ``E f' = E z f`` (Gaussian integration by parts) holds.
+    polynomial on each quadrature panel (panels end at kinks), and accepted only if
+    ``E f' = E z f`` (Gaussian integration by parts) holds, which a jump violates.
 
     Raises
     ------
     ValueError
-        If the slope is asked for and the function is ``sign``, or its derivative cannot be
-        found reliably.
+        If the slope is asked for and the function is ``sign`` or has a jump, or if the integrals
+        do not converge.
     """
     if function.code is not None:
         return _named_step_moments(function.name, slope)
@@ -206,27 +286,29 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
             f"activation={function.name!r} cannot take a gradient step: its derivative vanishes "
             f"wherever it exists; use a differentiable activation, or give a Spike directly"
         )
-    edges = _panel_edges(0.5, 1.0, 10.5, 1)
-    edges = np.concatenate([-edges[:0:-1], edges])
+    if function.code is None:
+        edges = function._edges(np.zeros(1), 1.0, 1)
+    else:
+        edges = np.linspace(-_CUTOFF, _CUTOFF, 45)[None, :]  # panels of 1/2, one ends at 0
 
     def integrate(degree: int) -> StepMoments:
-        node, weight = np.polynomial.legendre.leggauss(degree)
-        half = 0.5 * np.diff(edges)[:, None]
-        z = edges[:-1, None] + half * (1.0 + node)
-        w = half * weight * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+        z, w = _panel_rule(edges, degree)
         f = function(z)
         h1 = float(np.sum(w * z * f))
         variance = float("nan")
         if slope:
             df = function.derivative(z)
             if df is None:
-                df = (f @ _differentiation(node).T) / half
+                node, _ = np.polynomial.legendre.leggauss(degree)
+                half = 0.5 * np.diff(edges[0])
+                width = np.where(half > 0, half, 1.0)[:, None]  # panels collapsed at the ends
+                df = (f.reshape(-1, degree) @ _differentiation(node).T / width).reshape(1, -1)
                 mean_slope = float(np.sum(w * df))
                 scale = float(np.sum(w * df * df)) ** 0.5
-                if not abs(mean_slope - h1) <= 1e-6 * max(scale, 1e-300):
+                if not abs(mean_slope - h1) <= 1e-7 * max(scale, 1e-300):
                     raise ValueError(
-                        f"activation={function.name!r} has a jump or a kink away from 0 (E f' = "
-                        f"{mean_slope:.6g} but E z f = {h1:.6g}): pass (function, derivative)"
+                        f"activation={function.name!r} has a jump (E f' = {mean_slope:.6g} but "
+                        f"E z f = {h1:.6g}) and cannot take a gradient step"
                     )
             variance = float(np.sum(w * (df - h1) ** 2))
         return StepMoments(
@@ -237,29 +319,18 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
             slope_variance=variance,
         )
 
-    result = integrate(40)
-    if slope and function.code is None:
-        coarse = integrate(30)
-        if abs(result.slope_variance - coarse.slope_variance) > 1e-8 * result.second:
-            raise ValueError(
-                f"Var f' of activation={function.name!r} does not converge on panels that end at "
-                f"0 ({coarse.slope_variance!r}, then {result.slope_variance!r}): it has a kink "
-                f"elsewhere; pass (function, derivative)"
-            )
+    result = integrate(24)
+    if function.code is None:
+        coarse = integrate(18)
+        size = result.second + (result.slope_variance if slope else 0.0)
+        for name in ("h0", "h1", "h2", "second") + (("slope_variance",) if slope else ()):
+            fine, rough = getattr(result, name), getattr(coarse, name)
+            if not abs(fine - rough) <= 1e-9 * max(size, size**0.5):
+                raise ValueError(
+                    f"the Gaussian integral {name} of {function.argument}={function.name!r} does "
+                    f"not converge ({rough!r}, then {fine!r}): it must be piecewise smooth"
+                )
     return result
-
-
-def _panel_edges(first: float, widest: float, end: float, split: int) -> Floats:
-    """Edges 0, s, 2s, 4s, ... with widths up to ``widest``, each panel cut in ``split``."""
-    edges = [0.0]
-    width = min(first, widest)
-    while edges[-1] < end:
-        edges.append(min(edges[-1] + width, end))
-        width = min(edges[-1], widest)
-    fine = [
-        np.linspace(a, b, split, endpoint=False) for a, b in zip(edges, edges[1:], strict=False)
-    ]
-    return np.append(np.concatenate(fine), end)
 
 
 def _differentiation(node: Floats) -> Floats:

@@ -46,19 +46,17 @@ def real_array(
         If an entry is NaN or out of range; the message names the argument, the first such entry
         and what is allowed.
     """
-    if np.iscomplexobj(value):
-        raise TypeError(f"{name} must be real, got a complex {type(value).__name__}")
     try:
         raw = np.asarray(value)
+        if raw.dtype.kind == "c":
+            raise TypeError("it is complex")
         if raw.dtype.kind not in "fiub":
             raise TypeError(f"dtype {raw.dtype}")
         array = raw.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{name} must be a number or an array of numbers, got {value!r} ({error})"
+            f"{name} must be a real number or an array of them, got {value!r} ({error})"
         ) from None
-    if array.size == 0 and array.ndim == 0:  # pragma: no cover - NumPy cannot build one
-        raise ValueError(f"{name} is empty")
     below = array <= minimum if exclusive else array < minimum
     bad = np.isnan(array) | below | (array > maximum)
     if not infinite:

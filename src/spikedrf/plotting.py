@@ -18,9 +18,9 @@ Points = Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; the line styles do it in grey print.
 _STYLES: dict[str, dict[str, Any]] = {
-    "without_step": {"color": "#D55E00", "linestyle": (0, (5, 2)), "linewidth": 2.0},
+    "without_step": {"color": "#D55E00", "linestyle": "--", "linewidth": 2.0},
     "with_step": {"color": "#0072B2", "linestyle": "-", "linewidth": 2.0},
-    "best_linear": {"color": "#000000", "linestyle": (0, (1, 1.5)), "linewidth": 1.4},
+    "best_linear": {"color": "#000000", "linestyle": ":", "linewidth": 1.4},
 }
 _MARKERS = {"without_step": "s", "with_step": "o"}
 _LABELS = {
@@ -260,8 +260,8 @@ class LearningCurveDisplay:
             color = _STYLES[name]["color"]
             if np.count_nonzero(np.isfinite(y)) == 1:
                 line.set_marker(_MARKERS[name])
-            # The limit alpha = inf sits on the right edge of the axes. (Nothing is drawn where there
-            # is nothing: unclipped empty lines confuse matplotlib's constrained layout.)
+            # The limit alpha = inf sits on the right edge. Nothing is drawn where there is nothing:
+            # unclipped empty lines confuse matplotlib's constrained layout.
             limit = error[~finite]
             if limit.size:
                 edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}

@@ -332,9 +332,7 @@ def _run_merged(
     for matrix, (whole, vector) in enumerate([(0, 3), (1, 4)]):
         own = c[which, 0] * one.vectors[vector][:, 0]
         with np.errstate(invalid="ignore"):  # infinite responses of the ridgeless limit
-            out.matrices[matrix] = (
-                product * one.matrices[whole] + spread * own[:, None, None]
-            )
+            out.matrices[matrix] = product * one.matrices[whole] + spread * own[:, None, None]
     return out
 
 

@@ -1,0 +1,132 @@
+"""Gaussian moments of every activation against an independent quadrature and mpmath."""
+
+import brute_force
+import mpmath
+import numpy as np
+import pytest
+
+from spikedrf import _core
+from spikedrf.activations import NAMES, resolve, step_moments
+
+MEAN = np.array([-60.0, -8.3, -2.1, -0.4, 0.0, 0.3, 1.7, 6.5, 45.0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("c", [1e-6, 0.01, 0.3, 1.0, 4.0, 15.9, 16.1, 100.0])
+def test_moments_against_quadrature(name, c):
+    e0, e1, e2 = _core.Function(resolve(name).code)(MEAN, np.sqrt(c))
+    mu0, mu1, mu2, *_ = brute_force.tables(MEAN, 1.0, c, 0.0, name, "identity")
+    scale = np.maximum(np.sqrt(mu0[0] ** 2 + c * mu1[0] ** 2 + mu2[0]), 1e-3)
+    np.testing.assert_allclose(e0 / scale, mu0[0] / scale, atol=2e-13)
+    np.testing.assert_allclose(e1 / scale, np.sqrt(c) * mu1[0] / scale, atol=2e-13)
+    np.testing.assert_allclose(e2 / scale**2, mu2[0] / scale**2, atol=4e-13)
+    assert (e2 >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["relu", "abs", "sign", "leaky_relu", "erf", "tanh", "sigmoid"])
+def test_saturated_tails_keep_relative_accuracy(name):
+    """The remainder far out is tiny but divided by lam: it must not drown in rounding."""
+    mean, sd = 7.0, 1.0
+    _, _, e2 = _core.Function(resolve(name).code)(np.array([mean]), sd)
+    functions = {
+        "relu": lambda x: max(x, 0),
+        "abs": abs,
+        "sign": mpmath.sign,
+        "leaky_relu": lambda x: x if x > 0 else x / 100,
+        "erf": lambda x: mpmath.erf(x / mpmath.sqrt(2)),
+        "tanh": mpmath.tanh,
+        "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    }
+    f = functions[name]
+    with mpmath.workdps(40):
+        points = [-30, -mean, -5, 0, 5, 30]
+        m0 = mpmath.quad(lambda z: mpmath.npdf(z) * f(mean + z), points)
+        m1 = mpmath.quad(lambda z: mpmath.npdf(z) * z * f(mean + z), points)
+        rest = mpmath.quad(lambda z: mpmath.npdf(z) * (f(mean + z) - m0 - m1 * z) ** 2, points)
+    assert e2[0] == pytest.approx(float(rest), rel=1e-7, abs=1e-25)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_spread_is_the_function_itself(name):
+    e0, e1, e2 = _core.Function(resolve(name).code)(MEAN, 0.0)
+    np.testing.assert_allclose(e0, brute_force.functions[name](MEAN), rtol=1e-13, atol=1e-300)
+    assert not e1.any()
+    assert not e2.any()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "sign"])
+def test_step_constants(name):
+    function = brute_force.functions[name]
+    moments = step_moments(resolve(name), slope=True)
+    z, w = brute_force.kappa_rule(1.0, 1.0, 0.0)
+    f, df = function(z), brute_force.derivatives[name](z)
+    assert moments.h0 == pytest.approx(w @ f, rel=1e-12, abs=1e-13)
+    assert moments.h1 == pytest.approx(w @ (z * f), rel=1e-12, abs=1e-13)
+    assert moments.h2 == pytest.approx(w @ ((z * z - 1) * f), rel=1e-12, abs=1e-13)
+    assert moments.second == pytest.approx(w @ (f * f), rel=1e-12)
+    variance = w @ (df - w @ df) ** 2
+    assert moments.slope_variance == pytest.approx(variance, rel=1e-11, abs=1e-13)
+
+
+def test_relu_step_constants_in_closed_form():
+    moments = step_moments(resolve("relu"), slope=True)
+    assert moments.h0 == pytest.approx(1 / np.sqrt(2 * np.pi), rel=1e-14)
+    assert moments.h1 == pytest.approx(0.5, rel=1e-14)
+    assert moments.h2 == pytest.approx(1 / np.sqrt(2 * np.pi), rel=1e-14)
+    assert moments.slope_variance == pytest.approx(0.25, rel=1e-14)
+
+
+CALLABLES = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "sin": np.sin,
+    "hermite3": lambda x: (x**3 - 3 * x) / np.sqrt(6),
+}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_callable_moments_equal_named_ones(name):
+    named, own = resolve(name), resolve(CALLABLES[name])
+    for sd in (0.05, 0.8, 3.0):
+        for effort in (0, 4):
+            a = np.array(_core.Function(named.code)(MEAN, sd))
+            b = np.array(_core.Function(own.core)(MEAN, sd, effort))
+            scale = np.maximum(np.sqrt(a[0] ** 2 + a[1] ** 2 + a[2]), 1e-6)
+            np.testing.assert_allclose(b[:2] / scale, a[:2] / scale, atol=3e-13)
+            np.testing.assert_allclose(b[2] / scale**2, a[2] / scale**2, atol=3e-13)
+    a, b = step_moments(named, slope=True), step_moments(own, slope=True)
+    assert b.slope_variance == pytest.approx(a.slope_variance, rel=1e-9)
+    assert b.h2 == pytest.approx(a.h2, rel=1e-12, abs=1e-14)
+
+
+def test_kinks_and_jumps_are_found():
+    assert resolve(lambda x: np.maximum(x, 0)).structure[0] == (0.0,)
+    assert resolve(np.tanh).structure[0] == ()
+    assert resolve(lambda x: np.abs(x - 0.3) + np.maximum(x + 2, 0)).structure[0] == (-2.0, 0.3)
+    (jump,), _ = resolve(lambda x: np.where(x > np.pi / 7, 1.0, 0.0)).structure
+    assert jump == pytest.approx(np.pi / 7, abs=1e-12)
+    # A sharp but smooth function is resolved, not broken.
+    breaks, grain = resolve(lambda x: np.tanh(20 * (x - 0.4))).structure
+    assert breaks == ()
+    assert grain < 0.1
+
+
+def test_step_constants_of_shifted_functions():
+    from scipy.stats import norm
+
+    def shifted(x):
+        return np.maximum(x - 0.3, 0)
+
+    p = norm.sf(0.3)
+    for function in (shifted, (shifted, lambda x: np.where(x > 0.3, 1.0, 0.0))):
+        moments = step_moments(resolve(function), slope=True)
+        assert moments.h0 == pytest.approx(norm.pdf(0.3) - 0.3 * p, rel=1e-12)
+        assert moments.h1 == pytest.approx(p, rel=1e-12)
+        assert moments.slope_variance == pytest.approx(p * (1 - p), rel=1e-9)
+    with pytest.raises(ValueError, match="jump"):
+        step_moments(resolve(lambda x: np.sign(x - 0.2)), slope=True)
+    # As a target a jump is fine.
+    target = step_moments(resolve(lambda x: np.where(x > 0.3, 1.0, 0.0)), slope=False)
+    assert target.h1 == pytest.approx(norm.pdf(0.3), rel=1e-12)
+    assert target.second == pytest.approx(p, rel=1e-12)
