@@ -127,9 +127,9 @@ Rule gauss_hermite(int n) {
 RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
     : hermite_levels_(kHermiteLevels), max_nodes_(max_nodes) {
   if (variation.everywhere < kMildScale) hermite_levels_ = 0;
-  // The Gaussian itself wants panels no wider than two; the floors keep an absurd scale from
+  // The Gaussian itself wants panels no wider than this; the floors keep an absurd scale from
   // asking for an absurd number of panels (refinement goes on by bisection then).
-  const double widest = std::clamp(3.0 * variation.everywhere, 0.01, 2.0);
+  const double widest = std::clamp(3.0 * variation.everywhere, 0.01, 2.8);
   constexpr double kFinest = 1e-12;
 
   std::vector<double> start{-kCutoff, kCutoff};

@@ -234,6 +234,8 @@ bool solve(const Spikes& spikes, const Points& points, GaussianMoments& activati
       return solve_groups<2>(spikes, points, activation, target, accuracy, results);
     case 3:
       return solve_groups<3>(spikes, points, activation, target, accuracy, results);
+    case 4:
+      return solve_groups<4>(spikes, points, activation, target, accuracy, results);
     default:
       return solve_groups<0>(spikes, points, activation, target, accuracy, results);
   }

@@ -1,10 +1,10 @@
 """Theory and finite-size simulation test each other (five settings, z below 4)."""
 
-import finite_size
 import pytest
-from test_reference import SECTION_8
 
+import finite_size
 from spikedrf import Spike, theory
+from test_reference import SECTION_8
 
 
 def z_scores(case, d, replicates, seed):

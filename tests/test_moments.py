@@ -1,10 +1,10 @@
 """Gaussian moments of every activation against an independent quadrature and mpmath."""
 
-import brute_force
 import mpmath
 import numpy as np
 import pytest
 
+import brute_force
 from spikedrf import _core
 from spikedrf.activations import NAMES, resolve, step_moments
 

@@ -2,10 +2,10 @@
 
 import itertools
 
-import brute_force
 import numpy as np
 import pytest
 
+import brute_force
 from spikedrf import ConvergenceWarning, Spike, theory
 
 NAMES = (("test_error", "test"), ("train_error", "train"), ("norm", "norm"))

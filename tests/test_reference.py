@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import reference_cases
 
 import spikedrf
+from conftest import reference_cases
 from spikedrf import GradientStep, Spike, theory
 
 NAMES = {"test": "test_error", "train": "train_error", "norm": "norm"}

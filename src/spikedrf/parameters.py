@@ -94,7 +94,7 @@ def check_proportions(pi: Floats, name: str = "pi") -> None:
 
 
 def group_count(**arrays: Floats) -> int:
-    """Common length of the last axes (scalars and length one stretch)."""
+    """Return the common length of the last axes (scalars and length one stretch)."""
     lengths = {name: a.shape[-1] if a.ndim else 1 for name, a in arrays.items()}
     for name, length in lengths.items():
         if length == 0:

@@ -95,7 +95,7 @@ class Spike:
         return group_count(**given)
 
     def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Return ``r, c, pi`` with the groups as last axis, and ``gamma``: ``(r, c, gamma, pi)``."""
+        """Return ``(r, c, gamma, pi)``, all but ``gamma`` with the groups as last axis."""
         groups = self.groups
 
         def with_axis(value: Any) -> Floats:
@@ -115,7 +115,7 @@ class Spike:
 
 @dataclass(frozen=True, eq=False)
 class GradientStep:
-    r"""One full-batch gradient step of size ``eta`` on the first layer, from ``n0 = alpha0 d`` samples.
+    r"""One full-batch gradient step on the first layer, from ``n0 = alpha0 d`` samples.
 
     Parameters
     ----------

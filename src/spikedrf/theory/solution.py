@@ -139,7 +139,7 @@ class Solution:
         return value.reshape(self.shape + at.shape)[()]
 
     def to_xarray(self) -> Any:
-        """Return an ``xarray.Dataset``; axes are named after the one parameter that varies along them.
+        """Return an ``xarray.Dataset``, its axes named after the parameters that vary along them.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The test error of ridge regression on spiked random features, exactly, in the proportional limit."""
+"""The errors of ridge regression on spiked random features, in the proportional limit."""
 
 from __future__ import annotations
 
@@ -184,8 +184,8 @@ class _Arrays:
         at = np.flatnonzero(points)
         live = np.flatnonzero(groups)
         self.scalars[:, at] = part.scalars
-        self.vectors[np.ix_(list(range(5)), at, live)] = part.vectors
-        self.matrices[np.ix_(list(range(2)), at, live, live)] = part.matrices
+        self.vectors[np.ix_(np.arange(5), at, live)] = part.vectors
+        self.matrices[np.ix_(np.arange(2), at, live, live)] = part.matrices
         self.counts[:, at] = part.counts
         self.nodes[at] = part.nodes
 
