@@ -129,7 +129,7 @@ RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
   if (variation.everywhere < kMildScale) hermite_levels_ = 0;
   // The Gaussian itself wants panels no wider than this; the floors keep an absurd scale from
   // asking for an absurd number of panels (refinement goes on by bisection then).
-  const double widest = std::clamp(3.0 * variation.everywhere, 0.01, 2.8);
+  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
   constexpr double kFinest = 1e-12;
 
   std::vector<double> start{-kCutoff, kCutoff};
@@ -172,7 +172,7 @@ bool RuleLadder::make(int level, Rule& rule) const {
     // Immutable after their first use; they do not depend on the problem.
     static const Rule hermite[kHermiteLevels] = {gauss_hermite(64), gauss_hermite(128)};
     rule = hermite[level];
-    return rule.node.size() <= max_nodes_;
+    return level == 0 || rule.node.size() <= max_nodes_;
   }
   // The coarsest panels would be a step back from the Hermite rules.
   const int panel_level = level - hermite_levels_ + (hermite_levels_ > 0 ? 1 : 0);
@@ -180,7 +180,7 @@ bool RuleLadder::make(int level, Rule& rule) const {
   const int degree = kPanelLevels[panel_level].degree;
   const int split = kPanelLevels[panel_level].split;
   const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
-  if (panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
+  if (level > 0 && panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
 
   const LegendreRule& base = legendre_rule(degree);
   rule.node.clear();

@@ -45,7 +45,7 @@ class RuleLadder {
  public:
   RuleLadder(const Variation& variation, std::size_t max_nodes);
 
-  // False when the rule would exceed max_nodes.
+  // False when the rule would exceed max_nodes; the first rule (level 0) is always made.
   bool make(int level, Rule& rule) const;
 
  private:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spikedrf import GradientStep, Spike, theory
-from spikedrf.plotting import LearningCurveDisplay, best_linear_error
+from spikedrf.plotting import LearningCurveDisplay
+from spikedrf.theory import best_linear_error
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")

@@ -100,9 +100,9 @@ def test_error_estimate_covers_the_error(rtol):
         arguments = {"lam": lam, "activation": "tanh", "target": "relu", "noise": 0.1}
         step = Spike(r, 1.05, 0.95)
         coarse = theory.solve(1.5, step=step, rtol=rtol, **arguments)
-        fine = theory.solve(1.5, step=step, rtol=1e-12, **arguments)
+        fine = theory.solve(1.5, step=step, rtol=1e-11, **arguments)
         error = np.abs(coarse.test_error / fine.test_error - 1)
-        assert (error <= np.maximum(coarse.quadrature_error, 1e-12)).all()
+        assert (error <= np.maximum(coarse.quadrature_error, 1e-11)).all()
         assert (coarse.quadrature_error <= rtol).all()
 
 
@@ -185,9 +185,9 @@ def rough(x):
 
 
 def test_what_cannot_be_resolved_is_flagged():
-    with pytest.warns(ConvergenceWarning, match=r"2 of 2 points did not reach rtol=1e-12"):
+    with pytest.warns(ConvergenceWarning, match=r"2 of 2 points did not reach rtol=1e-11"):
         solution = theory.solve(
-            [1.0, 2.0], lam=0.1, target=rough, step=Spike(1.0, 1.0, 1.0), rtol=1e-12
+            [1.0, 2.0], lam=0.1, target=rough, step=Spike(1.0, 1.0, 1.0), rtol=1e-11
         )
     assert not solution.success.any()
     assert (solution.status == 1).all()

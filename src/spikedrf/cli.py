@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import spikedrf
 from spikedrf import ConvergenceWarning, GradientStep, Spike, theory
 from spikedrf.activations import NAMES
-from spikedrf.plotting import LearningCurveDisplay, best_linear_error
+from spikedrf.plotting import LearningCurveDisplay
 from spikedrf.theory import Solution
 
 Floats = NDArray[np.float64]
@@ -347,7 +347,7 @@ def _curve(args: argparse.Namespace) -> int:
         step, spike = _step(args)
         with_step = theory.solve(alpha, step=step, **_model(args))
         without_step = theory.solve(alpha, **_model(args))
-        return spike, without_step, with_step, best_linear_error(args.target, args.noise)
+        return spike, without_step, with_step, theory.best_linear_error(args.target, args.noise)
 
     spike, without_step, with_step, best_linear = _checked(args, compute)
     curves = {"without_step": without_step, "with_step": with_step}

@@ -1,6 +1,7 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
+from spikedrf.theory.baseline import best_linear_error
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
 
-__all__ = ["Solution", "solve"]
+__all__ = ["Solution", "best_linear_error", "solve"]

@@ -65,7 +65,7 @@ def solve(
         Loss of the readout.
     rtol : float
         Quadrature nodes are added until ``test_error``, ``train_error`` and ``norm`` move by
-        less than this, relative.
+        less than this, relative; at least 1e-11, what rounding lets one tell at small ``lam``.
     workers : int, optional
         Threads; -1 is one for each core. By default as many as the batch is worth. The result
         does not depend on it.
@@ -112,7 +112,7 @@ def solve(
         raise ValueError(f"bulk must be 'isotropic', got {bulk!r}")
     if loss != "square":
         raise ValueError(f"loss must be 'square', got {loss!r}")
-    accuracy = real_array("rtol", rtol, minimum=0.0, exclusive=True, maximum=1.0)
+    accuracy = real_array("rtol", rtol, minimum=1e-11, maximum=1.0)
     if accuracy.ndim:
         raise ValueError(f"rtol must be one number, got an array of shape {accuracy.shape}")
     threads = _thread_count(workers)
