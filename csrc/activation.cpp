@@ -1,18 +1,149 @@
 #include "activation.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "dispatch.hpp"
+#include "vector_math.hpp"
+
 namespace spikedrf {
-using A=Activation;
-const char* names[]={"tanh","relu","erf","sin","cos","sigmoid","softplus","gelu","silu","leaky_relu","abs","sign","identity","hermite1","hermite2","hermite3","hermite4","hermite5"};
-const char* activation_name(A a){return names[(int)a];}
-bool is_linear(A a){return a==A::identity||a==A::hermite1;}
-bool saturates_right(A a){return a==A::tanh||a==A::erf||a==A::sigmoid||a==A::sign;}
-bool saturates_left(A a){return saturates_right(a)||a==A::relu||a==A::softplus||a==A::gelu||a==A::silu;}
-bool has_kink(A a){return a==A::relu||a==A::leaky_relu||a==A::abs||a==A::sign;}
-bool oscillates(A a){return a==A::sin||a==A::cos;}
-int growth(A a){int n=(int)a-(int)A::hermite1+1; if(n>=1) return n; if(saturates_right(a)||oscillates(a)) return 0; return 1;}
-bool has_derivative(A a){return a!=A::sign;}
-static double He(int n,double x){double p0=1,p1=x;if(n==0)return 1;for(int k=1;k<n;k++){double p2=x*p1-k*p0;p0=p1;p1=p2;}return p1;}
-static double f(A a,double x){switch(a){case A::tanh:return std::tanh(x);case A::relu:return x>0?x:0;case A::erf:return std::erf(x/std::sqrt(2.));case A::sin:return std::sin(x);case A::cos:return std::cos(x);case A::sigmoid:return 1/(1+std::exp(-x));case A::softplus:return x>0?x+std::log1p(std::exp(-x)):std::log1p(std::exp(x));case A::gelu:return x*.5*std::erfc(-x/std::sqrt(2.));case A::silu:return x/(1+std::exp(-x));case A::leaky_relu:return x>0?x:.01*x;case A::abs:return std::fabs(x);case A::sign:return (x>0)-(x<0);case A::identity:return x;default:{int n=(int)a-(int)A::hermite1+1;double q=1;for(int i=2;i<=n;i++)q*=i;return He(n,x)/std::sqrt(q);}}}
-void activate(A a,const double*x,double*o,std::size_t n)noexcept{for(std::size_t i=0;i<n;i++)o[i]=f(a,x[i]);}
-static double g(A a,double x){switch(a){case A::tanh:{double t=std::tanh(x);return 1-t*t;}case A::relu:return x>0;case A::erf:return std::sqrt(2/M_PI)*std::exp(-x*x/2);case A::sin:return std::cos(x);case A::cos:return -std::sin(x);case A::sigmoid:{double s=1/(1+std::exp(-x));return s*(1-s);}case A::softplus:return 1/(1+std::exp(-x));case A::gelu:return .5*std::erfc(-x/std::sqrt(2.))+x*std::exp(-x*x/2)/std::sqrt(2*M_PI);case A::silu:{double s=1/(1+std::exp(-x));return s+x*s*(1-s);}case A::leaky_relu:return x>0?1:.01;case A::abs:return (x>0)-(x<0);case A::sign:return 0;case A::identity:return 1;default:{int n=(int)a-(int)A::hermite1+1;double q=1;for(int i=2;i<=n;i++)q*=i;return n*He(n-1,x)/std::sqrt(q);}}}
-void activate_derivative(A a,const double*x,double*o,std::size_t n)noexcept{for(std::size_t i=0;i<n;i++)o[i]=g(a,x[i]);}
+
+namespace {
+
+template <class Op>
+struct ValueOf {
+  template <class T>
+  static SPIKEDRF_INLINE T inside(T x) noexcept {
+    return Op::value(x);
+  }
+  template <class T>
+  static T outside(T x) noexcept {
+    return Op::far_value(x);
+  }
+};
+
+template <class Op>
+struct DerivativeOf {
+  template <class T>
+  static SPIKEDRF_INLINE T inside(T x) noexcept {
+    return Op::derivative(x);
+  }
+  template <class T>
+  static T outside(T x) noexcept {
+    return Op::far_derivative(x);
+  }
+};
+
+// Elements beyond max_argument are computed again, one by one, from a copy made before the block
+// may be overwritten; the others get the same bits whatever their neighbours are.
+template <class Function, class T>
+SPIKEDRF_INLINE void apply_in_blocks(const T* x, T* out, std::size_t n, T max_argument) noexcept {
+  constexpr std::size_t block = 256;
+  T copy[block];
+  for (std::size_t start = 0; start < n; start += block) {
+    const std::size_t size = std::min(block, n - start);
+    const T* const from = x + start;
+    T* const to = out + start;
+    int any_outside = 0;
+    SPIKEDRF_SIMD_REDUCTION(|, any_outside)
+    for (std::size_t i = 0; i < size; ++i) {
+      any_outside |= vmath::magnitude(from[i]) > max_argument ? 1 : 0;
+    }
+    if (any_outside != 0) std::copy(from, from + size, copy);
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < size; ++i) to[i] = Function::inside(from[i]);
+    if (any_outside != 0) {
+      for (std::size_t i = 0; i < size; ++i) {
+        if (vmath::magnitude(copy[i]) > max_argument) to[i] = Function::outside(copy[i]);
+      }
+    }
+  }
 }
+
+// One loop per activation, inlined into the multiversioned functions below.
+template <template <class> class FunctionOf, class T>
+struct Apply {
+  const T* x;
+  T* out;
+  std::size_t n;
+
+  template <class Op>
+  SPIKEDRF_INLINE void operator()(Op) const noexcept {
+    using Function = FunctionOf<Op>;
+    if constexpr (Op::max_argument < std::numeric_limits<T>::infinity()) {
+      apply_in_blocks<Function>(x, out, n, Op::max_argument);
+    } else {
+      SPIKEDRF_SIMD
+      for (std::size_t i = 0; i < n; ++i) out[i] = Function::inside(x[i]);
+    }
+  }
+};
+
+}  // namespace
+
+SPIKEDRF_MULTIVERSION
+void activate(Activation activation, const double* x, double* out, std::size_t n) noexcept {
+  visit_activation<double>(activation, Apply<ValueOf, double>{x, out, n});
+}
+
+SPIKEDRF_MULTIVERSION
+void activate(Activation activation, const float* x, float* out, std::size_t n) noexcept {
+  visit_activation<float>(activation, Apply<ValueOf, float>{x, out, n});
+}
+
+SPIKEDRF_MULTIVERSION
+void activate_derivative(Activation activation, const double* x, double* out,
+                         std::size_t n) noexcept {
+  visit_activation<double>(activation, Apply<DerivativeOf, double>{x, out, n});
+}
+
+SPIKEDRF_MULTIVERSION
+void activate_derivative(Activation activation, const float* x, float* out,
+                         std::size_t n) noexcept {
+  visit_activation<float>(activation, Apply<DerivativeOf, float>{x, out, n});
+}
+
+const char* activation_name(Activation activation) noexcept {
+  switch (activation) {
+    case Activation::tanh:
+      return "tanh";
+    case Activation::relu:
+      return "relu";
+    case Activation::erf:
+      return "erf";
+    case Activation::sin:
+      return "sin";
+    case Activation::cos:
+      return "cos";
+    case Activation::sigmoid:
+      return "sigmoid";
+    case Activation::softplus:
+      return "softplus";
+    case Activation::gelu:
+      return "gelu";
+    case Activation::silu:
+      return "silu";
+    case Activation::leaky_relu:
+      return "leaky_relu";
+    case Activation::abs:
+      return "abs";
+    case Activation::sign:
+      return "sign";
+    case Activation::identity:
+      return "identity";
+    case Activation::hermite1:
+      return "hermite1";
+    case Activation::hermite2:
+      return "hermite2";
+    case Activation::hermite3:
+      return "hermite3";
+    case Activation::hermite4:
+      return "hermite4";
+    case Activation::hermite5:
+      return "hermite5";
+  }
+  return "?";
+}
+
+}  // namespace spikedrf
