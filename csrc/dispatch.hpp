@@ -21,8 +21,9 @@
 
 #include <cstdlib>  // on glibc this defines __GLIBC__, which musl does not have
 
-// GCC 12 is the first release that can test for the x86-64-v3 and v4 levels at load time. Thread
-// and address sanitisers run before ifuncs can be resolved, so a sanitised build gets the baseline.
+// GCC 12 is the first release that can test for the x86-64-v3 and v4 levels at load time. The
+// resolvers run before the thread and address sanitisers are set up, so a sanitised build gets the
+// baseline.
 #if !defined(SPIKEDRF_NO_MULTIVERSION) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__INTEL_COMPILER) && defined(__x86_64__) && defined(__LP64__) &&         \
     defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) &&     \

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <limits>
 
 #include "resolvent.hpp"
 
@@ -12,6 +13,7 @@ struct Errors {
   double excess = 0.0;  // test error without the label noise
   double train = 0.0;
   double norm = 0.0;
+  double rounding = 0.0;  // relative, an estimate of what rounding may have done to them
 };
 
 template <int KS>
@@ -55,6 +57,13 @@ class OrderParameters {
   Buffer<kSize> q;
 
  private:
+  // How far rounding errors are amplified where groups are nearly alike: in step B by the ratio of
+  // singular values; in steps A and C the responses M cancel in mu1^T M mu1 and its derivatives,
+  // by the factor M_kk B_kk in each of the two M, and the Jacobian passes that on. (The factors 4
+  // make it an upper estimate: compared with the scatter of the answer over rules for thousands
+  // of groups that are nearly alike.)
+  double amplification_ = 1.0;
+
   int groups() const { return KS > 0 ? KS : groups_; }
   void step_b(const Tables& tables, const Regime& regime, const Resolvent<KS>& step_a);
   void signal_source(const Regime& regime, const Resolvent<KS>& step_a);
@@ -152,8 +161,20 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
       system_[k * K + l] = entry(k, l);
     }
   }
-  pseudo_solve(system_.data(), pv_.data(), m.data(), factor_.data(), K,
-               1e-13 * std::sqrt(largest));
+  largest = std::sqrt(largest);
+  const double smallest =
+      pseudo_solve(system_.data(), pv_.data(), m.data(), factor_.data(), K, 1e-13 * largest);
+  amplification_ = std::max(1.0, largest / smallest);
+  double cancelled = 1.0;
+  for (int j = 0; j < regime.bulk.nodes; ++j) {
+    for (int k = 0; k < K; ++k) {
+      cancelled = std::max(cancelled, step_a.m(j)[k * K + k] * step_a.b()[k * K + k]);
+    }
+  }
+  if (cancelled > 10.0) {
+    amplification_ =
+        std::max(amplification_, 4.0 * cancelled * cancelled * step_a.condition(response_.data()));
+  }
   // thetahat = S theta - M_vv^{-1} M_vx psihat, then tilde_v = (F^{-1} N hat)_v =
   // thetahat + B theta, and psi = M_vx tilde_v + M_xx psihat.
   for (int k = 0; k < K; ++k) {
@@ -266,6 +287,7 @@ Errors OrderParameters<KS>::solve(const Tables& tables, const Regime& regime,
     errors.train += q[a] * feature_omega2_[a];
     if (a >= pair_count(K)) errors.norm += q[a];
   }
+  errors.rounding = 4.0 * std::numeric_limits<double>::epsilon() * amplification_;
   // omega here is (1/(1 + V)) / epsilon.
   errors.train *= regime.weighting.epsilon * regime.weighting.epsilon;
   return errors;

@@ -101,6 +101,18 @@ class Resolvent {
     for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
   }
 
+  // Largest entry of the inverse Jacobian, in units of the scales.
+  double condition(double* column) const {
+    const int n = size();
+    double largest = 0.0;
+    for (int a = 0; a < n; ++a) {
+      for (int b = 0; b < n; ++b) column[b] = a == b ? 1.0 : 0.0;
+      lu_solve(jacobian_.data(), pivot_.data(), column, n);
+      for (int b = 0; b < n; ++b) largest = std::max(largest, std::fabs(column[b]));
+    }
+    return largest;
+  }
+
   const double* m(int j) const { return m_.data() + j * groups() * groups(); }
   const double* e(int j) const { return e_.data() + j * groups(); }
   const double* b() const { return b_.data(); }

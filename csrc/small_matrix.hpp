@@ -2,7 +2,9 @@
 // compile time when possible; no allocation.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace spikedrf {
@@ -84,8 +86,8 @@ inline bool spd_inverse(const double* a, double* inverse, double* factor, int n)
 // Minimum-norm solution of a x = b for a square matrix that may be singular, by its singular value
 // decomposition from one-sided Jacobi rotations (which keep the relative accuracy of small
 // singular values). Singular values up to `cutoff` count as zero. `a` is overwritten; `v` (n x n)
-// is work space.
-inline void pseudo_solve(double* a, const double* b, double* x, double* v, int n, double cutoff) {
+// is work space. Returns the smallest singular value that was inverted (infinity: none).
+inline double pseudo_solve(double* a, const double* b, double* x, double* v, int n, double cutoff) {
   for (int i = 0; i < n * n; ++i) v[i] = 0.0;
   for (int i = 0; i < n; ++i) {
     v[i * n + i] = 1.0;
@@ -122,6 +124,7 @@ inline void pseudo_solve(double* a, const double* b, double* x, double* v, int n
     if (!rotated) break;
   }
   // a = U Sigma V^T with a's columns now U Sigma.
+  double smallest = std::numeric_limits<double>::infinity();
   for (int j = 0; j < n; ++j) {
     double square = 0.0;
     double projection = 0.0;
@@ -130,8 +133,10 @@ inline void pseudo_solve(double* a, const double* b, double* x, double* v, int n
       projection += a[i * n + j] * b[i];
     }
     if (!(std::sqrt(square) > cutoff)) continue;
+    smallest = std::min(smallest, std::sqrt(square));
     for (int i = 0; i < n; ++i) x[i] += v[i * n + j] * projection / square;
   }
+  return smallest;
 }
 
 }  // namespace spikedrf

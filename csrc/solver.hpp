@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "bulk.hpp"
 #include "moments.hpp"
 
 namespace spikedrf {
@@ -13,7 +14,7 @@ enum class Status : std::int32_t {
   converged = 0,
   quadrature = 1,  // the errors still moved by more than rtol on the finest rule
   newton = 2,      // step A did not converge
-  rounding = 3,    // groups of linear features too nearly dependent for double precision
+  rounding = 3,    // groups too nearly alike for double precision: errors beyond rtol are possible
 };
 
 struct Spikes {
@@ -23,6 +24,10 @@ struct Spikes {
   const double* c;      // count x groups, > 0
   const double* gamma;  // count, in [-1, 1]
   const double* pi;     // count x groups, > 0
+  // The bulk of each spike: `bulk_nodes` nodes (count x nodes x groups values, count x nodes
+  // weights), with c their mean; 0 nodes is the isotropic bulk of variance c.
+  int bulk_nodes = 0;
+  Bulk bulk{};
 };
 
 // Sorted by spike, so that a run of points with one spike is consecutive.

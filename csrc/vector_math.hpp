@@ -6,8 +6,24 @@
 // calls one becomes vector code at -O3 -fno-math-errno -fno-trapping-math. Every choice between two
 // formulas is a select between two computed values, so a lane costs the same whatever it holds.
 //
-// Largest error: at most 4 units in the last place everywhere, with fused multiply-add or without it
-//.
+// Largest error found, in units in the last place, over the whole range of finite arguments, with /
+// without fused multiply-add. Checked against 113-bit arithmetic at some 600,000 arguments (double)
+// and against double precision at every third float from 1e-4 or less to where the function becomes
+// constant; smaller and larger floats, and log1p_unit, on a sparse sweep of all bit patterns.
+//
+//                                   double         float
+//   exp                             1.0 / 1.0    1.0 / 1.0
+//   tanh                            2.4 / 2.4    2.4 / 2.4
+//   sigmoid                         2.1 / 2.1    2.3 / 2.3
+//   softplus                        1.7 / 1.7    1.8 / 2.1
+//   log1p_unit                      1.0 / 1.2    0.9 / 1.2     0 <= x <= 1
+//   silu = x sigmoid(x)             3.0 / 2.9    3.2 / 3.2
+//   gaussian = exp(-x^2/2)          1.1 / 1.1    1.2 / 1.1
+//   normal_cdf                      3.1 / 3.4    3.2 / 4.1     relative, in the left tail too
+//   gelu = x normal_cdf(x)          3.3 / 3.7    3.8 / 4.2
+//   erf_normal = erf(x / sqrt 2)    2.4 / 2.4    2.3 / 2.3
+//   erf                             3.6 / 3.6    3.1 / 3.1
+//   sin, cos                        2.2 / 2.2    2.5 / 2.5     |x| <= trig_max
 //
 // Special values: NaN gives NaN; limits at +-infinity are exact; odd functions keep the sign of
 // zero; results below the normal range are rounded gradually (if the caller has not turned on
@@ -237,14 +253,13 @@ SPIKEDRF_INLINE Scales<T> split_power_of_two(Rounded<T> k) noexcept {
 
 // exp(x + correction) for |correction| << 1 and exp_min <= x <= exp_max, anything otherwise: the
 // callers replace such results in the end. (Clamping x first would look simpler, but GCC then
-// follows the constant through all that comes after and adds a blend at every step: 1.5 times
-// slower.)
+// follows the constant through all that comes after and adds a blend at every step.)
 template <class T>
 SPIKEDRF_INLINE ExpParts<T> exp_parts(T x, T correction) noexcept {
   using F = Format<T>;
   const T log2_e = static_cast<T>(1.4426950408889634);
   const Rounded<T> k = round_shifted<T>(x * log2_e + F::magic);
-  const T r = ((x - k.value * F::ln2_high) - k.value * F::ln2_low) + correction;
+  const T r = (x - k.value * F::ln2_high) - (k.value * F::ln2_low - correction);
   return {r + r * r * polynomial(r, F::exp_tail), k};
 }
 
@@ -430,8 +445,7 @@ SPIKEDRF_INLINE T gelu(T x) noexcept {
   return with_limits(x, Format<T>::normal_max, -T(0), x, normal_cdf_scaled(x).times(x));
 }
 
-// erf(x / sqrt 2), the error function scaled like a normal variable: 1 - 2 Phi(-t), and where that
-// cancels an odd polynomial. They meet where 2 Phi(-t) = 0.4.
+// erf(x / sqrt 2), the error function scaled like a normal variable.
 template <class T>
 SPIKEDRF_INLINE T erf_normal(T x) noexcept {
   const T t = magnitude(x);

@@ -5,30 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+
+from brute_force import functions
 
 Function = Callable[[np.ndarray], np.ndarray]
-
-functions: dict[str, Function] = {
-    "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "erf": lambda x: special.erf(x / np.sqrt(2)),
-    "sin": np.sin,
-    "cos": np.cos,
-    "sigmoid": special.expit,
-    "softplus": lambda x: np.logaddexp(0.0, x),
-    "gelu": lambda x: x * special.ndtr(x),
-    "silu": lambda x: x * special.expit(x),
-    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
-    "abs": np.abs,
-    "sign": np.sign,
-    "identity": lambda x: x,
-    "hermite1": lambda x: x,
-    "hermite2": lambda x: (x**2 - 1) / np.sqrt(2),
-    "hermite3": lambda x: (x**3 - 3 * x) / np.sqrt(6),
-    "hermite4": lambda x: (x**4 - 6 * x**2 + 3) / np.sqrt(24),
-    "hermite5": lambda x: (x**5 - 10 * x**3 + 15 * x) / np.sqrt(120),
-}
 
 
 def _group_sizes(p: int, pi: np.ndarray) -> np.ndarray:

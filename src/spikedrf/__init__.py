@@ -2,8 +2,19 @@
 
 from spikedrf import theory
 from spikedrf.parameters import ConvergenceWarning
+from spikedrf.simulation import Simulation, SimulationFailed, SimulationInterrupted, simulate
 from spikedrf.step import GradientStep, Spike
 
 __version__ = "0.1.0"
 
-__all__ = ["ConvergenceWarning", "GradientStep", "Spike", "__version__", "theory"]
+__all__ = [
+    "ConvergenceWarning",
+    "GradientStep",
+    "Simulation",
+    "SimulationFailed",
+    "SimulationInterrupted",
+    "Spike",
+    "__version__",
+    "simulate",
+    "theory",
+]

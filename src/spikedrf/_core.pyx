@@ -28,6 +28,15 @@ cdef extern from "moments.hpp" namespace "spikedrf" nogil:
     cdef cppclass CallbackMoments(GaussianMoments):
         CallbackMoments(MomentFunction, void*, vector[double], double) except +
 
+cdef extern from "bulk.hpp" namespace "spikedrf" nogil:
+    cdef struct Bulk:
+        int nodes
+        const double* value
+        const double* trace
+        const double* vv
+        const double* vx
+        const double* xx
+
 cdef extern from "solver.hpp" namespace "spikedrf" nogil:
     cdef struct Spikes:
         size_t count
@@ -36,6 +45,8 @@ cdef extern from "solver.hpp" namespace "spikedrf" nogil:
         const double* c
         const double* gamma
         const double* pi
+        int bulk_nodes
+        Bulk bulk
     cdef struct Points:
         size_t count
         const int64_t* spike
@@ -161,11 +172,14 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
                  const double[::1] alpha, const double[::1] beta, const double[::1] lam,
                  const double[::1] noise, double rtol, size_t max_nodes,
                  double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
-                 int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop):
+                 int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop,
+                 const double[:, :, ::1] bulk_value=None, const double[:, :, ::1] bulk_weight=None):
     """Solve points[start:stop] (sorted by spike) into the result arrays.
 
     scalars: test, excess, train, norm, residual, quadrature_error; vectors: m, theta, psi, q2, V2;
-    matrices: q1, V1; counts: status, nit. The point is the second axis.
+    matrices: q1, V1; counts: status, nit. The point is the second axis. Without bulk_value
+    (spikes x nodes x groups) the bulk is isotropic; bulk_weight (4 x spikes x nodes) holds the
+    weights seen by the trace, (v, v), (v, xi) and (xi, xi).
     """
     cdef int groups = <int>r.shape[1]
     cdef Spikes spikes
@@ -183,6 +197,14 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
     spikes.c = &c[0, 0]
     spikes.gamma = &gamma[0]
     spikes.pi = &pi[0, 0]
+    spikes.bulk_nodes = 0
+    if bulk_value is not None:
+        spikes.bulk_nodes = <int>bulk_value.shape[1]
+        spikes.bulk.value = &bulk_value[0, 0, 0]
+        spikes.bulk.trace = &bulk_weight[0, 0, 0]
+        spikes.bulk.vv = &bulk_weight[1, 0, 0]
+        spikes.bulk.vx = &bulk_weight[2, 0, 0]
+        spikes.bulk.xx = &bulk_weight[3, 0, 0]
     points.count = stop - start
     points.spike = &spike[start]
     points.alpha = &alpha[start]
@@ -212,3 +234,38 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
         done = solve(spikes, points, sigma.moments[0], g.moments[0], accuracy, results)
     if not done:
         raise sigma.error if sigma.error is not None else g.error
+
+
+cdef extern from "features.hpp" namespace "spikedrf" nogil:
+    void activate(Activation, const float*, float*, size_t)
+    size_t spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
+                                size_t, size_t)
+    void residual_signal[Real](Activation, Real*, const Real*, const Real*, Real*, size_t, size_t)
+
+ctypedef fused real:
+    float
+    double
+
+
+def activate_block(int code, real[:, ::1] block):
+    """block <- sigma(block)."""
+    with nogil:
+        activate(<Activation>code, &block[0, 0], &block[0, 0], block.shape[0] * block.shape[1])
+
+
+def spike_block(int code, const real[:, ::1] Z, const real[::1] s, const real[::1] u, real eta,
+                real[:, ::1] out):
+    """out <- sigma(Z + eta s u^T), up to the first row that is not finite; the rows done."""
+    cdef size_t done
+    with nogil:
+        done = spike_features(<Activation>code, &Z[0, 0], &s[0], &u[0], eta, &out[0, 0],
+                              Z.shape[0], Z.shape[1])
+    return done
+
+
+def signal_block(int code, real[:, ::1] Z, const real[::1] y, const real[::1] u,
+                 real[::1] residual):
+    """residual <- y - sigma(Z) u / p, then Z <- residual sigma'(Z)."""
+    with nogil:
+        residual_signal(<Activation>code, &Z[0, 0], &y[0], &u[0], &residual[0], Z.shape[0],
+                        Z.shape[1])

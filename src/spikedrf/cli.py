@@ -19,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spikedrf
-from spikedrf import ConvergenceWarning, GradientStep, Spike, theory
+from spikedrf import (
+    ConvergenceWarning,
+    GradientStep,
+    Simulation,
+    SimulationFailed,
+    SimulationInterrupted,
+    Spike,
+    simulate,
+    theory,
+)
 from spikedrf.activations import NAMES
 from spikedrf.plotting import LearningCurveDisplay
 from spikedrf.theory import Solution
@@ -30,7 +39,7 @@ T = TypeVar("T")
 #: Version of the layout of ``--json``.
 SCHEMA = 1
 
-OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 130, 141
 
 _PICTURES = (".png", ".svg", ".pdf")
 _MOST_POINTS = 1_000_000
@@ -42,8 +51,15 @@ NAME is one of
 
 exit status:
   0 done; 1 a file could not be written; 2 misuse;
-  3 done, but some points did not reach --rtol (they are marked); 130 interrupted
+  3 done, but some points did not reach --rtol (they are marked);
+  4 a replicate of a simulation failed, 130 interrupted: replicates that had finished are printed
 """
+
+#: Where a curve has its points unless --alpha says: with a simulation, and without.
+_SIMULATED_ALPHA = "0.1:10:7:log"
+_CURVE_ALPHA = "0.1:100:25:log"
+
+_SIMULATION_DEFAULTS = {"d": 500, "replicates": 8, "seed": 0, "n_test": None, "workers": None}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 done, 1 a file could not be written, 3 some points did not converge,
-        130 interrupted, 141 standard output was closed early.
+        4 a replicate failed, 130 interrupted, 141 standard output was closed early.
 
     Raises
     ------
@@ -102,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"spikedrf {spikedrf.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_curve(commands)
+    _add_simulate(commands)
     return parser
 
 
@@ -148,6 +165,45 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--noise", default=0.0, help="standard deviation of the labels (%(default)g)", **number
     )
+
+
+def _add_simulation(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options that say what is simulated; `_simulation_options` fills in the defaults."""
+    group = parser.add_argument_group("simulation")
+    integer: dict[str, Any] = {"type": int, "metavar": "N"}
+    group.add_argument("--d", help="input dimension (500)", **integer)
+    group.add_argument("--replicates", help="independent repetitions (8)", **integer)
+    group.add_argument("--n-test", help="test samples of each (4 d, at least 2000)", **integer)
+    group.add_argument("--seed", type=_seed, metavar="N", help="of the random streams (0)")
+    group.add_argument(
+        "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
+    )
+    return group
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be >= 0, got {value}")
+    return value
+
+
+def _simulation_options(args: argparse.Namespace) -> None:
+    """Fill in defaults; round the ratios to what ``d`` realises, for theory and simulation."""
+    for name, default in _SIMULATION_DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+    args.alpha = _realised(args.alpha, args.d)
+    args.beta = float(_realised(args.beta, args.d))
+    args.alpha0 = float(_realised(args.alpha0, args.d))
+
+
+def _realised(ratio: Any, d: int) -> Floats:
+    """Return ``round(ratio d)/d``, and what cannot be realised as it is: simulate will say so."""
+    given = np.asarray(ratio, dtype=np.float64)
+    size = np.rint(given * d)
+    usable = np.isfinite(given) & (size >= 1)
+    return np.where(usable, size / max(d, 1), given)
 
 
 def _add_solver(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +285,8 @@ def _step(args: argparse.Namespace) -> tuple[GradientStep, Spike]:
 def _parameters(args: argparse.Namespace, spike: Spike) -> dict[str, Any]:
     """Collect what the numbers belong to, for JSON."""
     names = ("activation", "target", "eta", "alpha0", "u", "beta", "lam", "noise", "rtol")
-    return {name: getattr(args, name) for name in names} | {"pi": spike.arrays()[3]}
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return given | {"pi": spike.arrays()[3]}
 
 
 def _title(args: argparse.Namespace, *, picture: bool = False) -> str:
@@ -275,11 +332,11 @@ def _checked(args: argparse.Namespace, compute: Callable[[], T]) -> T:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told by exit status and marks
             return compute()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError) as error:
         message = str(error)
         word = re.match(r"\w+", message)
         if word and hasattr(args, word[0]):
-            message = f"argument --{word[0]}: {message}"
+            message = f"argument --{word[0].replace('_', '-')}: {message}"
         parser: argparse.ArgumentParser = args.parser
         parser.error(message)
 
@@ -302,6 +359,83 @@ def _json(value: Any) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------
+# Simulations
+
+
+def _simulate(
+    args: argparse.Namespace, model: str, alpha: Floats, steps: dict[str, GradientStep | None]
+) -> tuple[dict[str, Simulation], int]:
+    """Simulate with each of the steps; what has finished counts, also if something stops it."""
+    rng = np.random.default_rng(args.seed)
+    done: dict[str, Simulation] = {}
+    for name, step in steps.items():
+        stopped: SimulationInterrupted | SimulationFailed
+        try:
+            done[name] = simulate(
+                alpha,
+                step=step,
+                model=model,
+                rng=rng,
+                progress=_progress(args),
+                **{n: getattr(args, n) for n in ("lam", "beta", "activation", "target", "noise")},
+                **{n: getattr(args, n) for n in ("d", "replicates", "n_test", "workers")},
+            )
+            continue
+        except SimulationInterrupted as error:
+            stopped, status = error, INTERRUPTED
+        except SimulationFailed as error:
+            stopped, status = error, FAILED
+        if stopped.partial is not None:
+            done[name] = stopped.partial
+        if not done:
+            raise stopped
+        _say(f"spikedrf {args.command}: {stopped}")
+        return done, status
+    return done, OK
+
+
+def _progress(args: argparse.Namespace) -> Callable[[int, int], None] | None:
+    if args.quiet or not sys.stderr.isatty():
+        return None
+
+    def report(finished: int, total: int) -> None:
+        end = "\n" if finished == total else ""
+        print(f"\rreplicate {finished} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return report
+
+
+_SIMULATED = ("test_error", "train_error", "norm")
+_MEASURED = ("r", "c", "gamma")
+
+
+def _simulated_json(simulation: Simulation) -> dict[str, Any]:
+    names = [name for name in _SIMULATED + _MEASURED if getattr(simulation, name) is not None]
+    return {"replicates": simulation.replicates} | {
+        key: getattr(simulation, key) for name in names for key in (name, f"{name}_sem")
+    }
+
+
+def _simulated_text(args: argparse.Namespace, simulation: Simulation) -> list[str]:
+    """Say what was simulated, and what the trained first layers look like."""
+    sizes = {"d": simulation.d, "p": simulation.p, "n0": simulation.n0}
+    size = ", ".join(f"{name} {value}" for name, value in sizes.items() if value is not None)
+    lines = [
+        f"# simulated: {simulation.model}, {size}, {simulation.replicates} replicates, "
+        f"seed {args.seed}"
+    ]
+    if simulation.r is not None:
+        measured = []
+        for name in _MEASURED:
+            mean = np.atleast_1d(getattr(simulation, name))
+            sem = np.atleast_1d(getattr(simulation, f"{name}_sem"))
+            cells = " ".join(f"{m:.6g}+-{s:.1g}" for m, s in zip(mean, sem, strict=True))
+            measured.append(f"{name} {cells}")
+        lines.append(f"# measured on the first layers: {', '.join(measured)}")
+    return lines
+
+
+# --------------------------------------------------------------------------------------------------
 # spikedrf curve
 
 
@@ -317,14 +451,22 @@ def _add_curve(commands: Any) -> None:
         "--alpha",
         nargs="+",
         type=_grid,
-        default=[_grid("0.1:100:25:log")],
         metavar="X",
         help=(
             "samples over dimension: values (also inf), ranges MIN:MAX:N with N evenly spaced "
-            "values, or MIN:MAX:N:log (0.1:100:25:log)"
+            f"values, or MIN:MAX:N:log ({_CURVE_ALPHA}; {_SIMULATED_ALPHA} with --simulate)"
         ),
     )
     _add_model(parser)
+    group = _add_simulation(parser)
+    group.add_argument(
+        "--simulate",
+        choices=("srf", "network"),
+        help=(
+            "also simulate every point of the table, spiked random features or the trained network "
+            "itself, and print how many standard errors z it is above the theory"
+        ),
+    )
     _add_solver(parser)
     _add_output(parser, (*_PICTURES, ".csv"))
 
@@ -341,41 +483,55 @@ _CURVE_COLUMNS = (
 
 
 def _curve(args: argparse.Namespace) -> int:
-    alpha = np.concatenate(args.alpha)
+    if args.simulate is None:
+        for name in _SIMULATION_DEFAULTS:
+            if getattr(args, name) is not None:
+                args.parser.error(f"argument --{name.replace('_', '-')}: is for --simulate only")
+    if args.alpha is None:
+        args.alpha = [_grid(_SIMULATED_ALPHA if args.simulate else _CURVE_ALPHA)]
+    args.alpha = np.concatenate(args.alpha)
 
-    def compute() -> tuple[Spike, Solution, Solution, float]:
+    def compute() -> tuple[Spike, Solution, Solution, float, dict[str, Simulation], int]:
+        if args.simulate is not None:
+            _simulation_options(args)
         step, spike = _step(args)
-        with_step = theory.solve(alpha, step=step, **_model(args))
-        without_step = theory.solve(alpha, **_model(args))
-        return spike, without_step, with_step, theory.best_linear_error(args.target, args.noise)
+        with_step = theory.solve(args.alpha, step=step, **_model(args))
+        without_step = theory.solve(args.alpha, **_model(args))
+        best_linear = theory.best_linear_error(args.target, args.noise)
+        simulated: dict[str, Simulation] = {}
+        status = OK
+        if args.simulate is not None:
+            finite = args.alpha[np.isfinite(args.alpha)]
+            steps = {"with_step": step, "without_step": None}
+            simulated, status = _simulate(args, args.simulate, finite, steps)
+        return spike, without_step, with_step, best_linear, simulated, status
 
-    spike, without_step, with_step, best_linear = _checked(args, compute)
+    spike, without_step, with_step, best_linear, simulated, status = _checked(args, compute)
+    alpha = args.alpha
     curves = {"without_step": without_step, "with_step": with_step}
-    status = OK
+    beside = {
+        name: _beside(simulation, args.alpha, curves[name])
+        for name, simulation in simulated.items()
+    }
     for path in args.out:
-        try:
-            if path.suffix.lower() == ".csv":
-                _write_csv(path, alpha, curves)
-            else:
-                LearningCurveDisplay(
-                    alpha,
-                    with_step.test_error,
-                    without_step.test_error,
-                    best_linear=best_linear,
-                    success=with_step.success,
-                    success_without_step=without_step.success,
-                ).plot(title=_title(args, picture=True)).figure_.savefig(path)
-        except OSError as error:
-            _say(f"spikedrf curve: error: {path} cannot be written: {error.strerror or error}")
-            status = CANNOT_WRITE
+        if path.suffix.lower() == ".csv":
+            failed = _write(args, path, lambda path: _write_csv(path, alpha, curves, beside))
         else:
-            if not args.quiet:
-                _say(f"wrote {path}")
+            display = _display(args, curves, best_linear)
+            display.plot(
+                title=_title(args, picture=True),
+                points={
+                    name: (columns["alpha"], columns["test_error"], columns["test_error_sem"])
+                    for name, columns in beside.items()
+                },
+            )
+            failed = _write(args, path, display.figure_.savefig)
+        status = status or failed
 
-    failed = sum(int(np.count_nonzero(~curve.success)) for curve in curves.values())
-    if failed:
+    lost = sum(int(np.count_nonzero(~curve.success)) for curve in curves.values())
+    if lost:
         _say(
-            f"spikedrf curve: {failed} of {2 * alpha.size} points did not reach --rtol "
+            f"spikedrf curve: {lost} of {2 * alpha.size} points did not reach --rtol "
             f"{args.rtol:g}; raise it, or read their errors off the table"
         )
         status = status or NOT_CONVERGED
@@ -397,21 +553,76 @@ def _curve(args: argparse.Namespace) -> int:
             },
             "gain": gain,
         }
+        if simulated:
+            result["simulation"] = _sizes_json(args, simulated["with_step"]) | {
+                name: _simulated_json(simulation) | beside[name]
+                for name, simulation in simulated.items()
+            }
         print(json.dumps(_json(result), allow_nan=False))
+        return status
+    print(f"# {_title(args)}: {_spike_text(spike)}")
+    print(f"# best linear function: {best_linear:#.6g}")
+    header = ["alpha"]
+    columns = [[f"{a:.6g}" for a in alpha]]
+    for name, curve in curves.items():
+        header.append(name.replace("_", " "))
+        columns.append(_cells(curve))
+        if name in beside:
+            header += ["simulated", "sem", "z"]
+            mean, sem = beside[name]["test_error"], beside[name]["test_error_sem"]
+            columns.append([f"{x:#.6g}" for x in mean])
+            columns.append([f"{x:#.2g}" for x in sem])
+            columns.append([f"{x:.2f}" for x in beside[name]["z"]["test_error"]])
+    if simulated:
+        print("\n".join(_simulated_text(args, simulated["with_step"])))
+        print("# z: standard errors by which the simulated test error is above the theory")
     else:
-        print(f"# {_title(args)}: {_spike_text(spike)}")
-        print(f"# best linear function: {best_linear:#.6g}")
         print("# gain: error without the step over error with it")
-        header = ("alpha", "without step", "with step", "train with step", "gain")
-        columns = (
-            [f"{a:.6g}" for a in alpha],
-            _cells(without_step),
-            _cells(with_step),
-            [f"{e:#.6g}" for e in with_step.train_error],
-            [f"{g:#.4g}" for g in gain],
-        )
-        _print_table(header, columns)
+        header += ["train with step", "gain"]
+        columns += [[f"{e:#.6g}" for e in with_step.train_error], [f"{g:#.4g}" for g in gain]]
+    _print_table(header, columns)
     return status
+
+
+def _display(
+    args: argparse.Namespace, curves: dict[str, Solution], best_linear: float
+) -> LearningCurveDisplay:
+    """Lines through the points of the table; beside simulated points, smooth ones."""
+    alpha = args.alpha
+    with_step, without_step = curves["with_step"], curves["without_step"]
+    if args.simulate is not None:
+        finite = alpha[np.isfinite(alpha)]
+        alpha = np.unique([*alpha, *np.geomspace(finite.min(), finite.max(), 100)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            with_step = theory.solve(alpha, step=_step(args)[0], **_model(args))
+            without_step = theory.solve(alpha, **_model(args))
+    return LearningCurveDisplay(
+        alpha,
+        with_step.test_error,
+        without_step.test_error,
+        best_linear=best_linear,
+        success=with_step.success,
+        success_without_step=without_step.success,
+    )
+
+
+def _beside(simulation: Simulation, alpha: Floats, theirs: Solution) -> dict[str, Any]:
+    """Arrange simulated errors and z-scores like the rows of the table, NaN at alpha = inf."""
+    finite = np.isfinite(alpha)
+
+    def spread(values: Any) -> Floats:
+        column = np.full(alpha.shape, np.nan)
+        column[finite] = values
+        return column
+
+    columns: dict[str, Any] = {"alpha": spread(alpha[finite]), "n": spread(simulation.n), "z": {}}
+    for name in _SIMULATED:
+        mean, sem = spread(getattr(simulation, name)), spread(getattr(simulation, f"{name}_sem"))
+        columns |= {name: mean, f"{name}_sem": sem}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns["z"][name] = (mean - getattr(theirs, name)) / sem
+    return columns
 
 
 def _spike_text(spike: Spike) -> str:
@@ -445,13 +656,116 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
 
 
-def _write_csv(path: Path, alpha: Floats, curves: dict[str, Solution]) -> None:
-    header = ["alpha"]
-    columns = [alpha.tolist()]
+def _write_csv(
+    path: Path, alpha: Floats, curves: dict[str, Solution], beside: dict[str, dict[str, Any]]
+) -> None:
+    columns = {"alpha": alpha}
     for name, curve in curves.items():
-        header += [f"{column}_{name}" for column in _CURVE_COLUMNS]
-        columns += [np.asarray(getattr(curve, c)).astype(float).tolist() for c in _CURVE_COLUMNS]
+        columns |= {f"{column}_{name}": getattr(curve, column) for column in _CURVE_COLUMNS}
+    for name, numbers in beside.items():
+        for quantity in _SIMULATED:
+            for key in (quantity, f"{quantity}_sem"):
+                columns[f"simulated_{key}_{name}"] = numbers[key]
+            columns[f"z_{quantity}_{name}"] = numbers["z"][quantity]
+    _write_columns(path, columns)
+
+
+# --------------------------------------------------------------------------------------------------
+# spikedrf simulate
+
+
+def _add_simulate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "simulate",
+        _simulate_command,
+        "errors of networks of finite size, measured, with standard errors",
+        "spikedrf simulate --alpha 0.5 1 2 --d 300 --replicates 4 --out errors.csv",
+    )
+    group = _add_simulation(parser)
+    group.add_argument(
+        "--model",
+        choices=("srf", "network"),
+        default="network",
+        help="spiked random features, or the trained network itself (%(default)s)",
+    )
+    parser.add_argument(
+        "--alpha",
+        nargs="+",
+        type=_grid,
+        default=[_grid(_SIMULATED_ALPHA)],
+        metavar="X",
+        help=(
+            f"samples over dimension: values, ranges MIN:MAX:N or MIN:MAX:N:log "
+            f"({_SIMULATED_ALPHA})"
+        ),
+    )
+    _add_model(parser)
+    _add_output(parser, (".csv",))
+
+
+def _simulate_command(args: argparse.Namespace) -> int:
+    args.alpha = np.concatenate(args.alpha)
+
+    def compute() -> tuple[Spike, Simulation, int]:
+        _simulation_options(args)
+        step, spike = _step(args)
+        done, status = _simulate(args, args.model, args.alpha, {"with_step": step})
+        return spike, done["with_step"], status
+
+    spike, simulation, status = _checked(args, compute)
+    columns = {"alpha": args.alpha}
+    for name in _SIMULATED:
+        columns[name] = getattr(simulation, name)
+        columns[f"{name}_sem"] = getattr(simulation, f"{name}_sem")
+    for path in args.out:
+        status = _write(args, path, lambda path: _write_columns(path, columns)) or status
+    if args.json:
+        r, c, gamma, pi = spike.arrays()
+        result = {
+            "schema": SCHEMA,
+            "command": args.command,
+            "version": spikedrf.__version__,
+            "parameters": _parameters(args, spike),
+            "spike": {"r": r, "c": c, "gamma": gamma, "pi": pi},
+            **_sizes_json(args, simulation),
+            "alpha": args.alpha,
+            "n": simulation.n,
+            **_simulated_json(simulation),
+        }
+        print(json.dumps(_json(result), allow_nan=False))
+    else:
+        print(f"# {_title(args)}: {_spike_text(spike)}")
+        print("\n".join(_simulated_text(args, simulation)))
+        header = ("alpha", "test", "sem", "train", "sem", "norm", "sem")
+        alpha, *rest = columns.values()
+        cells = [[f"{a:.6g}" for a in alpha]]
+        for i, column in enumerate(rest):
+            cells.append([f"{x:#.2g}" if i % 2 else f"{x:#.6g}" for x in column])
+        _print_table(header, cells)
+    return status
+
+
+def _sizes_json(args: argparse.Namespace, simulation: Simulation) -> dict[str, Any]:
+    names = ("model", "d", "p", "n0", "n_test")
+    return {name: getattr(simulation, name) for name in names} | {"seed": args.seed}
+
+
+def _write(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) -> int:
+    """Write a file and say so."""
+    try:
+        writer(path)
+    except OSError as error:
+        _say(f"spikedrf {args.command}: error: {path} cannot be written: {error.strerror or error}")
+        return CANNOT_WRITE
+    if not args.quiet:
+        _say(f"wrote {path}")
+    return OK
+
+
+def _write_columns(path: Path, columns: dict[str, Floats]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(zip(*columns, strict=True))
+        writer.writerow(columns)
+        values = (np.asarray(column, dtype=float).tolist() for column in columns.values())
+        writer.writerows(zip(*values, strict=True))

@@ -44,8 +44,8 @@ class Solution:
         Whether the point reached ``rtol``.
     status : int or ndarray, shape S
         0 converged; 1 the errors still moved by more than ``rtol`` on the finest quadrature rule;
-        2 Newton's method for the responses did not converge (values are NaN); 3 groups of
-        linear features with different ``c`` are too nearly dependent for double precision.
+        2 Newton's method for the responses did not converge (values are NaN); 3 readout groups
+        are so nearly alike that rounding may have spoilt more than ``rtol``.
     nit : int or ndarray, shape S
         Newton iterations, over all quadrature rules.
     residual : float or ndarray, shape S
@@ -53,8 +53,8 @@ class Solution:
     nodes : int or ndarray, shape S
         Nodes of the finest quadrature rule used.
     quadrature_error : float or ndarray, shape S
-        Relative change of ``test_error`` from the last rule but one to the last: an upper
-        estimate of what the quadrature still leaves.
+        Relative change of ``test_error`` from the last rule but one to the last, an upper
+        estimate of what the quadrature still leaves; never below the estimated rounding error.
     spike : Spike
         The spiked model that was solved.
     bulk, loss : str
