@@ -18,8 +18,9 @@ from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.memory import available_memory
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.batch import broadcast_shape
 from spikedrf.theory.solution import Solution
-from spikedrf.theory.solve import _broadcast, _cores, _thread_count
+from spikedrf.workers import cores, thread_count
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -289,7 +290,7 @@ def simulate(
         alpha, d, lam, beta, activation, target, step, noise, model, n_test
     )
     count = _size("replicates", replicates)
-    threads = min(_thread_count(workers) or _cores(), count)
+    threads = min(thread_count(workers) or cores(), count)
     try:
         streams = np.random.default_rng(rng).spawn(count)
     except (TypeError, ValueError) as error:
@@ -397,7 +398,7 @@ def _plan(
             raise ValueError(f"{name} is empty: there is nothing to simulate")
     ratio = _scalar("beta", beta, minimum=0.0, exclusive=True)
     sd = _scalar("noise", noise, minimum=0.0)
-    shape = _broadcast({name: value.shape for name, value in points.items()})
+    shape = broadcast_shape({name: value.shape for name, value in points.items()})
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in points.items()}
     n = np.rint(flat["alpha"] * dimension).astype(np.int64)
     if n.min() < 1:
@@ -721,7 +722,7 @@ def _run(
     finished: dict[int, _Result] = {}
     stop = Event()
     # Threads of BLAS per replicate: not by `workers`, on which the result must not depend.
-    inner = max(1, _cores() // len(streams))
+    inner = max(1, cores() // len(streams))
     with threadpool_limits(inner, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         futures: dict[Future[_Result], int] = {}
         try:

@@ -1,4 +1,4 @@
-"""Pictures of the theory, as Display objects; matplotlib is imported when one is drawn."""
+"""The learning curve: test error over the number of samples, with the step and without it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
 from spikedrf.parameters import real_array
+from spikedrf.plotting.style import BLACK, BLUE, VERMILLION, finish, new_axes, plain_ticks, spans
 from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
 Points = Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]]
 
-# Okabe and Ito's colours, told apart by colour-blind readers; the line styles do it in grey print.
 _STYLES: dict[str, dict[str, Any]] = {
-    "without_step": {"color": "#D55E00", "linestyle": "--", "linewidth": 2.0},
-    "with_step": {"color": "#0072B2", "linestyle": "-", "linewidth": 2.0},
-    "best_linear": {"color": "#000000", "linestyle": ":", "linewidth": 1.4},
+    "without_step": {"color": VERMILLION, "linestyle": "--", "linewidth": 2.0},
+    "with_step": {"color": BLUE, "linestyle": "-", "linewidth": 2.0},
+    "best_linear": {"color": BLACK, "linestyle": ":", "linewidth": 1.4},
 }
 _MARKERS = {"without_step": "s", "with_step": "o"}
 _LABELS = {
@@ -214,7 +214,7 @@ class LearningCurveDisplay:
             )
         own = ax is None
         if own:
-            ax = _new_axes()
+            ax = new_axes()
         errors = {"without_step": self.test_error_without_step, "with_step": self.test_error}
         success = {"without_step": self.success_without_step, "with_step": self.success}
         self.ax_, self.figure_, self.lines_ = ax, ax.figure, []
@@ -257,17 +257,15 @@ class LearningCurveDisplay:
             ax.plot([], [], "<", color="#777777", label=r"at $\alpha = \infty$")
         if not (self.success & self.success_without_step)[finite].all():
             ax.plot([], [], "x", color="#777777", label="not converged")
-        if _spans(self.alpha[finite]):
+        if spans(self.alpha[finite]):
             ax.set_xscale("log")
         drawn = np.concatenate([*errors.values(), [self.best_linear or np.nan]])
-        if _spans(drawn[drawn > 0]):
+        if spans(drawn[drawn > 0]):
             ax.set_yscale("log")
-        _plain_ticks(ax)
+        plain_ticks(ax)
         ax.set_xlabel(r"samples over dimension, $\alpha = n/d$")
         ax.set_ylabel("test error")
-        ax.grid(True, which="major", color="#DDDDDD", linewidth=0.6, zorder=0)
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right"]].set_visible(False)
+        finish(ax)
         if own:
             handles, labels = ax.get_legend_handles_labels()
             columns = 3 if len(labels) == 3 else 2
@@ -284,30 +282,3 @@ class LearningCurveDisplay:
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")
         return self
-
-
-def _new_axes() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
-    return Figure(figsize=(6.0, 4.0), dpi=150, layout="constrained").add_subplot()
-
-
-def _spans(values: Floats) -> bool:
-    values = values[np.isfinite(values)]
-    return bool(values.size and values.max() >= 5.0 * values.min())
-
-
-def _plain_ticks(ax: Any) -> None:
-    """Label logarithmic axes with plain numbers, and between the decades where they are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        if axis.get_scale() != "log":
-            continue
-        decades = np.log10(high / low)
-        subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(subs=subs))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())

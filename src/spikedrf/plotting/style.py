@@ -1,0 +1,62 @@
+"""What all pictures share: colours, axes, ticks; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito's colours, told apart by colour-blind readers; line styles and markers repeat the
+# distinction for grey print.
+BLACK = "#000000"
+BLUE = "#0072B2"
+GREEN = "#009E73"
+ORANGE = "#E69F00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+VERMILLION = "#D55E00"
+
+
+def finish(ax: Any) -> None:
+    """Draw a light grid behind the data and no frame on top and right."""
+    ax.grid(True, which="major", color="#DDDDDD", linewidth=0.6, zorder=0)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def new_axes() -> Any:
+    """Return axes of a new figure that pyplot does not manage.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
+    return Figure(figsize=(6.0, 4.0), dpi=150, layout="constrained").add_subplot()
+
+
+def spans(values: Floats) -> bool:
+    """Whether the values span a factor of five, so that a logarithmic axis serves them."""
+    values = values[np.isfinite(values)]
+    return bool(values.size and values.max() >= 5.0 * values.min())
+
+
+def plain_ticks(ax: Any) -> None:
+    """Label logarithmic axes with plain numbers, and between the decades where they are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() != "log":
+            continue
+        decades = np.log10(high / low)
+        subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
