@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 import spikedrf
+from command_line import MODEL, STEP, rows_of, run
 from spikedrf import GradientStep, theory
 from spikedrf.cli import main
 
-MODEL = {"lam": 0.05, "beta": 0.7, "activation": "relu", "target": "tanh", "noise": 0.2}
-STEP = {"eta": 2.0, "alpha0": 5.0, "u": [1.0, -0.5], "pi": [0.4, 0.6]}
 ALPHA = [0.3, 1.0, 2.0, 3.0, np.inf]
 ARGUMENTS = (
     "curve --activation relu --target tanh --eta 2 --alpha0 5 --u 1 -0.5 --pi 0.4 0.6 "
@@ -31,20 +30,6 @@ def expected():
         "with_step": theory.solve(ALPHA, step=GradientStep(**STEP), **MODEL),
         "without_step": theory.solve(ALPHA, **MODEL),
     }
-
-
-def run(capsys, line, *more):
-    """Exit status, stdout, stderr of a command line (and arguments that may hold spaces)."""
-    try:
-        status = main([*line.split(), *map(str, more)])
-    except SystemExit as stop:
-        status = stop.code
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def rows_of(table):
-    return [line.split() for line in table.splitlines() if not line.startswith("#")]
 
 
 def test_json_is_what_the_library_says(capsys, expected):
@@ -191,51 +176,6 @@ def test_points_that_did_not_converge_are_marked(capsys, tmp_path):
     assert text.count("\n") == 3
 
 
-MISUSE = [
-    ("", "COMMAND"),
-    ("nonsense", "nonsense"),
-    ("curve --lam -1", "argument --lam: lam must be >= 0"),
-    ("curve --beta 0", "argument --beta: beta must be > 0"),
-    ("curve --alpha -1", "argument --alpha: alpha must be > 0"),
-    ("curve --alpha nan", "argument --alpha: alpha must be > 0"),
-    ("curve --alpha 0:1:3", "argument --alpha: alpha must be > 0"),
-    ("curve --noise -1", "argument --noise: "),
-    ("curve --noise inf", "argument --noise: "),
-    ("curve --eta inf", "argument --eta: "),
-    ("curve --alpha0 -1", "argument --alpha0: "),
-    ("curve --rtol 0", "argument --rtol: "),
-    ("curve --lam x", "argument --lam: invalid float value: 'x'"),
-    ("curve --activation foo", "argument --activation: "),
-    ("curve --activation sign", "argument --activation: "),
-    ("curve --target foo", "argument --target: target must be a callable or one of tanh, relu"),
-    ("curve --pi 0.2 0.2 --u 1 2", "argument --pi: pi must sum to one"),
-    ("curve --pi 0.5 0.5 --u 1 2 3", "argument --pi: pi has 2 readout groups"),
-    ("curve --lam 0 --alpha 0.5", "argument --lam: lam = 0"),
-    ("curve --alpha 1:2", "argument --alpha: '1:2' is neither"),
-    ("curve --alpha 1:x:3", "argument --alpha: '1:x:3' is neither"),
-    ("curve --alpha 1:inf:3", "argument --alpha: '1:inf:3' is neither"),
-    ("curve --alpha 1:2:3:cubic", "argument --alpha: '1:2:3:cubic' is neither"),
-    ("curve --alpha 1:2:3:log:log", "argument --alpha: '1:2:3:log:log' is neither"),
-    ("curve --alpha 1:2:1", "argument --alpha: N must be 2 to"),
-    ("curve --alpha 1:2:1000000000", "argument --alpha: N must be 2 to"),
-    ("curve --alpha 0:2:3:log", "argument --alpha: MIN and MAX must be > 0"),
-    ("curve --out curve.gif", "argument --out: 'curve.gif' must end in .png, .svg, .pdf, .csv"),
-    ("curve --out curve", "argument --out: 'curve' must end in"),
-    ("curve --out nowhere/curve.csv", "argument --out: 'nowhere/curve.csv' cannot be written"),
-    ("curve --tar sin", "unrecognized arguments: --tar"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), MISUSE, ids=[a for a, _ in MISUSE])
-def test_misuse(capsys, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    status, out, err = run(capsys, arguments)
-    assert (status, out) == (2, "")
-    assert message in err
-    assert err.splitlines()[-1].startswith("spikedrf")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_bad_file_is_refused_before_anything_is_computed(capsys, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("computed before --out was looked at")
@@ -341,8 +281,9 @@ def test_a_reader_that_leaves_early_sees_no_traceback():
 def test_help_and_tables_import_nothing_heavy():
     code = """
 import sys
-from spikedrf.cli import main
-for arguments in (["--help"], ["curve", "--help"], ["curve", "--alpha", "1"]):
+from spikedrf.cli import COMMANDS, main
+helps = [[name, "--help"] for name in COMMANDS]
+for arguments in (["--help"], *helps, ["curve", "--alpha", "1"]):
     try:
         main(arguments)
     except SystemExit:

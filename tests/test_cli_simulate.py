@@ -12,12 +12,12 @@ import time
 import numpy as np
 import pytest
 
-import spikedrf.cli
+import spikedrf
+from command_line import MODEL, STEP, rows_of, run
 from spikedrf import GradientStep, simulate, theory
-from spikedrf.cli import main
+from spikedrf.cli import main, output
+from spikedrf.plotting import LearningCurveDisplay
 
-MODEL = {"lam": 0.05, "beta": 0.7, "activation": "relu", "target": "tanh", "noise": 0.2}
-STEP = {"eta": 2.0, "alpha0": 5.0, "u": [1.0, -0.5], "pi": [0.4, 0.6]}
 ALPHA = [0.3, 1.0, 2.0]
 OPTIONS = (
     "--activation relu --target tanh --eta 2 --alpha0 5 --u 1 -0.5 --pi 0.4 0.6 "
@@ -25,19 +25,6 @@ OPTIONS = (
 )
 SIMULATION = {"d": 60, "replicates": 3, "n_test": 500}
 ERRORS = ("test_error", "train_error", "norm")
-
-
-def run(capsys, line, *more):
-    try:
-        status = main([*line.split(), *map(str, more)])
-    except SystemExit as stop:
-        status = stop.code
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def rows_of(table):
-    return [line.split() for line in table.splitlines() if not line.startswith("#")]
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +178,13 @@ def test_files(capsys, tmp_path):
 def test_the_picture_holds_points_with_error_bars(capsys, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     displays = []
-    original = spikedrf.cli.LearningCurveDisplay.plot
+    original = LearningCurveDisplay.plot
 
     def plot(self, *args, **kwargs):
         displays.append((self, kwargs["points"]))
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(spikedrf.cli.LearningCurveDisplay, "plot", plot)
+    monkeypatch.setattr(LearningCurveDisplay, "plot", plot)
     line = f"curve --simulate srf --alpha 0.3 1 2 {OPTIONS}"
     assert run(capsys, line, "--out", tmp_path / "c.svg")[0] == 0
     ((display, points),) = displays
@@ -212,50 +199,17 @@ def test_the_picture_holds_points_with_error_bars(capsys, tmp_path, monkeypatch)
         np.testing.assert_array_equal(drawn, numbers[name])
 
 
-MISUSE = [
-    ("simulate --d 0", "argument --d: d must be >= 2, got 0"),
-    ("simulate --d 1.5", "argument --d: invalid int value: '1.5'"),
-    ("simulate --replicates 0", "argument --replicates: replicates must be >= 1"),
-    ("simulate --n-test 0", "argument --n-test: n_test must be >= 1"),
-    ("simulate --workers 0", "argument --workers: workers must be >= 1"),
-    ("simulate --seed -1", "argument --seed: must be >= 0, got -1"),
-    ("simulate --seed x", "argument --seed: invalid"),
-    ("simulate --model theory", "argument --model: invalid choice: 'theory'"),
-    ("simulate --alpha inf", "argument --alpha: alpha must be > 0 and finite"),
-    ("simulate --alpha 0.01 --d 20", "argument --d: d = 20 is too small for alpha = 0.01"),
-    ("simulate --alpha0 inf", "argument --alpha0: alpha0 = inf cannot be simulated"),
-    ("simulate --d 100000000", "argument --d: d = 100000000, p = 100000000"),
-    ("simulate --out c.png", "argument --out: 'c.png' must end in .csv"),
-    ("simulate --rtol 1e-3", "unrecognized arguments: --rtol"),
-    ("curve --simulate theory", "argument --simulate: invalid choice: 'theory'"),
-    ("curve --simulate srf --alpha inf", "argument --alpha: alpha is empty"),
-    ("curve --simulate srf --d -5", "argument --d: d must be >= 2"),
-    ("curve --d 100", "argument --d: is for --simulate only"),
-    ("curve --n-test 100", "argument --n-test: is for --simulate only"),
-    ("curve --seed 0", "argument --seed: is for --simulate only"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), MISUSE, ids=[a for a, _ in MISUSE])
-def test_misuse(capsys, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    status, out, err = run(capsys, arguments)
-    assert (status, out) == (2, "")
-    assert message in err
-    assert err.splitlines()[-1].startswith("spikedrf")
-
-
 def stopping(monkeypatch, error, after):
     """Let every simulation stop after so many replicates."""
 
-    def progress(args):
+    def progress(args, what):
         def report(finished, total):
             if finished == after:
                 raise error
 
         return report
 
-    monkeypatch.setattr(spikedrf.cli, "_progress", progress)
+    monkeypatch.setattr(output, "progress", progress)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +238,7 @@ def test_nothing_finished_nothing_printed(capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise spikedrf.SimulationInterrupted("interrupted after 0 of 3 replicates", None)
 
-    monkeypatch.setattr(spikedrf.cli, "simulate", interrupt)
+    monkeypatch.setattr(spikedrf, "simulate", interrupt)
     assert run(capsys, f"simulate {OPTIONS}") == (130, "", "spikedrf: interrupted\n")
 
 

@@ -1,0 +1,104 @@
+"""The ``spikedrf`` command.
+
+A subcommand is a module of this package and its name in `COMMANDS`. The module defines
+
+``SUMMARY``
+    one line, in lower case and without a full stop;
+``EXAMPLE``
+    a command line that works;
+``add_options(parser)``
+    which adds its options, those of `spikedrf.cli.options` wherever they fit;
+``run(args)``
+    which does the work and returns an exit status of `spikedrf.cli.output`.
+
+For ``--help`` all of these modules are imported: what computes is imported by ``run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import spikedrf
+from spikedrf.cli.options import EPILOG
+from spikedrf.cli.output import BROKEN_PIPE, CANNOT_WRITE, INTERRUPTED, say
+
+#: Subcommands, in the order of ``--help``.
+COMMANDS = (
+    "curve",
+    "simulate",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 a file could not be written, 3 some points did not converge,
+        4 a replicate failed, 130 interrupted, 141 standard output was closed early.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 on misuse, and with 0 after ``--help`` and ``--version``, as argparse does.
+    """
+    args = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        status = run(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        say("spikedrf: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_stdout()
+        return BROKEN_PIPE
+    except OSError as error:
+        say(f"spikedrf: error: cannot write to standard output: {error.strerror or error}")
+        _discard_stdout()
+        return CANNOT_WRITE
+
+
+def _discard_stdout() -> None:
+    """Give Python, which flushes stdout once more on its way out, somewhere to flush to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spikedrf",
+        description=(
+            "Exact test errors of two-layer networks after one large gradient step, in the limit "
+            "of many samples, neurons and dimensions."
+        ),
+        epilog="example:\n  spikedrf curve --target sin --eta 3 --out curve.png",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"spikedrf {spikedrf.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"{__name__}.{name}")
+        summary: str = module.SUMMARY
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"example:\n  {module.EXAMPLE}\n\n{EPILOG}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_options(command)
+        command.set_defaults(run=module.run, parser=command, command=name)
+    return parser

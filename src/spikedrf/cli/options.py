@@ -1,0 +1,227 @@
+"""One vocabulary of options for all subcommands, and what the library is told by them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikedrf.activations import NAMES
+from spikedrf.parameters import ConvergenceWarning
+
+if TYPE_CHECKING:
+    from spikedrf import GradientStep, Spike
+
+Floats = NDArray[np.float64]
+T = TypeVar("T")
+
+#: Suffixes of the pictures that can be drawn.
+PICTURES = (".png", ".svg", ".pdf")
+
+_MOST_POINTS = 1_000_000
+
+#: The end of every subcommand's help.
+EPILOG = f"""\
+NAME is one of
+  {", ".join(NAMES[:9])},
+  {", ".join(NAMES[9:])}
+
+exit status:
+  0 done; 1 a file could not be written; 2 misuse;
+  3 done, but some points did not reach --rtol (they are marked);
+  4 a replicate of a simulation failed, 130 interrupted: replicates that had finished are printed
+"""
+
+#: Options of a simulation, and what they are unless given.
+SIMULATION = {"d": 500, "replicates": 8, "seed": 0, "n_test": None, "workers": None}
+
+
+# --------------------------------------------------------------------------------------------------
+# What can be said
+
+
+def add_alpha(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add the points of a curve; without a default, `alpha_of` fills one in."""
+    parser.add_argument("--alpha", nargs="+", type=grid, metavar="X", help=help)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what network learns what."""
+    group = parser.add_argument_group("model")
+    number: dict[str, Any] = {"type": float, "metavar": "X"}
+    group.add_argument(
+        "--activation", metavar="NAME", default="tanh", help="of the network (%(default)s)"
+    )
+    group.add_argument("--target", metavar="NAME", default="sin", help="teacher g (%(default)s)")
+    group.add_argument("--eta", default=3.0, help="size of the step (%(default)g)", **number)
+    group.add_argument(
+        "--alpha0",
+        default=20.0,
+        help="samples of the step over dimension; inf (%(default)g)",
+        **number,
+    )
+    group.add_argument(
+        "--u", nargs="+", default=[1.0], help="values of the initial readout (1)", **number
+    )
+    group.add_argument("--pi", nargs="+", help="their proportions (equal)", **number)
+    group.add_argument("--beta", default=1.0, help="width over dimension (%(default)g)", **number)
+    group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
+    group.add_argument(
+        "--noise", default=0.0, help="standard deviation of the labels (%(default)g)", **number
+    )
+
+
+def add_simulation(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options that say what is simulated; `fill_in_simulation` knows their defaults."""
+    group = parser.add_argument_group("simulation")
+    integer: dict[str, Any] = {"type": int, "metavar": "N"}
+    group.add_argument("--d", help="input dimension (500)", **integer)
+    group.add_argument("--replicates", help="independent repetitions (8)", **integer)
+    group.add_argument("--n-test", help="test samples of each (4 d, at least 2000)", **integer)
+    group.add_argument("--seed", type=_seed, metavar="N", help="of the random streams (0)")
+    group.add_argument(
+        "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
+    )
+    return group
+
+
+def add_solver(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how accurate the theory is."""
+    group = parser.add_argument_group("accuracy")
+    group.add_argument(
+        "--rtol", type=float, metavar="X", default=1e-8, help="relative accuracy (%(default)g)"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> None:
+    """Add the options that say where the result goes."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    group.add_argument(
+        "--out",
+        action="extend",
+        nargs="+",
+        default=[],
+        type=_out(suffixes),
+        metavar="FILE",
+        help=f"also write a file: {', '.join(suffixes)}; several are allowed",
+    )
+    group.add_argument("--quiet", action="store_true", help="no messages but errors")
+
+
+# --------------------------------------------------------------------------------------------------
+# How single values are read
+
+
+def grid(text: str) -> Floats:
+    """Read one value, ``MIN:MAX:N`` or ``MIN:MAX:N:log``."""
+    first, *rest = text.split(":")
+    try:
+        if not rest:
+            return np.array([float(first)])
+        low, high, count = float(first), float(rest[0]), int(rest[1])
+    except (ValueError, IndexError):
+        low = high = math.nan
+        count = 0
+    spacing = rest[2:] if rest else []
+    if not (math.isfinite(low) and math.isfinite(high)) or spacing not in ([], ["log"]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number nor MIN:MAX:N nor MIN:MAX:N:log"
+        )
+    if not 2 <= count <= _MOST_POINTS:
+        raise argparse.ArgumentTypeError(f"N must be 2 to {_MOST_POINTS} in {text!r}")
+    if not spacing:
+        return np.linspace(low, high, count)
+    if not (low > 0 and high > 0):
+        raise argparse.ArgumentTypeError(f"MIN and MAX must be > 0 in {text!r}")
+    return np.geomspace(low, high, count)
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be >= 0, got {value}")
+    return value
+
+
+def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:
+    def path(text: str) -> Path:
+        """Refuse what cannot be written while nothing has been computed yet."""
+        file = Path(text)
+        if file.suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(suffixes)}")
+        where = file if file.exists() else file.parent
+        if file.is_dir() or not file.parent.is_dir() or not os.access(where, os.W_OK):
+            raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
+        if file.suffix.lower() in PICTURES and importlib.util.find_spec("matplotlib") is None:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} needs matplotlib: pip install 'spikedrf[plot]'"
+            )
+        return file
+
+    return path
+
+
+# --------------------------------------------------------------------------------------------------
+# What the library is told
+
+
+def alpha_of(args: argparse.Namespace, default: str) -> Floats:
+    """Join the points given, or take the default grid."""
+    return np.concatenate(args.alpha if args.alpha is not None else [grid(default)])
+
+
+def model_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of the theory and of a simulation, all but the step."""
+    names = ("lam", "beta", "activation", "target", "noise")
+    return {name: getattr(args, name) for name in names}
+
+
+def step_of(args: argparse.Namespace) -> tuple[GradientStep, Spike]:
+    """Return the gradient step and the spike that it leaves."""
+    from spikedrf import GradientStep
+
+    step = GradientStep(eta=args.eta, alpha0=args.alpha0, u=args.u, pi=args.pi)
+    return step, step.spike(args.activation, args.target, args.noise)
+
+
+def fill_in_simulation(args: argparse.Namespace) -> None:
+    """Fill in defaults; round the ratios to what ``d`` realises, for theory and simulation."""
+    for name, default in SIMULATION.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+    args.alpha = _realised(args.alpha, args.d)
+    args.beta = float(_realised(args.beta, args.d))
+    args.alpha0 = float(_realised(args.alpha0, args.d))
+
+
+def _realised(ratio: Any, d: int) -> Floats:
+    """Return ``round(ratio d)/d``, and what cannot be realised as it is: simulate will say so."""
+    given = np.asarray(ratio, dtype=np.float64)
+    size = np.rint(given * d)
+    usable = np.isfinite(given) & (size >= 1)
+    return np.where(usable, size / max(d, 1), given)
+
+
+def checked(args: argparse.Namespace, compute: Callable[[], T]) -> T:
+    """Compute; what the library refuses is misuse, reported under the option's name."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # told by exit status and marks
+            return compute()
+    except (TypeError, ValueError, MemoryError) as error:
+        message = str(error)
+        word = re.match(r"\w+", message)
+        if word and hasattr(args, word[0]):
+            message = f"argument --{word[0].replace('_', '-')}: {message}"
+        parser: argparse.ArgumentParser = args.parser
+        parser.error(message)

@@ -1,0 +1,166 @@
+"""What subcommands print and write: exit statuses, messages, tables, JSON, files."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import spikedrf
+
+if TYPE_CHECKING:
+    from spikedrf import Spike
+
+Floats = NDArray[np.float64]
+
+#: Version of the layout of ``--json``.
+SCHEMA = 1
+
+#: Exit statuses.
+OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 130, 141
+
+
+# --------------------------------------------------------------------------------------------------
+# To standard error
+
+
+def say(message: str) -> None:
+    """Print a message that is no result."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] | None:
+    """Return what reports progress in one line that is overwritten; None if nobody reads it."""
+    if args.quiet or not sys.stderr.isatty():
+        return None
+
+    def report(finished: int, total: int) -> None:
+        end = "\n" if finished == total else ""
+        print(f"\r{what} {finished} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return report
+
+
+# --------------------------------------------------------------------------------------------------
+# To standard output
+
+
+def print_json(args: argparse.Namespace, spike: Spike, result: dict[str, Any]) -> None:
+    """Print a result as one line of strict JSON, beneath what it belongs to."""
+    r, c, gamma, pi = spike.arrays()
+    names = ("activation", "target", "eta", "alpha0", "u", "beta", "lam", "noise", "rtol")
+    parameters = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    head = {
+        "schema": SCHEMA,
+        "command": args.command,
+        "version": spikedrf.__version__,
+        "parameters": parameters | {"pi": pi},
+        "spike": {"r": r, "c": c, "gamma": gamma, "pi": pi},
+    }
+    print(json.dumps(_strict(head | result), allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    """Make a value strict JSON: arrays are lists, infinity is "inf", NaN is null."""
+    if isinstance(value, dict):
+        return {key: _strict(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _strict(value.tolist())
+    if isinstance(value, list):
+        return [_strict(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def print_table(header: Sequence[str], columns: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; NumPy's ``loadtxt`` reads them, the header is a comment."""
+    widths = [max(map(len, (name, *cells))) for name, cells in zip(header, columns, strict=True)]
+    print("#", _aligned(header, widths))
+    for row in zip(*columns, strict=True):
+        print(" ", _aligned(row, widths))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+
+
+# --------------------------------------------------------------------------------------------------
+# What was solved, in words
+
+
+def title(args: argparse.Namespace, *, picture: bool = False) -> str:
+    """Say in one line what is being solved; for a picture with mathematical symbols."""
+    symbols = {
+        "eta": r"\eta",
+        "alpha0": r"\alpha_0",
+        "u": "u",
+        "pi": r"\pi",
+        "beta": r"\beta",
+        "lam": r"\lambda",
+        "noise": r"\mathrm{noise}",
+    }
+    unsaid = {"u": [1.0], "pi": None, "noise": 0.0}
+    parts = [f"{args.activation} on {args.target}"]
+    for name, symbol in symbols.items():
+        value = getattr(args, name)
+        if name in unsaid and value == unsaid[name]:
+            continue
+        numbers = value if isinstance(value, list) else [value]
+        if picture:
+            text = ", ".join(map(_tex, numbers))
+            text = text if len(numbers) == 1 else f"({text})"
+            parts.append(f"${symbol} = {text}$")
+        else:
+            parts.append(f"{name} {' '.join(f'{x:g}' for x in numbers)}")
+    if picture and len(parts) > 6:
+        return ", ".join(parts[:4]) + ",\n" + ", ".join(parts[4:])
+    return ", ".join(parts)
+
+
+def _tex(x: float) -> str:
+    mantissa, _, exponent = f"{x:g}".replace("inf", r"\infty").partition("e")
+    if not exponent:
+        return mantissa
+    factor = "" if mantissa == "1" else rf"{mantissa} \times "
+    return rf"{factor}10^{{{int(exponent)}}}"
+
+
+def spike_text(spike: Spike) -> str:
+    """Say what the step left behind."""
+    r, c, gamma, _ = spike.arrays()
+    numbers = {"r": r, "c": c, "gamma": np.atleast_1d(gamma)}
+    return ", ".join(f"{k} {' '.join(f'{x:.6g}' for x in v)}" for k, v in numbers.items())
+
+
+# --------------------------------------------------------------------------------------------------
+# To files
+
+
+def write(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) -> int:
+    """Write a file and say so."""
+    try:
+        writer(path)
+    except OSError as error:
+        say(f"spikedrf {args.command}: error: {path} cannot be written: {error.strerror or error}")
+        return CANNOT_WRITE
+    if not args.quiet:
+        say(f"wrote {path}")
+    return OK
+
+
+def write_csv(path: Path, columns: dict[str, Floats]) -> None:
+    """Write columns of equal length under their names, every digit of them."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        values = (np.asarray(column, dtype=float).tolist() for column in columns.values())
+        writer.writerows(zip(*values, strict=True))

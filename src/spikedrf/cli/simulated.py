@@ -1,0 +1,86 @@
+"""Simulations on the command line: how they are run, stopped and described."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikedrf.cli import options, output
+from spikedrf.cli.options import Floats
+
+if TYPE_CHECKING:
+    from spikedrf import GradientStep, Simulation
+
+#: Quantities that a simulation shares with the theory.
+ERRORS = ("test_error", "train_error", "norm")
+
+_MEASURED = ("r", "c", "gamma")
+
+
+def run(
+    args: argparse.Namespace, model: str, alpha: Floats, steps: dict[str, GradientStep | None]
+) -> tuple[dict[str, Simulation], int]:
+    """Simulate with each of the steps; what has finished counts, also if something stops it."""
+    from spikedrf import SimulationFailed, SimulationInterrupted, simulate
+
+    rng = np.random.default_rng(args.seed)
+    done: dict[str, Simulation] = {}
+    for name, step in steps.items():
+        stopped: SimulationInterrupted | SimulationFailed
+        try:
+            done[name] = simulate(
+                alpha,
+                step=step,
+                model=model,
+                rng=rng,
+                progress=output.progress(args, "replicate"),
+                **options.model_of(args),
+                **{n: getattr(args, n) for n in ("d", "replicates", "n_test", "workers")},
+            )
+            continue
+        except SimulationInterrupted as error:
+            stopped, status = error, output.INTERRUPTED
+        except SimulationFailed as error:
+            stopped, status = error, output.FAILED
+        if stopped.partial is not None:
+            done[name] = stopped.partial
+        if not done:
+            raise stopped
+        output.say(f"spikedrf {args.command}: {stopped}")
+        return done, status
+    return done, output.OK
+
+
+def sizes(args: argparse.Namespace, simulation: Simulation) -> dict[str, Any]:
+    """Collect for JSON what was drawn."""
+    names = ("model", "d", "p", "n0", "n_test")
+    return {name: getattr(simulation, name) for name in names} | {"seed": args.seed}
+
+
+def numbers(simulation: Simulation) -> dict[str, Any]:
+    """Collect for JSON what came out."""
+    names = [name for name in ERRORS + _MEASURED if getattr(simulation, name) is not None]
+    return {"replicates": simulation.replicates} | {
+        key: getattr(simulation, key) for name in names for key in (name, f"{name}_sem")
+    }
+
+
+def text(args: argparse.Namespace, simulation: Simulation) -> str:
+    """Say what was simulated, and what the trained first layers look like."""
+    drawn = {"d": simulation.d, "p": simulation.p, "n0": simulation.n0}
+    size = ", ".join(f"{name} {value}" for name, value in drawn.items() if value is not None)
+    lines = [
+        f"# simulated: {simulation.model}, {size}, {simulation.replicates} replicates, "
+        f"seed {args.seed}"
+    ]
+    if simulation.r is not None:
+        measured = []
+        for name in _MEASURED:
+            mean = np.atleast_1d(getattr(simulation, name))
+            sem = np.atleast_1d(getattr(simulation, f"{name}_sem"))
+            cells = " ".join(f"{m:.6g}+-{s:.1g}" for m, s in zip(mean, sem, strict=True))
+            measured.append(f"{name} {cells}")
+        lines.append(f"# measured on the first layers: {', '.join(measured)}")
+    return "\n".join(lines)
