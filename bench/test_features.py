@@ -7,7 +7,8 @@ OPENBLAS_NUM_THREADS=1 python -m pytest bench/test_features.py --benchmark-group
 import numpy as np
 import pytest
 
-from spikedrf.features import feature_map, gradient_step, spike_features
+from spikedrf.features import feature_map, spike_features
+from spikedrf.first_layer import gradient_step
 
 WIDTH = 1024
 SAMPLES = 4096

@@ -7,7 +7,8 @@ from mpmath import mp
 from finite_size import functions
 from spikedrf import GradientStep, memory
 from spikedrf.activations import NAMES, resolve, step_moments
-from spikedrf.features import TrainedLayer, feature_map, gradient_step, spike_features
+from spikedrf.features import feature_map, spike_features
+from spikedrf.first_layer import TrainedLayer, gradient_step
 
 PRECISIONS = [np.float64, np.float32]
 

@@ -19,7 +19,8 @@ from spikedrf import (
     simulate,
     theory,
 )
-from spikedrf.features import feature_map, gradient_step
+from spikedrf.features import feature_map
+from spikedrf.first_layer import gradient_step
 from spikedrf.ridge import ridge_readout
 
 ERRORS = ("test_error", "train_error", "norm")

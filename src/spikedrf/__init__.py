@@ -1,9 +1,14 @@
 """Two-layer networks after one large gradient step: exact theory, simulation, estimator."""
 
+from typing import TYPE_CHECKING, Any
+
 from spikedrf import theory
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.simulation import Simulation, SimulationFailed, SimulationInterrupted, simulate
 from spikedrf.step import GradientStep, Spike
+
+if TYPE_CHECKING:
+    from spikedrf.estimators import SpikedRandomFeatures, SpikedRFRegressor
 
 __version__ = "0.1.0"
 
@@ -14,7 +19,24 @@ __all__ = [
     "SimulationFailed",
     "SimulationInterrupted",
     "Spike",
+    "SpikedRFRegressor",
+    "SpikedRandomFeatures",
     "__version__",
     "simulate",
     "theory",
 ]
+
+_ESTIMATORS = ("SpikedRFRegressor", "SpikedRandomFeatures")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimators when they are first asked for: scikit-learn takes its time."""
+    if name in _ESTIMATORS:
+        from spikedrf import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ESTIMATORS})

@@ -1,11 +1,17 @@
 """What an array of data may be, and what is said when it is not."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]  # of float32 or float64
+
+# A block of preactivations should come back from cache when the activation is applied to it, but
+# BLAS packs all of W again for every block, which takes this many rows to be worth it.
+_BLOCK_BYTES = 1 << 21
+_LEAST_ROWS = 256
 
 
 def data_array(name: str, value: ArrayLike, ndim: int, like: Array | None = None) -> Array:
@@ -102,3 +108,13 @@ def output_array(
         if np.may_share_memory(out, array):
             raise ValueError(f"out must not share memory with {name}")
     return out
+
+
+def block_rows(p: int, dtype: np.dtype[Any]) -> int:
+    """Return how many rows of ``p`` features to work on at a time."""
+    return max(_LEAST_ROWS, _BLOCK_BYTES // (p * dtype.itemsize))
+
+
+def row_blocks(n: int, block: int) -> Iterator[slice]:
+    """Split ``n`` rows into slices of at most ``block``."""
+    return (slice(start, min(start + block, n)) for start in range(0, n, block))

@@ -1,5 +1,7 @@
 """What a parameter may be, and what is said when it is not."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -70,6 +72,20 @@ def real_array(
             f"{name} must be {_range(minimum, maximum, exclusive, infinite)}, got {first!r}{where}"
         )
     return array
+
+
+def number(name: str, value: ArrayLike, **allowed: Any) -> float:
+    """Return a parameter that must be one real number; ``allowed`` as in `real_array`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `real_array`, and if it is an array.
+    """
+    array = real_array(name, value, **allowed)
+    if array.ndim:
+        raise ValueError(f"{name} must be a number, got shape {array.shape}")
+    return float(array)
 
 
 def _range(minimum: float, maximum: float, exclusive: bool, infinite: bool) -> str:

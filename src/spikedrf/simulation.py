@@ -615,7 +615,7 @@ def _trained_layer(plan: _Plan, rng: np.random.Generator) -> _Layer:
     if not plan.n0:
         return _Layer(W, theta)
     x, y = _Samples(plan, theta, for_samples, plan.n0).draw(plan.n0)
-    from spikedrf.features import gradient_step
+    from spikedrf.first_layer import gradient_step
 
     direction = np.zeros(plan.d)
     direction[0] = 1.0

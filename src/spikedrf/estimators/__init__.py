@@ -1,0 +1,6 @@
+"""The network as scikit-learn estimators."""
+
+from spikedrf.estimators.regressor import SpikedRFRegressor
+from spikedrf.estimators.transformer import SpikedRandomFeatures
+
+__all__ = ["SpikedRFRegressor", "SpikedRandomFeatures"]

@@ -1,0 +1,236 @@
+"""What the estimators share: the first layer's parameters, its checks, transform, persistence."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from spikedrf.activations import FunctionLike, resolve
+from spikedrf.arrays import Array
+from spikedrf.estimators.layer import Layer, Step, draw_weights
+from spikedrf.estimators.rows import Rows, dense_blocks
+from spikedrf.features import feature_map
+from spikedrf.parameters import number, real_array
+
+
+class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A first layer drawn at random and moved by one gradient step."""
+
+    n_components: int
+    activation: FunctionLike
+    readout: Any
+    step_fraction: Any
+    update: str
+    bias: bool
+    W0: Any
+    random_state: Any
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        return tags
+
+    # ---------------------------------------------------------------------------------------------
+    # Fitting
+
+    def _rows(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Rows:
+        """Check the data; rows of weight zero are absent."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+            ensure_min_samples=2 if reset else 1,
+        )
+        targets = np.asarray(y, np.float64)
+        one = targets.ndim == 1
+        if reset:
+            self._one_target = one
+        targets = targets.reshape(len(targets), -1)
+        if not reset and targets.shape[1] != self.spike_.size // self.n_features_in_:
+            raise ValueError(
+                f"y must have as many targets as in the first call, "
+                f"{self.spike_.size // self.n_features_in_}, got {targets.shape[1]}"
+            )
+        if sample_weight is None:
+            weight = np.ones(len(targets))
+        else:
+            weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            if weight.min() < 0:
+                raise ValueError(f"sample_weight must be >= 0, got {weight.min()!r}")
+        n = len(targets)
+        rows = Rows(X, targets, weight, bool(self.bias), np.arange(n), n)
+        present = weight > 0
+        if present.all():
+            return rows
+        if not present.any():
+            raise ValueError("sample_weight must be > 0 for some rows, got zeros")
+        return rows.take(present)
+
+    def _draw(self, rows: Rows) -> tuple[Layer, int]:
+        """Draw the first layer; also a number to deal out the rows by."""
+        p = self.n_components
+        if isinstance(p, bool) or not isinstance(p, (int, np.integer)):
+            raise TypeError(f"n_components must be an integer, got {p!r}")
+        if p < 1:
+            raise ValueError(f"n_components must be at least 1, got {p}")
+        if self.update not in ("full", "rank_one"):
+            raise ValueError(f"update must be 'full' or 'rank_one', got {self.update!r}")
+        if not isinstance(self.bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {self.bias!r}")
+        activation = resolve(self.activation, "activation")
+        rng = check_random_state(self.random_state)
+        dtype = np.float32 if rows.X.dtype == np.float32 else np.float64
+        salt = int(rng.randint(2**31 - 1))
+        if self.W0 is None:
+            W = draw_weights(rng, p, rows.d, dtype)
+        else:
+            given = real_array("W0", self.W0)
+            d = rows.X.shape[1]
+            allowed = [(p, d), (p, d + 1)] if self.bias else [(p, d)]
+            if given.shape not in allowed:
+                shapes = " or ".join(map(str, allowed))
+                raise ValueError(f"W0 must have shape {shapes}, got {given.shape}")
+            W = np.zeros((p, rows.d), dtype)
+            W[:, : given.shape[1]] = given
+        targets = rows.y.shape[1]
+        neuron = np.arange(p)
+        if isinstance(self.readout, str):
+            if self.readout != "normal":
+                raise ValueError(
+                    f"readout must be 'normal' or the values of the vocabulary, "
+                    f"got {self.readout!r}"
+                )
+            u = rng.standard_normal(p)
+        else:
+            values = np.atleast_1d(real_array("readout", self.readout))
+            if values.ndim != 1 or values.size == 0:
+                raise ValueError(
+                    f"readout must be 'normal' or a list of values, got {self.readout!r}"
+                )
+            # Neurons are exchangeable: dealing the values round is a random assignment.
+            u = values[(neuron // targets) % values.size]
+        return Layer(W, u, neuron % targets, activation, self.update), salt
+
+    def _split(self, rows: Rows, salt: int) -> tuple[Rows, Rows]:
+        """Return the rows of the step and those of the readout."""
+        if isinstance(self.step_fraction, str):
+            if self.step_fraction != "auto":
+                raise ValueError(
+                    f"step_fraction must be 'auto' or in (0, 1], got {self.step_fraction!r}"
+                )
+            return rows, rows
+        fraction = number(
+            "step_fraction", self.step_fraction, minimum=0.0, maximum=1.0, exclusive=True
+        )
+        if fraction == 1.0:
+            return rows, rows
+        # By weight, in an order that copies of a row share.
+        inverse = np.unique(rows.keys(salt), return_inverse=True)[1]
+        weight = np.bincount(inverse, rows.weight)
+        ours = (np.cumsum(weight) - 0.5 * weight < fraction * weight.sum())[inverse]
+        if not ours.any() or ours.all():
+            raise ValueError(
+                f"step_fraction={fraction:g} of {len(rows)} rows leaves too few rows for the "
+                f"{'step' if not ours.any() else 'readout'}"
+            )
+        return rows.take(ours), rows.take(~ours)
+
+    def _require_varying(self, rows: Rows) -> None:
+        if (rows.y == rows.y[0]).all():
+            raise ValueError(
+                f"y is constant ({rows.y[0, 0]:g}): a gradient step has nothing to learn from it; "
+                f"step_size=0 takes none"
+            )
+
+    def _warn_degenerate(self) -> None:
+        warnings.warn(
+            "the gradient of the step is zero (the targets do not correlate with anything the "
+            "first layer sees): no step is taken",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def _store_layer(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
+        d = self.n_features_in_
+        weights = layer.weights(step, eta)
+        self.weights_ = np.ascontiguousarray(weights[:, :d])
+        self.offsets_ = weights[:, d].copy() if self.bias else np.zeros(len(weights), weights.dtype)
+        self.readout_ = layer.u
+        self.step_size_ = float(eta)
+        spike = np.zeros((targets, d))
+        if step is not None and eta != 0.0:
+            spike = step.pull[:, :d] * np.sign(eta)
+            length = np.linalg.norm(spike, axis=1, keepdims=True)
+            spike = spike / np.where(length > 0, length, 1.0)
+        self.spike_ = spike[0] if self._one_target else spike
+        self._n_features_out = len(weights)
+
+    # ---------------------------------------------------------------------------------------------
+    # Using
+
+    def transform(self, X: Any) -> Array:
+        """Return the features, ``sigma(X @ weights_.T + offsets_)``.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n, n_features_in_)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, shape (n, n_components)
+            In the dtype of the weights.
+        """
+        X = self._checked(X)
+        weights = self._weights()
+        out = np.empty((X.shape[0], len(weights)), weights.dtype)
+        for rows, x in dense_blocks(X, weights.dtype, bias=self.bias):
+            feature_map(x, weights, self.activation, out=out[rows])
+        return out
+
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self, "weights_")
+        return validate_data(
+            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
+
+    def _weights(self) -> Array:
+        """Return the weights, that of the constant input as last column."""
+        if not self.bias:
+            return self.weights_
+        return np.column_stack([self.weights_, self.offsets_])
+
+    # ---------------------------------------------------------------------------------------------
+    # Persistence
+
+    def __getstate__(self) -> dict[str, Any]:
+        from spikedrf import __version__
+
+        state: dict[str, Any] = dict(super().__getstate__())
+        return state | {"_spikedrf_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from spikedrf import __version__
+
+        saved = state.get("_spikedrf_version", "an unknown version")
+        if saved != __version__:
+            warnings.warn(
+                f"this {type(self).__name__} was saved by spikedrf {saved} and is loaded by "
+                f"{__version__}: its results may differ; fit it again if in doubt",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__({k: v for k, v in state.items() if k != "_spikedrf_version"})

@@ -1,0 +1,206 @@
+"""The first layer of an estimator: drawn, stepped, applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikedrf.activations import Activation, step_moments
+from spikedrf.arrays import Array
+from spikedrf.estimators.rows import Rows
+from spikedrf.features import feature_map
+from spikedrf.first_layer import LayerGradient, differentiable
+from spikedrf.leave_one_out import Block
+from spikedrf.parameters import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One gradient step of size one, on some rows.
+
+    Attributes
+    ----------
+    direction : ndarray, shape (p, d)
+        What it adds to the weights.
+    pull : ndarray, shape (targets, d)
+        ``(1/n0) sum_mu (y_mu - yhat_mu) x_mu`` for each standardised target.
+    strength : float
+        Standard deviation that the step gives to the preactivations along its direction, over
+        that of the preactivations before it: on isotropic inputs the ``r`` of theory.md.
+    """
+
+    direction: Array
+    pull: Floats
+    strength: float
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether the gradient is zero."""
+        return not np.any(self.direction)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A first layer as drawn.
+
+    Attributes
+    ----------
+    W : ndarray, shape (p, d)
+        Weights; the last column is that of the constant input, if there is one.
+    u : ndarray of float64, shape (p,)
+        Initial readout of each neuron.
+    target : ndarray of int, shape (p,)
+        The target whose network the neuron belongs to.
+    activation : Activation
+    update : str
+        ``"full"`` or ``"rank_one"``.
+    """
+
+    W: Array
+    u: Floats
+    target: NDArray[np.int64]
+    activation: Activation
+    update: str
+
+    def step(self, rows: Rows) -> Step:
+        """Take the step on standardised targets, so that their affine changes do not matter.
+
+        Each target has a network of its own: its share of the neurons, with
+        ``yhat = (1/p') sum_i u_i sigma(<w_i, x>)`` over these.
+        """
+        sigma = differentiable(self.activation)
+        share = rows.weight / rows.weight.sum()
+        deviation = rows.y - share @ rows.y
+        spread = np.sqrt(share @ deviation**2)
+        # A target that does not vary has nothing to say; what rounding leaves of it neither.
+        varies = spread > 1e-12 * np.abs(rows.y).max(axis=0, initial=0.0)
+        y = (deviation / np.where(varies, spread, 1.0)).astype(self.W.dtype)
+        targets = y.shape[1]
+        groups = [np.flatnonzero(self.target == t) for t in range(targets)]
+        pull = np.zeros((targets, self.W.shape[1]))
+        direction = np.zeros_like(self.W)
+        if self.update == "full":
+            gradients = {
+                t: LayerGradient(np.ascontiguousarray(self.W[group]), self.u[group], sigma)
+                for t, group in enumerate(groups)
+                if varies[t] and group.size
+            }
+            weight = rows.weight.astype(self.W.dtype)
+            weighted = bool((weight != 1.0).any())
+            for part, x in rows.blocks(self.W.dtype):
+                for t, gradient in gradients.items():
+                    gradient.update(x, y[part, t], weight[part] if weighted else None)
+            for t, gradient in gradients.items():
+                direction[groups[t]] = gradient.direction()
+                pull[t] = gradient.pull / gradient.weight
+        else:
+            # The mean of sigma' over the neurons, that of a Gaussian preactivation, in its place:
+            # every neuron moves along the same vector. Without products with the weights there
+            # is no yhat; what it would add is of the order of a constant.
+            shares = (share[:, None] * np.where(varies, y, 0.0)).astype(self.W.dtype)
+            for part, x in rows.blocks(self.W.dtype):
+                pull += shares[part].T @ x
+            slope = step_moments(sigma, slope=True).h1
+            if abs(slope) > 1e-12:
+                direction = (slope * self.u)[:, None] * pull[self.target]
+                direction = direction.astype(self.W.dtype)
+        along = np.zeros(targets)
+        square = 0.0
+        for part, x in rows.blocks(np.float64):
+            along += share[part] @ (x @ pull.T) ** 2
+            square += float(share[part] @ np.einsum("ij,ij->i", x, x))
+        return Step(direction, pull, self.strength(along, square))
+
+    def strength(self, along: Floats, square: float) -> float:
+        """Return `Step.strength` from the means of ``<x, pull>^2`` and of ``|x|^2``."""
+        moments = step_moments(self.activation, slope=True)
+        slope = np.sqrt(moments.slope_variance + moments.h1**2)
+        before = np.sqrt(square * np.mean(np.square(self.W)))
+        size = slope * np.sqrt(np.mean(self.u**2) * along.mean())
+        return float(size / before) if before > 0 else 0.0
+
+    def weights(self, step: Step | None, eta: float) -> Array:
+        """Return the weights after a step of size ``eta``."""
+        if step is None or eta == 0.0:
+            return self.W
+        return np.asarray(self.W + np.asarray(eta, self.W.dtype) * step.direction)
+
+    def feature_blocks(self, rows: Rows, weights: Array) -> Iterator[Block]:
+        """Yield the features of the rows in double precision, block by block."""
+        for part, x in rows.blocks(weights.dtype):
+            phi = feature_map(x, weights, self.activation)
+            yield Block(part, phi.astype(np.float64, copy=False), rows.y[part], rows.weight[part])
+
+
+class StreamedStep:
+    """The sums over rows of which the step on all of them is made, in one pass.
+
+    The gradient is linear in the labels, and standardising them needs their mean and spread, which
+    are known at the end: so it is summed for the labels 0, 1 and y.
+    """
+
+    def __init__(self, layer: Layer, targets: int) -> None:
+        self.layer = layer
+        d = layer.W.shape[1]
+        self.direction = np.zeros((3, *layer.W.shape))
+        self.pull = np.zeros((3, targets, d))
+        self.weight = 0.0
+        self.sum_y = np.zeros(targets)
+        self.sum_y2 = np.zeros(targets)
+
+    def update(self, rows: Rows) -> None:
+        """Add rows."""
+        layer, sigma = self.layer, differentiable(self.layer.activation)
+        weight = rows.weight.astype(layer.W.dtype)
+        full = layer.update == "full"
+        for part, x in rows.blocks(layer.W.dtype):
+            for t in range(rows.y.shape[1]):
+                group = np.flatnonzero(layer.target == t)
+                y = rows.y[part, t].astype(layer.W.dtype)
+                for i, label in enumerate((np.zeros_like(y), np.ones_like(y), y)):
+                    if full and group.size:
+                        W = np.ascontiguousarray(layer.W[group])
+                        gradient = LayerGradient(W, layer.u[group], sigma)
+                        gradient.update(x, label, weight[part])
+                        self.direction[i, group] += gradient.total * layer.u[group, None]
+                        self.pull[i, t] += gradient.pull
+                    elif not full:
+                        self.pull[i, t] += (weight[part] * label) @ x
+        self.weight += float(rows.weight.sum())
+        self.sum_y += rows.weight @ rows.y
+        self.sum_y2 += rows.weight @ rows.y**2
+
+    def step(self) -> Step:
+        """Return the step on all rows so far."""
+        layer = self.layer
+        mean = self.sum_y / self.weight
+        variance = self.sum_y2 / self.weight - mean**2
+        varies = variance > 1e-13 * self.sum_y2 / self.weight
+        spread = np.sqrt(np.where(varies, variance, 1.0))
+
+        def combined(sums: Floats, target: Any) -> Floats:
+            of_one, of_y = sums[1] - sums[0], sums[2] - sums[0]
+            shape = (-1,) + (1,) * (sums.ndim - 2)
+            s, m, v = (a[target].reshape(shape) for a in (spread, mean, varies))
+            return np.where(v, (sums[0] + (of_y - m * of_one) / s) / self.weight, 0.0)
+
+        pull = combined(self.pull, np.arange(len(mean)))
+        if layer.update == "full":
+            direction = combined(self.direction, layer.target)
+        else:
+            slope = step_moments(layer.activation, slope=True).h1
+            direction = np.zeros(layer.W.shape)
+            if abs(slope) > 1e-12:
+                direction = (slope * layer.u)[:, None] * pull[layer.target]
+        return Step(direction.astype(layer.W.dtype), pull, np.nan)
+
+
+def draw_weights(rng: np.random.RandomState, p: int, d: int, dtype: Any) -> Array:
+    """Draw ``p`` vectors uniformly on the unit sphere of ``d`` dimensions."""
+    W = rng.standard_normal((p, d))
+    W /= np.linalg.norm(W, axis=1, keepdims=True)
+    return W.astype(dtype)

@@ -1,0 +1,453 @@
+"""Ridge regression on random features that have learned a direction."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+
+from spikedrf.activations import FunctionLike, resolve
+from spikedrf.arrays import Array
+from spikedrf.estimators.base import FirstLayerMixin
+from spikedrf.estimators.layer import Layer, Step
+from spikedrf.estimators.rows import Rows, dense_blocks
+from spikedrf.estimators.selection import Choice, Task, choose_on, cross_fit, judged
+from spikedrf.features import feature_map
+from spikedrf.leave_one_out import ridge_path
+from spikedrf.parameters import Floats, real_array
+from spikedrf.ridge import RidgeStatistics
+
+#: Rows that a step is chosen on: at least so many, and so many for each feature.
+_ENOUGH_ROWS, _ENOUGH_PER_FEATURE = 10_000, 10
+
+_STATISTICS = ("n", "upper", "moment", "square", "mean", "mean_y")
+
+
+class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
+    r"""Ridge regression on random features after one gradient step.
+
+    A two-layer network of width ``p`` whose first layer takes one gradient step
+    (`SpikedRandomFeatures`) and whose readout minimises::
+
+        sum_mu (y_mu - b - Phi_mu . a / sqrt p)^2 + alpha |a|^2
+
+    so that ``alpha`` is ``lam`` of the theory. Step and ridge are chosen from the data, no step
+    among the candidates. Inputs should have about unit variance: put a `StandardScaler` before it.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of features ``p``.
+    activation : str, callable or (callable, derivative)
+        A name of `spikedrf.activations.NAMES` or a vectorised function; a step needs the
+        derivative.
+    step_size : float, array_like or "auto"
+        Size ``eta`` of the step for targets of variance one; 0 is no step. Of several, or of the
+        grid that ``"auto"`` adapts to the data, the best is taken. No step is always a candidate
+        beside several.
+    alpha : float, array_like or "auto"
+        Ridge, >= 0. Of several, or of the grid that ``"auto"`` adapts to the data, the best is
+        taken.
+    readout : "normal" or array_like, shape (K,)
+        The vocabulary of the initial readout, in equal proportions; ``"normal"`` draws it.
+        Several targets have a network each, of an equal share of the neurons.
+    step_fraction : float or "auto"
+        Share of the rows that feed the step; the rest feed the readout, and the choice is made by
+        their exact leave-one-out error. With 1 all rows do both, and that error is optimistic
+        about large steps. ``"auto"`` also uses all rows for both, but makes the choice by fits
+        that leave out a fifth of the rows from the step as well, and takes a step only if it
+        improves on none by more than the standard error: see Notes.
+    update : {"full", "rank_one"}
+        The real gradient, or only the spike that it plants, for O(n0 d) instead of O(n0 p d).
+    bias : bool
+        Whether a constant is appended to the inputs, so that the features have offsets.
+    fit_intercept : bool
+        Whether ``b``, which is not penalised, is fitted; otherwise it is 0.
+    alpha_per_target : bool
+        Whether each target has its own ridge.
+    W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
+        The weights before the step; the extra column holds the offsets.
+    random_state : int, RandomState or None
+        Of the weights, the normal readout, and how the rows are dealt out.
+
+    Attributes
+    ----------
+    weights_, offsets_, readout_, spike_, n_features_in_, feature_names_in_
+        As in `SpikedRandomFeatures`.
+    coef_ : ndarray, shape (n_components,) or (targets, n_components)
+        ``a / sqrt p``: predictions are ``transform(X) @ coef_.T + intercept_``.
+    intercept_ : float or ndarray, shape (targets,)
+        ``b``.
+    alpha_ : float or ndarray, shape (targets,)
+        The ridge; an array if ``alpha_per_target``.
+    step_size_ : float
+        The step; 0 if none was better.
+    loo_error_ : float or ndarray, shape (targets,)
+        Estimated mean squared error on new rows at the choice: every row predicted by a fit that
+        left it out, of the readout and, with ``step_fraction="auto"`` where there was something
+        to choose and a step was taken, of the step. An array if ``alpha_per_target``.
+    step_sizes_, alphas_ : ndarray, shapes (S,) and (A,)
+        What was tried.
+    loo_errors_ : ndarray, shape (S, A)
+        The same estimate for each, averaged over targets. Of a step that was only screened it is
+        that of a fifth of the rows, scaled by the error without a step there and everywhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter or the data are out of range; the message names the parameter.
+
+    Warns
+    -----
+    UserWarning
+        If the gradient is zero; then no step is taken.
+
+    See Also
+    --------
+    SpikedRandomFeatures : The features alone.
+    spikedrf.theory.solve : What test error to expect.
+
+    Notes
+    -----
+    Leave-one-out errors are exact, from one factorisation for each step: a residual over
+    ``1 - leverage``. They are honest only if the row did not feed the step. Cross-fitting
+    (``step_fraction="auto"``) judges the fit that will be used, step and readout from the same
+    rows, which for most data is better than either half of them; where labels are noisy and rows
+    few it finds that no step is best. Steps are chosen on at most ``max(10000, 10 p)`` rows.
+
+    The fit costs one pass over the rows for each step that is tried, for the features and their
+    p x p Gram matrix (n x n if there are fewer rows than features). Memory is O(p^2), not O(n p).
+
+    Source: theory.md, sections 1 and 5; Cui et al., ICML 2024, arXiv 2402.04980.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikedrf import SpikedRFRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((3000, 20))
+    >>> y = np.sin(2.0 * X[:, 0])
+    >>> train, test = slice(0, 2000), slice(2000, 3000)
+    >>> for step_size in (0.0, "auto"):
+    ...     model = SpikedRFRegressor(300, step_size=step_size, random_state=0)
+    ...     print(round(model.fit(X[train], y[train]).score(X[test], y[test]), 1))
+    0.1
+    0.9
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1000,
+        *,
+        activation: FunctionLike = "tanh",
+        step_size: Any = "auto",
+        alpha: Any = "auto",
+        readout: Any = (1.0, -1.0),
+        step_fraction: Any = "auto",
+        update: str = "full",
+        bias: bool = True,
+        fit_intercept: bool = True,
+        alpha_per_target: bool = False,
+        W0: ArrayLike | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.activation = activation
+        self.step_size = step_size
+        self.alpha = alpha
+        self.readout = readout
+        self.step_fraction = step_fraction
+        self.update = update
+        self.bias = bias
+        self.fit_intercept = fit_intercept
+        self.alpha_per_target = alpha_per_target
+        self.W0 = W0
+        self.random_state = random_state
+
+    # ---------------------------------------------------------------------------------------------
+    # Fitting
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
+        """Draw the first layer, choose and take the step, choose the ridge and fit the readout.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n, d)
+            Inputs, float64 or float32.
+        y : array_like, shape (n,) or (n, targets)
+            Targets.
+        sample_weight : array_like, shape (n,), optional
+            Weights, >= 0: weight 2 is a row twice, weight 0 a row absent.
+
+        Returns
+        -------
+        SpikedRFRegressor
+            Itself.
+        """
+        rows = self._rows(X, y, sample_weight, reset=True)
+        for name in _STATISTICS:
+            self.__dict__.pop(f"statistics_{name}_", None)
+        layer, rows, alpha, choice = self._fit_first_layer(rows)
+        weights = self._weights()
+        targets = rows.y.shape[1]
+        coef, intercept = np.empty((len(weights), targets)), np.empty(targets)
+        # Targets that share a ridge share a factorisation.
+        for value in np.unique(alpha):
+            path = ridge_path(
+                lambda: layer.feature_blocks(rows, weights),
+                len(rows),
+                len(weights),
+                np.array([value]),
+                intercept=bool(self.fit_intercept),
+            )
+            ours = alpha == value
+            a, b = path.readout(0)
+            coef[:, ours], intercept[ours] = a[:, ours], b[ours]
+            if choice is None:  # a single candidate, not judged yet
+                self._store_errors(judged(path, rows, self.step_size_), np.array([value]))
+        self._store_readout(coef, intercept)
+        return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """Add rows to the readout; the first call makes the first layer.
+
+        The first call does what `fit` does: it draws the weights, chooses step and ridge and takes
+        the step on its rows, so it should have enough of them. It and all others add to the sums
+        of which the readout is made, so the result is that of the ridge regression on all rows;
+        memory is O(p^2). The ridge stays: its best value does not depend on the number of rows as
+        long as the noise does not.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        SpikedRFRegressor
+            Itself.
+
+        Warns
+        -----
+        UserWarning
+            If the estimator was made by `fit`, which keeps no sums to add to: the first layer and
+            the ridge stay, the readout begins anew.
+        """
+        begins = not hasattr(self, "coef_")
+        if not begins and not hasattr(self, "statistics_n_"):
+            warnings.warn(
+                "fit keeps no sums to add rows to: its first layer and ridge stay, the readout "
+                "begins anew with these rows; begin with partial_fit to keep all",
+                UserWarning,
+                stacklevel=2,
+            )
+        rows = self._rows(X, y, sample_weight, reset=begins)
+        targets = rows.y.shape[1]
+        if begins:
+            layer, rows, alpha, _ = self._fit_first_layer(rows)
+            statistics = self._statistics(targets)
+        else:
+            # Only its activation is used again: the weights are what they are.
+            activation = resolve(self.activation, "activation")
+            layer = Layer(
+                self.weights_, self.readout_, np.empty(0, np.int64), activation, self.update
+            )
+            statistics, alpha = self._statistics(targets), np.broadcast_to(self.alpha_, targets)
+        for _, phi, label, weight in layer.feature_blocks(rows, self._weights()):
+            ones = bool((weight == 1.0).all())
+            statistics.update(phi, label, None if ones else weight, overwrite=True)
+        self._refit(statistics, alpha)
+        return self
+
+    def merge(self, other: SpikedRFRegressor) -> Any:
+        """Add the rows that another estimator with the same first layer has seen.
+
+        Both must have been made by `partial_fit`. A second estimator with the first layer of
+        ``model`` is ``SpikedRFRegressor(model.n_components, W0=W, step_size=0,
+        alpha=model.alpha_, ...)`` with ``W`` its weights and, as last column, its offsets.
+
+        Parameters
+        ----------
+        other : SpikedRFRegressor
+            It is not changed.
+
+        Returns
+        -------
+        SpikedRFRegressor
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is nothing to merge, or the first layers differ.
+        """
+        if not isinstance(other, SpikedRFRegressor):
+            raise TypeError(f"cannot merge {type(other).__name__} into SpikedRFRegressor")
+        for model in (self, other):
+            if not hasattr(model, "statistics_n_"):
+                raise ValueError("merge needs two estimators that were made by partial_fit")
+        same = (
+            np.array_equal(self._weights(), other._weights())
+            and self.activation == other.activation
+            and self.coef_.shape == other.coef_.shape
+            and self.fit_intercept == other.fit_intercept
+        )
+        if not same:
+            raise ValueError(
+                "cannot merge estimators whose first layers, targets or intercepts differ"
+            )
+        targets = np.atleast_2d(self.coef_).shape[0]
+        statistics = self._statistics(targets)
+        statistics.merge(other._statistics(targets))
+        self._refit(statistics, np.broadcast_to(self.alpha_, targets))
+        return self
+
+    def _fit_first_layer(self, rows: Rows) -> tuple[Layer, Rows, Floats, Choice | None]:
+        """Choose and take the step; the layer, the rows of the readout, the ridges, the choice."""
+        step_sizes = self._candidates("step_size", self.step_size)
+        alphas = self._candidates("alpha", self.alpha, minimum=0.0)
+        layer, salt = self._draw(rows)
+        steps = step_sizes is None or bool(np.any(step_sizes != 0.0))
+        targets = rows.y.shape[1]
+        feeding, fresh = self._split(rows, salt)
+        if steps:
+            self._require_varying(rows)
+        if alphas is None:
+            alphas = self._default_alphas(layer, rows, salt)
+        step: Step | None = layer.step(feeding) if steps else None
+        if step is not None and step.degenerate:
+            self._warn_degenerate()
+            step, step_sizes = None, np.zeros(1)
+        scalar = step_sizes is not None and np.ndim(self.step_size) == 0
+        task = Task(
+            layer, step_sizes, alphas, bool(self.alpha_per_target), bool(self.fit_intercept)
+        )
+        choice = None
+        if (scalar or step is None) and alphas.size == 1:
+            eta = 0.0 if step is None else float(step_sizes[0])  # type: ignore[index]
+            alpha = np.broadcast_to(alphas, (targets,))
+        else:
+            choice = self._choose(task, step, rows, fresh, salt, scalar)
+            eta, alpha = choice.step_size, alphas[choice.alpha]
+            self._store_errors(choice, alphas)
+        self.alpha_: Any = alpha.copy() if self.alpha_per_target else float(alpha[0])
+        self._store_layer(layer, step, eta, targets)
+        return layer, (rows if eta == 0.0 else fresh), alpha, choice
+
+    def _choose(
+        self, task: Task, step: Step | None, rows: Rows, fresh: Rows, salt: int, scalar: bool
+    ) -> Choice:
+        if step is None:
+            return choose_on(task, None, rows, rows)
+        forced = float(task.step_sizes[0]) if scalar and task.step_sizes is not None else None
+        if isinstance(self.step_fraction, str):
+            enough = max(_ENOUGH_ROWS, _ENOUGH_PER_FEATURE * len(task.layer.W))
+            some = rows
+            if len(rows) > enough:
+                rank = np.unique(rows.keys(salt), return_inverse=True)[1]
+                some = rows.take(rank < enough)
+            choice = cross_fit(task, some, step.strength, salt, forced=forced)
+            if choice.step_size == 0.0 and some is not rows:
+                # The ridge of plain random features, from all rows, as if there were no step.
+                plain = self._choose(task, None, rows, rows, salt, scalar)
+                choice = Choice(0.0, plain.alpha, plain.error, choice.step_sizes, choice.errors)
+            return choice
+        return choose_on(task, step, fresh, rows, forced=forced)
+
+    def _candidates(self, name: str, value: Any, minimum: float = -np.inf) -> Floats | None:
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError(f"{name} must be a number, an array or 'auto', got {value!r}")
+            return None
+        array = real_array(name, value, minimum=minimum)
+        if array.ndim > 1 or array.size == 0:
+            raise ValueError(
+                f"{name} must be a number, a list of numbers or 'auto', got shape {array.shape}"
+            )
+        return np.atleast_1d(array)
+
+    def _default_alphas(self, layer: Layer, rows: Rows, salt: int) -> Floats:
+        """Two ridges a decade, from next to nothing to more than all that the features hold.
+
+        In units of the variance of a feature: ``Phi^T Phi / p`` has eigenvalues up to n times it.
+        """
+        _, first, copy = np.unique(rows.keys(salt), return_index=True, return_inverse=True)
+        some = rows.take(first[:2000])
+        weight = np.bincount(copy, rows.weight)[:2000]
+        share = weight / weight.sum()
+        mean, square = np.zeros(len(layer.W)), np.zeros(len(layer.W))
+        for part, phi, _, _ in layer.feature_blocks(some, layer.W):
+            mean += share[part] @ phi
+            square += share[part] @ phi**2
+        variance = float(np.mean(np.maximum(square - mean**2, 0.0)))
+        top = max(3.0, np.ceil(np.log10(rows.weight.sum())))
+        grid = np.logspace(-6, top, int(2 * (top + 6)) + 1)
+        return grid * (variance if variance > 0 else 1.0)
+
+    # ---------------------------------------------------------------------------------------------
+    # What a fit leaves
+
+    def _store_errors(self, choice: Choice, alphas: Floats) -> None:
+        self.step_sizes_, self.alphas_ = choice.step_sizes, alphas
+        self.loo_errors_ = choice.errors.mean(axis=2)
+        if self.alpha_per_target:
+            self.loo_error_: Any = choice.error
+        else:
+            self.loo_error_ = float(choice.error.mean())
+
+    def _store_readout(self, coef: Floats, intercept: Floats) -> None:
+        dtype = self.weights_.dtype
+        self.coef_ = np.ascontiguousarray(coef.T.astype(dtype))
+        self.intercept_: Any = intercept.astype(dtype)
+        if self._one_target:
+            self.coef_, self.intercept_ = self.coef_[0], self.intercept_[0]
+
+    def _refit(self, statistics: RidgeStatistics, alpha: Floats) -> None:
+        for name in _STATISTICS:
+            setattr(self, f"statistics_{name}_", getattr(statistics, name))
+        coef = np.empty((statistics.p, len(alpha)))
+        intercept = np.empty(len(alpha))
+        for value in np.unique(alpha):
+            ours = alpha == value
+            a = statistics.solve(float(value))
+            coef[:, ours] = a[:, ours] / np.sqrt(statistics.p)
+            intercept[ours] = statistics.offset(a)[ours]
+        self._store_readout(coef, intercept)
+
+    def _statistics(self, targets: int) -> RidgeStatistics:
+        statistics = RidgeStatistics(
+            len(self.weights_), targets=targets, intercept=bool(self.fit_intercept)
+        )
+        if hasattr(self, "statistics_n_"):
+            for name in _STATISTICS:
+                value = getattr(self, f"statistics_{name}_")
+                setattr(statistics, name, value)  # updated in place
+        return statistics
+
+    # ---------------------------------------------------------------------------------------------
+    # Using
+
+    def predict(self, X: Any) -> Array:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n, n_features_in_)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, shape (n,) or (n, targets)
+        """
+        X = self._checked(X)
+        weights = self._weights()
+        coef = self.coef_.T
+        out = np.empty((X.shape[0], *coef.shape[1:]), weights.dtype)
+        for rows, x in dense_blocks(X, weights.dtype, bias=self.bias):
+            out[rows] = feature_map(x, weights, self.activation) @ coef + self.intercept_
+        return out

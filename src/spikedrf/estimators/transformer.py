@@ -1,0 +1,221 @@
+"""Random features that have learned a direction, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spikedrf.activations import FunctionLike, resolve
+from spikedrf.estimators.base import FirstLayerMixin
+from spikedrf.estimators.layer import Layer, Step, StreamedStep
+from spikedrf.parameters import number
+
+
+class SpikedRandomFeatures(FirstLayerMixin):
+    r"""Random features after one gradient step on the weights.
+
+    Features are ``sigma(<w_i, x> + b_i)``. The weights ``(w_i, b_i)`` are drawn uniformly on the
+    unit sphere and take one gradient step of the squared loss of a network whose readout has the
+    values ``u_i / sqrt p``::
+
+        w_i + step_size u_i (1/n0) sum_mu (y_mu - yhat_mu) sigma'(<w_i, x_mu>) x_mu
+
+    on targets that have been standardised, so that affine changes of ``y`` do not matter. Inputs
+    should have about unit variance: put a `StandardScaler` before it.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of features ``p``.
+    activation : str, callable or (callable, derivative)
+        A name of `spikedrf.activations.NAMES` or a vectorised function; a step needs the
+        derivative.
+    step_size : float
+        Size ``eta`` of the step, on the scale of theory.md; 0 is no step: plain random features.
+    readout : "normal" or array_like, shape (K,)
+        The vocabulary of the initial readout ``u``, in equal proportions; ``"normal"`` draws it.
+        Several targets have a network each, of an equal share of the neurons.
+    step_fraction : float or "auto"
+        Share of the rows that feed the step, in (0, 1]; the others are left for a readout (see
+        ``step_rows_``). ``"auto"`` is all of them.
+    update : {"full", "rank_one"}
+        The real gradient, or only the spike that it plants, the same direction for every neuron,
+        at the cost of O(n0 d) instead of O(n0 p d).
+    bias : bool
+        Whether a constant is appended to the inputs, so that the features have offsets.
+    W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
+        The weights before the step; the extra column holds the offsets.
+    random_state : int, RandomState or None
+        Of the weights, the normal readout, and which rows feed the step.
+
+    Attributes
+    ----------
+    weights_ : ndarray, shape (n_components, n_features_in_)
+        Weights after the step.
+    offsets_ : ndarray, shape (n_components,)
+        Offsets after the step; zero without ``bias``.
+    readout_ : ndarray, shape (n_components,)
+        The initial readout ``u``.
+    spike_ : ndarray, shape (n_features_in_,) or (targets, n_features_in_)
+        The learned direction in input space, a unit vector for each target; zero without a step.
+    step_size_ : float
+        The step that was taken: 0 if the gradient was zero.
+    step_rows_ : ndarray of bool, shape (n,)
+        The rows that fed the step.
+    n_features_in_ : int
+        Number of inputs ``d``.
+    feature_names_in_ : ndarray of str
+        Their names, if the inputs had any.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter or the data are out of range; the message names the parameter.
+
+    Warns
+    -----
+    UserWarning
+        If the gradient is zero; then no step is taken.
+
+    See Also
+    --------
+    SpikedRFRegressor : With the readout, and with step and ridge chosen from the data.
+
+    Notes
+    -----
+    With ``step_fraction`` 1 features of the rows of the fit know their labels: an error measured
+    on these rows is optimistic.
+
+    Source: theory.md, section 1; Cui et al., ICML 2024, arXiv 2402.04980; several readout values:
+    Dandi et al., arXiv 2410.18938.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikedrf import SpikedRandomFeatures
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((2000, 10))
+    >>> y = np.sin(X[:, 0])
+    >>> features = SpikedRandomFeatures(100, step_size=2.0, random_state=0).fit(X, y)
+    >>> features.spike_.round(1) + 0.0
+    array([1., 0., 0., 0., 0., 0., 0., 0., 0., 0.])
+    >>> features.transform(X).shape
+    (2000, 100)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1000,
+        *,
+        activation: FunctionLike = "tanh",
+        step_size: float = 1.0,
+        readout: Any = (1.0, -1.0),
+        step_fraction: Any = "auto",
+        update: str = "full",
+        bias: bool = True,
+        W0: ArrayLike | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.activation = activation
+        self.step_size = step_size
+        self.readout = readout
+        self.step_fraction = step_fraction
+        self.update = update
+        self.bias = bias
+        self.W0 = W0
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
+        """Draw the weights and take the step.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n, d)
+            Inputs, float64 or float32.
+        y : array_like, shape (n,) or (n, targets)
+            Targets.
+        sample_weight : array_like, shape (n,), optional
+            Weights, >= 0: weight 2 is a row twice, weight 0 a row absent.
+
+        Returns
+        -------
+        SpikedRandomFeatures
+            Itself.
+        """
+        rows = self._rows(X, y, sample_weight, reset=True)
+        eta = number("step_size", self.step_size)
+        layer, salt = self._draw(rows)
+        feeding, _ = self._split(rows, salt)
+        step = None
+        if eta != 0.0:
+            self._require_varying(rows)
+            step = layer.step(feeding)
+        self._forget_stream()
+        self.step_rows_ = np.zeros(rows.given, bool)
+        if step is not None:
+            self.step_rows_[feeding.number] = True
+        self._take(layer, step, eta, rows.y.shape[1])
+        return self
+
+    def _take(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
+        if step is not None and step.degenerate:
+            self._warn_degenerate()
+            step, eta = None, 0.0
+        self._store_layer(layer, step, eta, targets)
+
+    def _forget_stream(self) -> None:
+        for name in [name for name in vars(self) if name.startswith("stream_")]:
+            delattr(self, name)
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """Add rows to the gradient, and take the step that all rows so far make.
+
+        The first call draws the weights. The result is that of `fit` on all rows at once, up to
+        rounding; memory does not grow with them. A ``step_fraction`` below 1 is applied to the
+        rows of each call.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        SpikedRandomFeatures
+            Itself.
+        """
+        begins = not hasattr(self, "stream_weights_")
+        rows = self._rows(X, y, sample_weight, reset=begins)
+        eta = number("step_size", self.step_size)
+        targets = rows.y.shape[1]
+        if begins:
+            layer, self.stream_salt_ = self._draw(rows)
+            self.stream_weights_ = layer.W
+        else:
+            # The rest of the layer follows from the parameters.
+            p = len(self.stream_weights_)
+            layer = Layer(
+                self.stream_weights_,
+                self.readout_,
+                np.arange(p) % targets,
+                resolve(self.activation, "activation"),
+                self.update,
+            )
+        sums = StreamedStep(layer, targets)
+        names = ("direction", "pull", "weight", "sum_y", "sum_y2")
+        if not begins:
+            for name in names:
+                setattr(sums, name, getattr(self, f"stream_{name}_"))
+        step = None
+        if eta != 0.0:
+            sums.update(self._split(rows, self.stream_salt_)[0])
+            step = sums.step()
+        for name in names:
+            setattr(self, f"stream_{name}_", getattr(sums, name))
+        self._take(layer, step, eta, targets)
+        return self

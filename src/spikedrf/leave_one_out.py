@@ -1,0 +1,236 @@
+r"""Ridge regression for a path of penalties from one factorisation, with its leave-one-out errors.
+
+The fit is ``min_{a, b} sum_mu w_mu (y_mu - b - Phi_mu . a / sqrt p)^2 + lam |a|^2``. A row of
+weight ``w`` stands for ``w`` copies of it. Leaving one copy out changes its residual to
+
+    residual / (1 - min(w, 1) l),    l = 1/n + (phi - mean)^T (G + lam p)^{-1} (phi - mean),
+
+with ``G`` the Gram matrix of deviations from the mean and ``n`` the sum of the weights (for
+``w < 1`` the whole row is left out). Source: theory.md, section 5, says why an estimator that
+picks its own ridge must use this and not generalised cross-validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from scipy import linalg
+from scipy.linalg import blas
+
+from spikedrf.arrays import Array
+from spikedrf.memory import require_memory
+from spikedrf.parameters import Floats
+from spikedrf.ridge import RidgeStatistics
+
+
+class Block(NamedTuple):
+    """Some samples: which rows they are, features, labels (m, targets) and weights."""
+
+    rows: slice
+    Phi: Floats
+    y: Floats
+    weight: Floats
+
+
+Blocks = Callable[[], Iterator[Block]]
+
+
+class RidgePath(Protocol):
+    """Fits for every penalty of a path."""
+
+    def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield the leave-one-out residuals of blocks of rows, shape (m, penalties, targets)."""
+
+    def predict(self, Phi: Floats) -> Floats:
+        """Return predictions, shape (m, penalties, targets)."""
+
+    def readout(self, choice: Any) -> tuple[Floats, Floats]:
+        """Return ``a / sqrt p``, shape (p, targets), and ``b`` for one penalty of each target."""
+
+
+def ridge_path(blocks: Blocks, n: int, p: int, lam: Floats, *, intercept: bool) -> RidgePath:
+    """Fit every penalty, from the smaller of the two Gram matrices.
+
+    Parameters
+    ----------
+    blocks : callable
+        Returns an iterator over the samples, anew at every call; the features may be overwritten.
+    n, p : int
+        Number of rows (of weight > 0) and of features.
+    lam : ndarray, shape (penalties,)
+        Penalties, >= 0.
+    intercept : bool
+        Whether ``b`` is fitted.
+    """
+    if n > p:
+        return _Primal(blocks, p, lam, intercept)
+    return _Dual(blocks, n, p, lam, intercept)
+
+
+class _Primal:
+    """More rows than features: the p x p Gram matrix, blocks of rows seen twice."""
+
+    def __init__(self, blocks: Blocks, p: int, lam: Floats, intercept: bool) -> None:
+        self.blocks = blocks
+        statistics: RidgeStatistics | None = None
+        for block in blocks():
+            if statistics is None:
+                targets = block.y.shape[1]
+                statistics = RidgeStatistics(p, targets=targets, intercept=intercept)
+            weight = None if (block.weight == 1.0).all() else block.weight
+            statistics.update(block.Phi, block.y, weight, overwrite=True)
+        assert statistics is not None
+        self.statistics = statistics
+        self.root = np.sqrt(p)
+        gram = np.asfortranarray(statistics.upper / p)
+        require_memory(3 * gram.nbytes, f"the factorisation of a matrix of order {p}")
+        moment = statistics.moment / self.root
+        lost = p * np.finfo(float).eps * np.trace(gram)
+        # One penalty that rounding cannot swallow: a Cholesky factor, 25 times cheaper than the
+        # eigenvectors. Then gram + lam = U^T U, and U^{-1} takes the place of the eigenvectors.
+        self.factor: Floats | None = None
+        if lam.size == 1 and lam[0] > lost:
+            gram[np.diag_indices(p)] += lam[0]
+            self.factor = linalg.cholesky(gram, lower=False, overwrite_a=True, check_finite=False)
+            rotated = linalg.solve_triangular(self.factor, moment, trans=1, check_finite=False)
+            self.inverse = np.ones((1, p))
+        else:
+            # numpy's eigh lets go of the GIL, scipy's does not.
+            value, self.vector = np.linalg.eigh(gram, UPLO="U")
+            rotated = self.vector.T @ moment
+            shifted = np.maximum(value, 0.0) + lam[:, None]
+            self.inverse = np.zeros_like(shifted)
+            np.divide(1.0, shifted, out=self.inverse, where=shifted > lost)
+        self.coef = self.inverse[:, :, None] * rotated  # (penalties, p, targets)
+
+    def _rotate(self, Phi: Floats) -> Floats:
+        deviation = Phi - self.statistics.mean
+        if self.factor is None:
+            return np.asarray(deviation @ self.vector / self.root)
+        solved = blas.dtrsm(1.0 / self.root, self.factor, deviation.T, trans_a=1, overwrite_b=1)
+        return np.asarray(solved.T)
+
+    def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
+        share = 1.0 / self.statistics.n if self.statistics.intercept else 0.0
+        for block in self.blocks():
+            B = self._rotate(block.Phi)
+            residual = (block.y - self.statistics.mean_y)[:, None, :] - _apply(B, self.coef)
+            np.square(B, out=B)
+            leverage = share + B @ self.inverse.T
+            kept = 1.0 - np.minimum(block.weight, 1.0)[:, None] * leverage
+            yield block.rows, residual / kept[:, :, None]
+
+    def predict(self, Phi: Floats) -> Floats:
+        return np.asarray(_apply(self._rotate(Phi), self.coef) + self.statistics.mean_y)
+
+    def readout(self, choice: Any) -> tuple[Floats, Floats]:
+        targets = self.coef.shape[2]
+        at = np.broadcast_to(choice, (targets,))
+        rotated = self.coef[at, :, np.arange(targets)].T
+        if self.factor is None:
+            a = self.vector @ rotated
+        else:
+            a = linalg.solve_triangular(self.factor, rotated, check_finite=False)
+        return a / self.root, np.atleast_1d(self.statistics.offset(a))
+
+
+class _Dual:
+    """At most as many rows as features: the n x n Gram matrix, the features kept.
+
+    With ``F`` the features times the roots of the weights, centred, and ``F F^T / p = U L U^T``,
+    residuals and ``1 - leverage`` both carry the factor ``lam/(L + lam)`` in this basis. Only
+    ratios of them are needed, so ``1/(L + lam)`` serves as well and stays finite as lam -> 0. The
+    direction of the root weights, which the intercept has taken, is left out of both.
+    """
+
+    def __init__(self, blocks: Blocks, n: int, p: int, lam: Floats, intercept: bool) -> None:
+        self.root = np.sqrt(p)
+        require_memory(8 * (n * p + 4 * n * n), f"the features of {n} rows and their Gram matrix")
+        F = np.empty((n, p))
+        labels, weights = [], []
+        for block in blocks():
+            F[block.rows] = block.Phi
+            labels.append(block.y)
+            weights.append(block.weight)
+        y, self.weight = np.concatenate(labels), np.concatenate(weights)
+        share = self.weight / self.weight.sum()
+        self.mean = share @ F if intercept else np.zeros(p)
+        self.mean_y = share @ y if intercept else np.zeros(y.shape[1])
+        self.half = np.sqrt(self.weight)
+        F -= self.mean
+        F *= self.half[:, None]
+        self.F = F
+        y = self.half[:, None] * (y - self.mean_y)
+        value, U = np.linalg.eigh(F @ F.T / p)
+        value = np.maximum(value, 0.0)
+        if intercept:
+            value, U = _without(value, U, self.half / np.linalg.norm(self.half))
+        lost = n * np.finfo(float).eps * (value[-1] if value.size else 0.0)
+        present = value > lost
+        self.rotated = U.T @ y
+        self.U = U
+        shifted = np.where(present, value, 0.0) + lam[:, None]
+        self.inverse = np.zeros_like(shifted)
+        np.divide(1.0, shifted, out=self.inverse, where=shifted > 0)
+        # lam/(L + lam) up to a factor; without a penalty what cannot be fitted stays entirely.
+        self.stay = self.inverse.copy()
+        unpenalised = lam == 0.0
+        if not present.all():
+            self.stay[unpenalised] = ~present
+        self.scale = np.where(unpenalised, float(not present.all()), lam)
+
+    def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
+        left = _apply(self.U, self.stay[:, :, None] * self.rotated)
+        stay = np.square(self.U) @ self.stay.T
+        # A copy of a row of weight w > 1 leaves w - 1 others behind.
+        w = self.weight[:, None]
+        more = np.maximum(w - 1.0, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            above = np.where(more > 0, self.scale * w / (more + self.scale * stay), 1.0 / stay)
+        yield slice(0, len(w)), left * above[:, :, None] / self.half[:, None, None]
+
+    def predict(self, Phi: Floats) -> Floats:
+        kernel = (Phi - self.mean) @ self.F.T / self.root**2
+        coef = np.einsum("ij,ajt->ait", self.U, self.inverse[:, :, None] * self.rotated)
+        return np.asarray(_apply(kernel, coef) + self.mean_y)
+
+    def readout(self, choice: Any) -> tuple[Floats, Floats]:
+        targets = self.rotated.shape[1]
+        at = np.broadcast_to(choice, (targets,))
+        dual = self.U @ (self.inverse[at].T * self.rotated)
+        coef = self.F.T @ dual / self.root**2
+        return coef, self.mean_y - self.mean @ coef
+
+
+def _without(value: Floats, U: Floats, direction: Floats) -> tuple[Floats, Floats]:
+    """Remove a null direction from eigenvalues and eigenvectors.
+
+    Among several null vectors the direction may be mixed into all of them: a Householder
+    reflection gathers it in the first one.
+    """
+    overlap = U.T @ direction
+    null = np.flatnonzero(value <= len(value) * np.finfo(float).eps * value[-1])
+    if null.size == 0:  # one row, or rounding: the direction is the smallest
+        null = np.array([0])
+    basis = U[:, null]
+    a = overlap[null]
+    length = np.linalg.norm(a)
+    v = a.copy()
+    v[0] += np.copysign(length, a[0])
+    norm = v @ v
+    if norm > 0:
+        basis = basis - np.outer(basis @ v, 2.0 * v / norm)
+    keep = np.ones(len(value), bool)
+    keep[null[0]] = False
+    U = U.copy()
+    U[:, null] = basis
+    return value[keep], U[:, keep]
+
+
+def _apply(B: Array, coef: Floats) -> Floats:
+    """Return ``sum_j B[i, j] coef[a, j, t]``, shape (i, a, t), by one matrix product."""
+    penalties, size, targets = coef.shape
+    flat = coef.transpose(1, 0, 2).reshape(size, penalties * targets)
+    return np.asarray(B @ flat).reshape(len(B), penalties, targets)
