@@ -75,8 +75,6 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         present = weight > 0
         if present.all():
             return rows
-        if not present.any():
-            raise ValueError("sample_weight must be > 0 for some rows, got zeros")
         return rows.take(present)
 
     def _draw(self, rows: Rows) -> tuple[Layer, int]:
