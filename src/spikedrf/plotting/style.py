@@ -27,8 +27,8 @@ def finish(ax: Any) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def new_axes() -> Any:
-    """Return axes of a new figure that pyplot does not manage.
+def new_figure(size: tuple[float, float] = (6.0, 4.0)) -> Any:
+    """Return a figure that pyplot does not manage.
 
     Raises
     ------
@@ -39,7 +39,12 @@ def new_axes() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
-    return Figure(figsize=(6.0, 4.0), dpi=150, layout="constrained").add_subplot()
+    return Figure(figsize=size, dpi=150, layout="constrained")
+
+
+def new_axes() -> Any:
+    """Return axes of a new figure, as `new_figure`."""
+    return new_figure().add_subplot()
 
 
 def spans(values: Floats) -> bool:

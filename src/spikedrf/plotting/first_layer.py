@@ -1,0 +1,219 @@
+"""What the first layer of an estimator has learned, and how its step and ridge were chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spikedrf.plotting.style import BLACK, BLUE, SKY, VERMILLION, finish, new_figure
+
+#: Curves of the errors are told apart by these and by their labels.
+_MAPS = "viridis"
+
+
+class FirstLayerDisplay:
+    r"""Input importances of the learned direction, and the errors of step sizes and ridges.
+
+    Use `from_estimator` to make one.
+
+    Parameters
+    ----------
+    importances : array_like, shape (d,)
+        Weight of each input in the learned direction, with its sign.
+    feature_names : list of str
+        Names of the inputs.
+    step_sizes, alphas, errors : array_like, shapes (S,), (A,) and (S, A), optional
+        Estimated errors of the candidates; without them only the importances are drawn.
+    step_size, alpha : float, optional
+        What was chosen.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib.axes.Axes
+        The axes of the last `plot`: the importances and, if there are any, the errors.
+    figure_ : matplotlib.figure.Figure
+        Its figure.
+    """
+
+    axes_: Any
+    figure_: Any
+
+    def __init__(
+        self,
+        importances: ArrayLike,
+        feature_names: list[str],
+        *,
+        step_sizes: ArrayLike | None = None,
+        alphas: ArrayLike | None = None,
+        errors: ArrayLike | None = None,
+        step_size: float | None = None,
+        alpha: float | None = None,
+    ) -> None:
+        self.importances = np.asarray(importances, dtype=np.float64)
+        self.feature_names = list(feature_names)
+        if self.importances.shape != (len(self.feature_names),):
+            raise ValueError(
+                f"feature_names must have one name for each of {self.importances.shape} "
+                f"importances, got {len(self.feature_names)}"
+            )
+        self.step_sizes = None if step_sizes is None else np.asarray(step_sizes, dtype=np.float64)
+        self.alphas = None if alphas is None else np.asarray(alphas, dtype=np.float64)
+        self.errors = None if errors is None else np.asarray(errors, dtype=np.float64)
+        self.step_size, self.alpha = step_size, alpha
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        feature_names: list[str] | None = None,
+        target: int = 0,
+        most: int = 20,
+        axes: Any = None,
+    ) -> FirstLayerDisplay:
+        """Draw what an estimator has learned.
+
+        Parameters
+        ----------
+        estimator : SpikedRFRegressor, SpikedRandomFeatures or Pipeline
+            Fitted; of a pipeline its last step.
+        feature_names : list of str, optional
+            By default ``feature_names_in_``, or ``x0, x1, ...``.
+        target : int
+            Which target's direction, if there are several.
+        most : int
+            Inputs shown, those of largest weight.
+        axes : array of matplotlib.axes.Axes, optional
+            Where to draw: one for the importances, another for the errors.
+
+        Returns
+        -------
+        FirstLayerDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the names do not match the inputs, or there is no such target.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        from sklearn.pipeline import Pipeline
+        from sklearn.utils.validation import check_is_fitted
+
+        names = getattr(estimator, "feature_names_in_", None)
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        check_is_fitted(estimator, "spike_")
+        spikes = np.atleast_2d(estimator.spike_)
+        if not 0 <= target < len(spikes):
+            raise ValueError(f"target must be 0 to {len(spikes) - 1}, got {target}")
+        d = spikes.shape[1]
+        if feature_names is None:
+            own = getattr(estimator, "feature_names_in_", names)
+            feature_names = [f"x{i}" for i in range(d)] if own is None else [str(n) for n in own]
+        alpha = getattr(estimator, "alpha_", None)
+        display = cls(
+            spikes[target],
+            feature_names,
+            step_sizes=getattr(estimator, "step_sizes_", None),
+            alphas=getattr(estimator, "alphas_", None),
+            errors=getattr(estimator, "loo_errors_", None),
+            step_size=estimator.step_size_,
+            alpha=None if alpha is None or np.ndim(alpha) else float(alpha),
+        )
+        return display.plot(axes=axes, most=most)
+
+    def plot(self, axes: Any = None, *, most: int = 20) -> FirstLayerDisplay:
+        """Draw the importances and, if there was a choice, the errors.
+
+        Parameters
+        ----------
+        axes : array of matplotlib.axes.Axes, optional
+            One or two; by default those of a new figure, not managed by pyplot.
+        most : int
+            Inputs shown, those of largest weight.
+
+        Returns
+        -------
+        FirstLayerDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        chosen = self.errors is not None and self.errors.size > 1
+        if axes is None:
+            figure = new_figure((8.0, 4.0) if chosen else (4.5, 4.0))
+            axes = figure.subplots(1, 2 if chosen else 1, squeeze=False)[0]
+        self.axes_ = np.atleast_1d(np.asarray(axes, dtype=object))
+        self.figure_ = self.axes_[0].figure
+        self._plot_importances(self.axes_[0], most)
+        if chosen and len(self.axes_) > 1:
+            self._plot_errors(self.axes_[1])
+        return self
+
+    def _plot_importances(self, ax: Any, most: int) -> None:
+        order = np.argsort(-np.abs(self.importances), kind="stable")[:most][::-1]
+        values = self.importances[order]
+        colors = np.where(values < 0, VERMILLION, BLUE)
+        ax.barh(np.arange(len(order)), values, color=list(colors), height=0.7, zorder=3)
+        ax.set_yticks(np.arange(len(order)), [self.feature_names[i] for i in order])
+        ax.axvline(0.0, color=BLACK, linewidth=0.8, zorder=4)
+        reach = max(1e-3, 1.1 * float(np.abs(values).max(initial=0.0)))
+        ax.set_xlim(-reach, reach)
+        ax.set_xlabel("weight in the learned direction")
+        finish(ax)
+        ax.grid(False, axis="y")
+        if not self.importances.any():
+            ax.text(0.5, 0.5, "no step was taken", transform=ax.transAxes, ha="center", zorder=5)
+
+    def _plot_errors(self, ax: Any) -> None:
+        import matplotlib
+
+        assert self.step_sizes is not None
+        assert self.alphas is not None
+        assert self.errors is not None
+        shades = matplotlib.colormaps[_MAPS](np.linspace(0.05, 0.85, len(self.step_sizes)))
+        finite = self.alphas > 0
+        for i, (eta, errors) in enumerate(zip(self.step_sizes, self.errors, strict=True)):
+            plain = eta == 0.0
+            ax.plot(
+                self.alphas[finite],
+                errors[finite],
+                color=BLACK if plain else shades[i],
+                linestyle="--" if plain else "-",
+                marker="o" if np.count_nonzero(finite) == 1 else None,
+                linewidth=2.0 if eta in (0.0, self.step_size) else 1.0,
+                label="no step" if plain else rf"$\eta = {eta:.3g}$",
+                zorder=3,
+            )
+        if self.alpha is not None and self.step_size is not None:
+            at = np.flatnonzero(self.step_sizes == self.step_size), self.alphas == self.alpha
+            if at[0].size and at[1].any():
+                best = self.errors[at[0][0], at[1]][0]
+                ax.plot(
+                    [self.alpha],
+                    [best],
+                    "o",
+                    color=SKY,
+                    markeredgecolor=BLACK,
+                    zorder=6,
+                    label="chosen",
+                )
+        if np.count_nonzero(finite) > 1:
+            ax.set_xscale("log")
+        # Ridges so small that the fit goes wild would hide the rest.
+        low = float(np.nanmin(self.errors))
+        flat = float(np.nanmax(np.nanmin(self.errors, axis=1)))
+        wild = float(self.errors[:, -1].max())
+        ax.set_ylim(low - 0.05 * (flat - low + 0.1 * low), 1.1 * max(flat, wild))
+        ax.set_xlabel(r"ridge, $\alpha$")
+        ax.set_ylabel("leave-one-out error")
+        finish(ax)
+        ax.legend(frameon=False, fontsize="x-small", ncols=2)
