@@ -372,11 +372,18 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
     for (std::size_t i = 0; i < nodes; ++i) mean[i] = r[k] * rule.node[i];
     const double sd = std::sqrt(c[k]);
     if (!activation.evaluate(mean, nodes, sd, level, mu0, mu1, mu2)) return false;
+    double power = 0.0;
+    double largest = 0.0;
     for (std::size_t i = 0; i < nodes; ++i) {
-      feature_power_ += row(0)[i] * (mu0[i] * mu0[i] + mu1[i] * mu1[i] + mu2[i]);
+      power += row(0)[i] * (mu0[i] * mu0[i] + mu1[i] * mu1[i] + mu2[i]);
+      largest = std::max(largest, std::fabs(mu0[i]));
       mu1[i] /= sd;  // e1 = E z sigma = sqrt(c) mu1
       kappa_mu1[i] = rule.node[i] * mu1[i];
     }
+    feature_power_ += power;
+    // Without a spike an odd activation has mu0 = 0. The readout m is not penalised: what rounding
+    // leaves of mu0 would be scaled up to fit the mean of the labels.
+    if (largest <= 1e-14 * std::sqrt(power)) std::fill_n(mu0, nodes, 0.0);
   }
   for (int k = 0; k < groups; ++k) {
     for (int l = k; l < groups; ++l) {

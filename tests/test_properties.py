@@ -122,6 +122,26 @@ def test_training_error_is_below_test_error_and_norm_falls_with_lam():
             )
 
 
+@pytest.mark.parametrize("activation", ["tanh", "erf", lambda x: np.tanh(x)])
+def test_odd_random_features_cannot_fit_a_constant(activation):
+    # The mean of the labels stays in the error; the rounding of mu0 = 0 must not fit it.
+    arguments = {"lam": 0.1, "activation": activation}
+    with_mean = theory.solve(1.3, target="relu", **arguments)
+    centred = theory.solve(
+        1.3, target=lambda x: np.maximum(x, 0) - 1 / np.sqrt(2 * np.pi), **arguments
+    )
+    assert with_mean.m == pytest.approx([0.0], abs=1e-12)
+    # The constant is power that the readout takes for noise.
+    noisy = theory.solve(
+        1.3,
+        target=lambda x: np.maximum(x, 0) - 1 / np.sqrt(2 * np.pi),
+        noise=1 / np.sqrt(2 * np.pi),
+        **arguments,
+    )
+    assert with_mean.test_error == pytest.approx(noisy.test_error, rel=1e-10)
+    assert with_mean.test_error > centred.test_error + 1 / (2 * np.pi)
+
+
 def test_infinite_ridge_predicts_the_best_unpenalised_function():
     # m is not penalised: with no step only a constant is left, with h0 != 0.
     solution = theory.solve(1.0, lam=1e12, activation="relu", target="relu")
