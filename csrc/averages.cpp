@@ -3,37 +3,10 @@
 #include <cmath>
 
 #include "dispatch.hpp"
+#include "lanes.hpp"
 #include "small_matrix.hpp"
 
 namespace spikedrf {
-
-namespace {
-
-constexpr int kLanes = static_cast<int>(Tables::lanes);
-
-// Dot products with one accumulator per lane: the compiler keeps them in vector registers without
-// being allowed to reassociate anything else. n is a multiple of the lane count.
-SPIKEDRF_INLINE double collect(const double* lane) {
-  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-}
-
-SPIKEDRF_INLINE double dot(const double* x, const double* y, std::size_t n) {
-  double lane[kLanes] = {};
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lane[j] += x[i + j] * y[i + j];
-  }
-  return collect(lane);
-}
-
-SPIKEDRF_INLINE double dot(const double* x, const double* y, const double* z, std::size_t n) {
-  double lane[kLanes] = {};
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lane[j] += x[i + j] * y[i + j] * z[i + j];
-  }
-  return collect(lane);
-}
-
-}  // namespace
 
 SPIKEDRF_MULTIVERSION
 void response_averages(const Tables& tables, const double* v, Weighting weighting, double* w_omega,
@@ -150,6 +123,18 @@ void fit_signal(const Tables& tables, const double* w_omega, const double* penal
       row[l] = projection;
       for (std::size_t i = 0; i < length; ++i) other[i] -= projection * column[i];
     }
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+void project_fit(std::size_t length, int count, double* columns, double* projection,
+                 int stride) noexcept {
+  double* right = columns + static_cast<std::size_t>(count) * length;
+  for (int j = 0; j < count; ++j) {
+    const double* column = columns + static_cast<std::size_t>(j) * length;
+    const double share = dot(column, right, length);
+    projection[j * stride] = share;
+    for (std::size_t i = 0; i < length; ++i) right[i] -= share * column[i];
   }
 }
 

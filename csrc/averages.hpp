@@ -41,6 +41,11 @@ std::size_t fit_length(const Tables& tables) noexcept;
 void fit_signal(const Tables& tables, const double* w_omega, const double* penalty,
                 const double* penalty_target, double* columns, double* triangle) noexcept;
 
+// Projects the right-hand side (column `count` of `columns`, overwritten) on the functions of a fit
+// and puts the projections into every `stride`-th entry of `projection`.
+void project_fit(std::size_t length, int count, double* columns, double* projection,
+                 int stride) noexcept;
+
 struct ErrorAverages {
   double bias;           // E T+
   double weighted_bias;  // E T+ omega^2

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "dual.hpp"
 #include "small_matrix.hpp"
 
 namespace spikedrf {
@@ -13,64 +14,106 @@ constexpr double kPi = 3.14159265358979323846;
 constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
 constexpr double kInvSqrt2 = 0.70710678118654752440;
 
-inline double density(double t) { return kInvSqrtTwoPi * std::exp(-0.5 * t * t); }
+// The closed forms are written for any scalar T: a Dual gives their slopes.
+using std::atan;
+using std::cos;
+using std::erf;
+using std::erfc;
+using std::exp;
+using std::expm1;
+using std::sin;
+using std::sqrt;
+
+template <class T>
+inline T density(const T& t) {
+  return kInvSqrtTwoPi * exp(-0.5 * t * t);
+}
 
 // P(N(0,1) > t), relatively accurate in the tail.
-inline double upper_tail(double t) { return 0.5 * std::erfc(t * kInvSqrt2); }
+template <class T>
+inline T upper_tail(const T& t) {
+  return 0.5 * erfc(t * kInvSqrt2);
+}
 
+template <class T>
+inline T magnitude(const T& x) {
+  return x < 0.0 ? -x : x;
+}
+
+// What rounding made negative.
+template <class T>
+inline T nonnegative(const T& x) {
+  return x < 0.0 ? T(0.0) : x;
+}
+
+template <class T>
 struct Moment {
-  double e0, e1, e2;
+  T e0, e1, e2;
 };
 
 // max(x, 0), x = m + s z. For m > 0 use max(x, 0) = x + max(-x, 0): the nonlinear part is that of
 // the mirrored mean, and all cancellation is confined to quantities of the size of the tail.
-Moment relu_moment(double m, double s) {
-  const double t = std::fabs(m) / s;
-  const double tail = upper_tail(t);
-  const double phi = density(t);
-  const double e0 = s * (phi - t * tail);
-  const double e1 = s * tail;
-  const double second = s * s * ((1.0 + t * t) * tail - t * phi);
-  const double e2 = std::max(0.0, second - e0 * e0 - e1 * e1);
-  if (m <= 0) return {e0, e1, e2};
+template <class T>
+Moment<T> relu_moment(const T& m, const T& s) {
+  const T t = magnitude(m) / s;
+  const T tail = upper_tail(t);
+  const T phi = density(t);
+  const T e0 = s * (phi - t * tail);
+  const T e1 = s * tail;
+  const T second = s * s * ((1.0 + t * t) * tail - t * phi);
+  const T e2 = nonnegative(second - e0 * e0 - e1 * e1);
+  if (m < 0.0) return {e0, e1, e2};
   return {m + e0, s - e1, e2};
 }
 
 // slope * x + scale * max(x, 0).
-Moment hinge_moment(double m, double s, double slope, double scale) {
-  const Moment relu = relu_moment(m, s);
+template <class T>
+Moment<T> hinge_moment(const T& m, const T& s, double slope, double scale) {
+  const Moment<T> relu = relu_moment(m, s);
   return {slope * m + scale * relu.e0, slope * s + scale * relu.e1, scale * scale * relu.e2};
 }
 
 // sign: E sign = 1 - 2 Q, E z sign = 2 phi, remainder 4 Q (1 - Q) - 4 phi^2 with Q = P(z > |m|/s).
-Moment sign_moment(double m, double s) {
-  const double t = std::fabs(m) / s;
-  const double tail = upper_tail(t);
-  const double phi = density(t);
-  const double e2 = std::max(0.0, 4.0 * (tail * (1.0 - tail) - phi * phi));
-  return {std::copysign(1.0 - 2.0 * tail, m), 2.0 * phi, e2};
+template <class T>
+Moment<T> sign_moment(const T& m, const T& s) {
+  const T t = magnitude(m) / s;
+  const T tail = upper_tail(t);
+  const T phi = density(t);
+  const T e2 = nonnegative(4.0 * (tail * (1.0 - tail) - phi * phi));
+  const T e0 = 1.0 - 2.0 * tail;
+  return {m < 0.0 ? -e0 : e0, 2.0 * phi, e2};
 }
 
 // sin and cos share one pair of remainders. With x = m + s z, c = s^2 and E e^{ix} = e^{im - c/2},
 //   remainder = A(m)^2 e^{-c} (cosh c - 1) + A'(m)^2 e^{-c} (sinh c - c),
 // A = sin for the sine (all even orders beyond the 0th, all odd ones beyond the 1st): no
 // cancellation between its two terms, and none inside them.
-struct TrigonometricRemainder {
-  double even, odd, decay;
-  explicit TrigonometricRemainder(double s) {
-    const double c = s * s;
-    decay = std::exp(-0.5 * c);
-    const double drop = std::expm1(-c);  // e^{-c} - 1
-    even = 0.5 * drop * drop;            // e^{-c} (cosh c - 1) = (1 - e^{-c})^2 / 2
+template <class T>
+struct TrigonometricMoments {
+  T s, even, odd, decay;
+  explicit TrigonometricMoments(const T& sd) : s(sd) {
+    const T c = s * s;
+    decay = exp(-0.5 * c);
+    const T drop = expm1(-c);   // e^{-c} - 1
+    even = 0.5 * drop * drop;   // e^{-c} (cosh c - 1) = (1 - e^{-c})^2 / 2
     if (c < 0.5) {
       // sinh c - c by its series: c^3/6 (1 + c^2/20 (1 + c^2/42 (1 + c^2/72 ...)))
-      const double c2 = c * c;
-      const double series =
-          1.0 + c2 / 20.0 * (1.0 + c2 / 42.0 * (1.0 + c2 / 72.0 * (1.0 + c2 / 110.0)));
-      odd = std::exp(-c) * c * c2 / 6.0 * series;
+      const T c2 = c * c;
+      const T series = 1.0 + c2 / 20.0 * (1.0 + c2 / 42.0 * (1.0 + c2 / 72.0 * (1.0 + c2 / 110.0)));
+      odd = exp(-c) * c * c2 / 6.0 * series;
     } else {
-      odd = -0.5 * std::expm1(-2.0 * c) - c * std::exp(-c);
+      odd = -0.5 * expm1(-2.0 * c) - c * exp(-c);
     }
+  }
+  Moment<T> of_sin(const T& m) const {
+    const T sine = sin(m);
+    const T cosine = cos(m);
+    return {decay * sine, s * decay * cosine, even * sine * sine + odd * cosine * cosine};
+  }
+  Moment<T> of_cos(const T& m) const {
+    const T sine = sin(m);
+    const T cosine = cos(m);
+    return {decay * cosine, -s * decay * sine, even * cosine * cosine + odd * sine * sine};
   }
 };
 
@@ -81,55 +124,96 @@ struct TrigonometricRemainder {
 // (E Phi^2 = Phi(h) - 2 T(h, a) and T(h, 1) = Phi(h) Phi(-h) / 2). The integral is positive and
 // smooth, so nothing cancels until the linear part is taken off. The angle is written without
 // subtracting atan a from pi/4: tan(pi/4 - atan a) = (1 - a)/(1 + a).
+template <class T>
 class ErfMoments {
+  static constexpr int kNodes = 32;
+
  public:
-  explicit ErfMoments(double s) : s_(s), rule_(legendre_rule(32)) {
-    const double c = s * s;
-    const double a = 1.0 / std::sqrt(1.0 + 2.0 * c);
-    const double gap = 2.0 * c * a * a / (1.0 + a);  // 1 - a without cancellation
-    width_ = std::atan(gap / (1.0 + a));
-    norm_ = 1.0 / std::sqrt(1.0 + c);
-  }
-  Moment operator()(double m) const {
-    const double h = m * norm_;
-    const double e1 = 2.0 * s_ * norm_ * density(h);
-    double variance = 0.0;
-    for (std::size_t i = 0; i < rule_.node.size(); ++i) {
-      const double w = 0.25 * kPi - 0.5 * width_ * (1.0 + rule_.node[i]);
-      const double cosine = std::cos(w);
-      variance += rule_.weight[i] * std::exp(-0.5 * h * h / (cosine * cosine));
+  explicit ErfMoments(const T& s) : s_(s) {
+    const T c = s * s;
+    const T a = 1.0 / sqrt(1.0 + 2.0 * c);
+    const T gap = 2.0 * c * a * a / (1.0 + a);  // 1 - a without cancellation
+    width_ = atan(gap / (1.0 + a));
+    norm_ = 1.0 / sqrt(1.0 + c);
+    const LegendreRule& rule = legendre_rule(kNodes);
+    for (std::size_t i = 0; i < kNodes; ++i) {
+      const T cosine = cos(0.25 * kPi - 0.5 * width_ * (1.0 + rule.node[i]));
+      exponent_[i] = -0.5 / (cosine * cosine);
+      weight_[i] = rule.weight[i];
     }
+  }
+  Moment<T> operator()(const T& m) const {
+    const T h = m * norm_;
+    const T h2 = h * h;
+    const T e1 = 2.0 * s_ * norm_ * density(h);
+    T variance(0.0);
+    for (int i = 0; i < kNodes; ++i) variance += weight_[i] * exp(h2 * exponent_[i]);
     variance *= 4.0 / kPi * 0.5 * width_;
-    return {std::erf(h * kInvSqrt2), e1, std::max(0.0, variance - e1 * e1)};
+    return {erf(h * kInvSqrt2), e1, nonnegative(variance - e1 * e1)};
   }
 
  private:
-  double s_, width_, norm_;
-  const LegendreRule& rule_;
+  T s_, width_, norm_;
+  T exponent_[kNodes];
+  double weight_[kNodes];
 };
 
 // Orthonormal Hermite polynomial of degree n. Its j-th coefficient in z is
 //   a_j = s^j binom(n, j) He_{n-j}^{[1-c]}(m) / sqrt(n!),   E z-power  j! a_j^2,
 // with He^{[v]} the Hermite polynomials of variance v: p_{k+1} = m p_k - v k p_{k-1}.
-Moment hermite_moment(int n, double m, double s) {
-  double p[6] = {1.0, m};
-  const double v = 1.0 - s * s;
-  for (int k = 1; k < n; ++k) p[k + 1] = m * p[k] - v * k * p[k - 1];
+template <class T>
+Moment<T> hermite_moment(int n, const T& m, const T& s) {
+  T p[6] = {T(1.0), m};
+  const T v = 1.0 - s * s;
+  for (int k = 1; k < n; ++k) p[k + 1] = m * p[k] - v * static_cast<double>(k) * p[k - 1];
   double factorial = 1.0;
   for (int k = 2; k <= n; ++k) factorial *= k;
   const double scale = 1.0 / std::sqrt(factorial);
-  double e2 = 0.0;
+  T e2(0.0);
   double binomial = 1.0;
-  double power = 1.0;
+  T power(1.0);
   double j_factorial = 1.0;
   for (int j = 1; j <= n; ++j) {
     binomial *= static_cast<double>(n - j + 1) / j;
     power *= s;
     j_factorial *= j;
-    const double a = power * binomial * p[n - j] * scale;
+    const T a = power * binomial * p[n - j] * scale;
     if (j >= 2) e2 += j_factorial * a * a;
   }
-  return {p[n] * scale, n * s * p[n - 1] * scale, e2};
+  return {p[n] * scale, static_cast<double>(n) * s * p[n - 1] * scale, e2};
+}
+
+// Runs a closed form over the means. `with` takes the standard deviation and gives a function of
+// the mean. Slopes: with m and s,
+//   d e0/ds = d e1/dm = f2/s,   d e1/ds = (e1 + f3)/s,   d e2/dm = p1/s,   d e2/ds = p2/s.
+template <class With>
+void closed_form(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
+                 const MomentSlopes* slopes, const With& with) {
+  if (slopes == nullptr) {
+    const auto moment = with(sd);
+    for (std::size_t i = 0; i < n; ++i) {
+      const Moment<double> value = moment(mean[i]);
+      e0[i] = value.e0;
+      e1[i] = value.e1;
+      e2[i] = value.e2;
+    }
+    return;
+  }
+  Dual<2> s(sd);
+  s.slope[1] = 1.0;
+  const auto moment = with(s);
+  for (std::size_t i = 0; i < n; ++i) {
+    Dual<2> m(mean[i]);
+    m.slope[0] = 1.0;
+    const Moment<Dual<2>> value = moment(m);
+    e0[i] = value.e0.value;
+    e1[i] = value.e1.value;
+    e2[i] = value.e2.value;
+    slopes->f2[i] = sd * value.e1.slope[0];
+    slopes->f3[i] = sd * value.e1.slope[1] - value.e1.value;
+    slopes->p1[i] = sd * value.e2.slope[0];
+    slopes->p2[i] = sd * value.e2.slope[1];
+  }
 }
 
 int hermite_degree(Activation activation) {
@@ -161,59 +245,47 @@ constexpr double kUniformLimit = 4.0;
 }  // namespace
 
 bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, double* e0,
-                            double* e1, double* e2) {
+                            double* e1, double* e2, const MomentSlopes* slopes) {
   if (sd == 0.0) {
     activate(activation_, mean, e0, n);
     std::fill_n(e1, n, 0.0);
     std::fill_n(e2, n, 0.0);
+    if (slopes != nullptr) slopes->clear(n);
     return true;
   }
-  const auto each = [&](const auto& moment) {
-    for (std::size_t i = 0; i < n; ++i) {
-      const Moment value = moment(mean[i]);
-      e0[i] = value.e0;
-      e1[i] = value.e1;
-      e2[i] = value.e2;
-    }
+  const auto each = [&](const auto& with) {
+    closed_form(mean, n, sd, e0, e1, e2, slopes, with);
   };
   switch (activation_) {
     case Activation::relu:
-      each([sd](double m) { return relu_moment(m, sd); });
+      each([](auto s) { return [s](auto m) { return relu_moment(m, s); }; });
       return true;
     case Activation::leaky_relu:
-      each([sd](double m) { return hinge_moment(m, sd, 0.01, 0.99); });
+      each([](auto s) { return [s](auto m) { return hinge_moment(m, s, 0.01, 0.99); }; });
       return true;
     case Activation::abs:
-      each([sd](double m) { return hinge_moment(m, sd, -1.0, 2.0); });
+      each([](auto s) { return [s](auto m) { return hinge_moment(m, s, -1.0, 2.0); }; });
       return true;
     case Activation::sign:
-      each([sd](double m) { return sign_moment(m, sd); });
+      each([](auto s) { return [s](auto m) { return sign_moment(m, s); }; });
       return true;
     case Activation::erf:
-      each(ErfMoments(sd));
+      each([](auto s) { return ErfMoments<decltype(s)>(s); });
       return true;
-    case Activation::sin: {
-      const TrigonometricRemainder remainder(sd);
-      each([&](double m) {
-        const double sine = std::sin(m);
-        const double cosine = std::cos(m);
-        return Moment{remainder.decay * sine, sd * remainder.decay * cosine,
-                      remainder.even * sine * sine + remainder.odd * cosine * cosine};
+    case Activation::sin:
+      each([](auto s) {
+        return [all = TrigonometricMoments<decltype(s)>(s)](auto m) { return all.of_sin(m); };
       });
       return true;
-    }
-    case Activation::cos: {
-      const TrigonometricRemainder remainder(sd);
-      each([&](double m) {
-        const double sine = std::sin(m);
-        const double cosine = std::cos(m);
-        return Moment{remainder.decay * cosine, -sd * remainder.decay * sine,
-                      remainder.even * cosine * cosine + remainder.odd * sine * sine};
+    case Activation::cos:
+      each([](auto s) {
+        return [all = TrigonometricMoments<decltype(s)>(s)](auto m) { return all.of_cos(m); };
       });
       return true;
-    }
     case Activation::identity:
-      each([sd](double m) { return Moment{m, sd, 0.0}; });
+      each([](auto s) {
+        return [s](auto m) { return Moment<decltype(m)>{m, s, decltype(m)(0.0)}; };
+      });
       return true;
     case Activation::hermite1:
     case Activation::hermite2:
@@ -221,7 +293,7 @@ bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, d
     case Activation::hermite4:
     case Activation::hermite5: {
       const int degree = hermite_degree(activation_);
-      each([=](double m) { return hermite_moment(degree, m, sd); });
+      each([=](auto s) { return [=](auto m) { return hermite_moment(degree, m, s); }; });
       return true;
     }
     case Activation::tanh:
@@ -229,7 +301,7 @@ bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, d
     case Activation::softplus:
     case Activation::gelu:
     case Activation::silu:
-      integrate(mean, n, sd, e0, e1, e2);
+      integrate(mean, n, sd, e0, e1, e2, slopes);
       return true;
   }
   return false;
@@ -245,7 +317,7 @@ bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, d
 // Larger s: f varies on scale 1/s around z0 = -m/s only; Gauss-Legendre panels that double in
 // width away from z0.
 void NamedMoments::integrate(const double* mean, std::size_t n, double sd, double* e0, double* e1,
-                             double* e2) {
+                             double* e2, const MomentSlopes* slopes) {
   const double strip = strip_width(activation_);
   const bool uniform = sd <= kUniformLimit;
   const LegendreRule& panel = legendre_rule(16);
@@ -323,6 +395,25 @@ void NamedMoments::integrate(const double* mean, std::size_t n, double sd, doubl
     e0[i] = centre_value + sum0;
     e1[i] = sum1;
     e2[i] = sum2;
+    if (slopes == nullptr) continue;
+    double f2 = 0.0;
+    double f3 = 0.0;
+    double p1 = 0.0;
+    double p2 = 0.0;
+#pragma omp simd reduction(+ : f2, f3, p1, p2)
+    for (std::size_t j = 0; j < points; ++j) {
+      const double rest = value[j] - centre_value - sum0 - sum1 * z[j];
+      const double square = z[j] * z[j];
+      const double weighted = weight[j] * rest;
+      f2 += weighted * (square - 1.0);
+      f3 += weighted * z[j] * (square - 3.0);
+      p1 += weighted * rest * z[j];
+      p2 += weighted * rest * (square - 1.0);
+    }
+    slopes->f2[i] = f2;
+    slopes->f3[i] = f3;
+    slopes->p1[i] = p1;
+    slopes->p2[i] = p2;
   }
 }
 
@@ -349,7 +440,8 @@ void CallbackMoments::add_variation(double slope, double sd, Variation& variatio
 }
 
 bool Tables::fill(const Rule& rule, int level, int group_count, const double* r, const double* c,
-                  double gamma, GaussianMoments& activation, GaussianMoments& target) {
+                  double gamma, GaussianMoments& activation, GaussianMoments& target,
+                  TableSlopes* slopes) {
   groups = group_count;
   nodes = rule.node.size();
   stride = (nodes + lanes - 1) / lanes * lanes;
@@ -361,7 +453,24 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   double* mean = scratch_.data();
   for (std::size_t i = 0; i < nodes; ++i) mean[i] = gamma * rule.node[i];
   const double target_sd = std::sqrt(std::max(0.0, (1.0 - gamma) * (1.0 + gamma)));
-  if (!target.evaluate(mean, nodes, target_sd, level, row(1), row(2), row(3))) return false;
+  MomentSlopes moved{};
+  if (slopes != nullptr) {
+    slopes->resize(groups, stride);
+    moved = slopes->moments();
+    std::copy(rule.node.begin(), rule.node.end(), slopes->row(3));
+  }
+  const MomentSlopes* const wanted = slopes != nullptr ? &moved : nullptr;
+  if (!target.evaluate(mean, nodes, target_sd, level, row(1), row(2), row(3), wanted)) return false;
+  if (slopes != nullptr && target_sd > 0.0) {
+    // mean = gamma kappa and sd = sqrt(1 - gamma^2): d/dgamma = kappa d/dmean - (gamma/sd) d/dsd.
+    const double along_sd = -gamma / target_sd;
+    for (std::size_t i = 0; i < nodes; ++i) {
+      const double kappa = rule.node[i];
+      slopes->row(0)[i] = (kappa * hz()[i] + along_sd * moved.f2[i]) / target_sd;
+      slopes->row(1)[i] = (kappa * moved.f2[i] + along_sd * (hz()[i] + moved.f3[i])) / target_sd;
+      slopes->row(2)[i] = (kappa * moved.p1[i] + along_sd * moved.p2[i]) / target_sd;
+    }
+  }
 
   feature_power_ = 0.0;
   for (int k = 0; k < groups; ++k) {
@@ -371,7 +480,18 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
     double* mu2 = row(4 + 3 * groups + pairs + k);
     for (std::size_t i = 0; i < nodes; ++i) mean[i] = r[k] * rule.node[i];
     const double sd = std::sqrt(c[k]);
-    if (!activation.evaluate(mean, nodes, sd, level, mu0, mu1, mu2)) return false;
+    if (!activation.evaluate(mean, nodes, sd, level, mu0, mu1, mu2, wanted)) return false;
+    if (slopes != nullptr) {
+      // mean = r kappa and sd = sqrt(c): d/dr = kappa d/dmean, d/dc = d/dsd / (2 sd); mu1 = e1/sd.
+      for (std::size_t i = 0; i < nodes; ++i) {
+        const double kappa = rule.node[i];
+        slopes->row(4 + 5 * k)[i] = moved.f2[i] / (2.0 * c[k]);
+        slopes->row(5 + 5 * k)[i] = kappa * moved.f2[i] / c[k];
+        slopes->row(6 + 5 * k)[i] = moved.f3[i] / (2.0 * c[k] * sd);
+        slopes->row(7 + 5 * k)[i] = kappa * moved.p1[i] / sd;
+        slopes->row(8 + 5 * k)[i] = moved.p2[i] / (2.0 * c[k]);
+      }
+    }
     double power = 0.0;
     double largest = 0.0;
     for (std::size_t i = 0; i < nodes; ++i) {

@@ -2,6 +2,7 @@
 // The only place that ever sees the activation sigma and the target g.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 #include <vector>
@@ -11,18 +12,34 @@
 
 namespace spikedrf {
 
+// Where the slopes of the moments below are written. With rest = f - e0 - e1 z,
+//   f2 = E (z^2 - 1) f,   f3 = E (z^3 - 3z) f,   p1 = E z rest^2,   p2 = E (z^2 - 1) rest^2.
+// Integrating by parts (the heat equation: d/dsd^2 of a Gaussian average is half its second
+// derivative in the mean) they are all the derivatives there are, also for kinks and jumps:
+//   d e0/dmean = e1/sd,   d e0/dsd = d e1/dmean = f2/sd,   d e1/dsd = (e1 + f3)/sd,
+//   d e2/dmean = p1/sd,   d e2/dsd = p2/sd.
+struct MomentSlopes {
+  double* f2;
+  double* f3;
+  double* p1;
+  double* p2;
+  void clear(std::size_t n) const {
+    for (double* row : {f2, f3, p1, p2}) std::fill_n(row, n, 0.0);
+  }
+};
+
 // For f(mean + sd z), z ~ N(0, 1), its expansion in Hermite polynomials of z:
 //   e0 = E f,   e1 = E z f,   e2 = E f^2 - e0^2 - e1^2  (the power of all higher orders, >= 0).
-// sd = 0 is allowed and gives f(mean), 0, 0.
+// sd = 0 is allowed and gives f(mean), 0, 0 (and slopes 0, although there are none).
 class GaussianMoments {
  public:
   virtual ~GaussianMoments() = default;
 
   // `effort` rises with the level of the outer rule: an integral over z whose accuracy is not
-  // guaranteed is refined along with it, so that its error shows up in the certificate. False
-  // means that the function could not be evaluated and the whole call must stop.
+  // guaranteed is refined along with it, so that its error shows up in the certificate. `slopes`
+  // may be null. False means that the function could not be evaluated and the whole call must stop.
   virtual bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0,
-                        double* e1, double* e2) = 0;
+                        double* e1, double* e2, const MomentSlopes* slopes) = 0;
 
   // Adds the scales on which e0, e1, e2 vary with kappa when mean = slope * kappa.
   virtual void add_variation(double slope, double sd, Variation& variation) const = 0;
@@ -40,7 +57,7 @@ class NamedMoments final : public GaussianMoments {
   explicit NamedMoments(Activation activation) : activation_(activation) {}
 
   bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
-                double* e2) override;
+                double* e2, const MomentSlopes* slopes) override;
   void add_variation(double slope, double sd, Variation& variation) const override;
   bool linear() const override { return is_linear(activation_); }
   bool saturates(int side) const override {
@@ -48,7 +65,8 @@ class NamedMoments final : public GaussianMoments {
   }
 
  private:
-  void integrate(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2);
+  void integrate(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
+                 const MomentSlopes* slopes);
 
   Activation activation_;
   std::vector<double> z_, weight_, value_;  // scratch, kept between calls
@@ -59,13 +77,13 @@ class NamedMoments final : public GaussianMoments {
 class CallbackMoments final : public GaussianMoments {
  public:
   using Function = int (*)(void* context, const double* mean, std::size_t n, double sd, int effort,
-                           double* e0, double* e1, double* e2);
+                           double* e0, double* e1, double* e2, const MomentSlopes* slopes);
   CallbackMoments(Function function, void* context, std::vector<double> breaks, double grain)
       : function_(function), context_(context), breaks_(std::move(breaks)), grain_(grain) {}
 
   bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
-                double* e2) override {
-    return function_(context_, mean, n, sd, effort, e0, e1, e2) == 0;
+                double* e2, const MomentSlopes* slopes) override {
+    return function_(context_, mean, n, sd, effort, e0, e1, e2, slopes) == 0;
   }
   void add_variation(double slope, double sd, Variation& variation) const override;
   // Unknown functions are taken to be as awkward as they could be.
@@ -76,6 +94,39 @@ class CallbackMoments final : public GaussianMoments {
   void* context_;
   std::vector<double> breaks_;
   double grain_;
+};
+
+// How the tables move with gamma, r_k and c_k, in rows that match theirs (zero on the padding).
+// d mu0_k/dr_k is kappa mu1_k, a table itself.
+class TableSlopes {
+ public:
+  const double* h_gamma() const { return row(0); }
+  const double* hz_gamma() const { return row(1); }
+  const double* g2_gamma() const { return row(2); }
+  const double* kappa() const { return row(3); }  // the nodes themselves
+  const double* mu0_c(int k) const { return row(4 + 5 * k); }
+  const double* mu1_r(int k) const { return row(5 + 5 * k); }
+  const double* mu1_c(int k) const { return row(6 + 5 * k); }
+  const double* mu2_r(int k) const { return row(7 + 5 * k); }  // of mu2^2
+  const double* mu2_c(int k) const { return row(8 + 5 * k); }
+
+ private:
+  friend class Tables;
+  const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride_; }
+  double* row(int i) { return data_.data() + static_cast<std::size_t>(i) * stride_; }
+  void resize(int groups, std::size_t stride) {
+    stride_ = stride;
+    data_.assign(static_cast<std::size_t>(4 + 5 * groups) * stride, 0.0);
+    scratch_.resize(4 * stride);
+  }
+  // Scratch for the moments that the rows are made of.
+  MomentSlopes moments() {
+    double* at = scratch_.data();
+    return {at, at + stride_, at + 2 * stride_, at + 3 * stride_};
+  }
+
+  std::size_t stride_ = 0;
+  std::vector<double> data_, scratch_;
 };
 
 // The tables on the nodes of one rule, for K readout groups, in rows of equal stride. The node
@@ -103,9 +154,10 @@ class Tables {
   double label_power() const { return label_power_; }
   double feature_power() const { return feature_power_; }
 
-  // False if one of the functions could not be evaluated.
+  // False if one of the functions could not be evaluated. `slopes` may be null.
   bool fill(const Rule& rule, int level, int group_count, const double* r, const double* c,
-            double gamma, GaussianMoments& activation, GaussianMoments& target);
+            double gamma, GaussianMoments& activation, GaussianMoments& target,
+            TableSlopes* slopes = nullptr);
 
  private:
   const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride; }

@@ -28,6 +28,7 @@ class OrderParameters {
         psi(groups),
         psihat(groups),
         q(pair_count(groups) + groups),
+        dependency(groups * groups),
         groups_(groups),
         triangle_((2 * groups + 1) * (2 * groups + 1)),
         stiffness_(groups * groups),
@@ -55,6 +56,21 @@ class OrderParameters {
   Buffer<KS> m, theta, psi, psihat;
   // q1 - psi psi^T on the pairs (off-diagonal entries doubled), then q2: the coefficients of f_a.
   Buffer<kSize> q;
+  // Orthonormal vectors a with sum_k a_k mu0_k = 0 on all nodes, one a row: m is free along them.
+  int dependencies = 0;
+  Buffer<KS * KS> dependency;
+
+  // Step B once more, with the same functions and weights and another right-hand side:
+  //   (E omega phi phi^T + diag(0, S / delta)) (m; theta) = E omega phi f + (0; pull).
+  // The caller puts sqrt(w omega) f into the node-sized column first.
+  double* refit_column(const Tables& tables) {
+    return columns_.data() + static_cast<std::size_t>(2 * groups()) * fit_length(tables);
+  }
+  // The orthonormal functions of the fit, times sqrt(w omega): first those that span the mu0_k.
+  const double* fit_function(const Tables& tables, int j) const {
+    return columns_.data() + static_cast<std::size_t>(j) * fit_length(tables);
+  }
+  void refit(const Tables& tables, const double* pull, double* for_m, double* for_theta);
 
  private:
   // How far rounding errors are amplified where groups are nearly alike: in step B by the ratio of
@@ -66,6 +82,7 @@ class OrderParameters {
 
   int groups() const { return KS > 0 ? KS : groups_; }
   void step_b(const Tables& tables, const Regime& regime, const Resolvent<KS>& step_a);
+  double back_substitute(double* for_m, double* for_theta);
   void signal_source(const Regime& regime, const Resolvent<KS>& step_a);
 
   int groups_;
@@ -140,31 +157,7 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
   fit_signal(tables, step_a.w_omega.data(), penalty_.data(), penalty_target_.data(),
              columns_.data(), triangle_.data());
 
-  // theta from its own block; a zero pivot is a group without linear part and without stiffness.
-  const int count = 2 * K + 1;
-  const auto entry = [&](int i, int j) { return triangle_[i * count + j]; };
-  for (int k = K - 1; k >= 0; --k) {
-    double right = entry(K + k, 2 * K);
-    for (int l = k + 1; l < K; ++l) right -= entry(K + k, K + l) * theta[l];
-    theta[k] = entry(K + k, K + k) > 0.0 ? right / entry(K + k, K + k) : 0.0;
-  }
-  // The block of m is singular when the mu0_k are linearly dependent (an odd activation with
-  // u = +-1, or mu0 = 0 without a spike). The minimum-norm m leaves `mean` alone.
-  double largest = 0.0;
-  for (int k = 0; k < K; ++k) {
-    double square = 0.0;
-    for (int l = 0; l < K; ++l) square += entry(l, k) * entry(l, k);
-    largest = std::max(largest, square);
-    pv_[k] = entry(k, 2 * K);
-    for (int l = 0; l < K; ++l) {
-      pv_[k] -= entry(k, K + l) * theta[l];
-      system_[k * K + l] = entry(k, l);
-    }
-  }
-  largest = std::sqrt(largest);
-  const double smallest =
-      pseudo_solve(system_.data(), pv_.data(), m.data(), factor_.data(), K, 1e-13 * largest);
-  amplification_ = std::max(1.0, largest / smallest);
+  amplification_ = std::max(1.0, back_substitute(m.data(), theta.data()));
   double cancelled = 1.0;
   for (int j = 0; j < regime.bulk.nodes; ++j) {
     for (int k = 0; k < K; ++k) {
@@ -192,6 +185,67 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
       }
     }
   }
+}
+
+// (m, theta) from the triangle of the fit; the ratio of the largest to the smallest singular value
+// that was inverted.
+template <int KS>
+double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
+  const int K = groups();
+  // theta from its own block; a zero pivot is a group without linear part and without stiffness.
+  const int count = 2 * K + 1;
+  const auto entry = [&](int i, int j) { return triangle_[i * count + j]; };
+  for (int k = K - 1; k >= 0; --k) {
+    double right = entry(K + k, 2 * K);
+    for (int l = k + 1; l < K; ++l) right -= entry(K + k, K + l) * for_theta[l];
+    for_theta[k] = entry(K + k, K + k) > 0.0 ? right / entry(K + k, K + k) : 0.0;
+  }
+  // The block of m is singular when the mu0_k are linearly dependent (an odd activation with
+  // u = +-1, or mu0 = 0 without a spike). The minimum-norm m leaves `mean` alone.
+  double largest = 0.0;
+  for (int k = 0; k < K; ++k) {
+    double square = 0.0;
+    for (int l = 0; l < K; ++l) square += entry(l, k) * entry(l, k);
+    largest = std::max(largest, square);
+    pv_[k] = entry(k, 2 * K);
+    for (int l = 0; l < K; ++l) {
+      pv_[k] -= entry(k, K + l) * for_theta[l];
+      system_[k * K + l] = entry(k, l);
+    }
+  }
+  largest = std::sqrt(largest);
+  const double cutoff = 1e-13 * largest;
+  const double smallest =
+      pseudo_solve(system_.data(), pv_.data(), for_m, factor_.data(), K, cutoff);
+  // What pseudo_solve leaves: singular vectors in factor_, their values the lengths of the columns.
+  dependencies = 0;
+  for (int j = 0; j < K; ++j) {
+    double square = 0.0;
+    for (int i = 0; i < K; ++i) square += system_[i * K + j] * system_[i * K + j];
+    if (std::sqrt(square) > cutoff) continue;
+    for (int k = 0; k < K; ++k) dependency[dependencies * K + k] = factor_[k * K + j];
+    ++dependencies;
+  }
+  return largest / smallest;
+}
+
+template <int KS>
+void OrderParameters<KS>::refit(const Tables& tables, const double* pull, double* for_m,
+                                double* for_theta) {
+  const int K = groups();
+  const int count = 2 * K + 1;
+  const std::size_t length = fit_length(tables);
+  double* right = refit_column(tables);
+  // The penalty rows L^T of S / delta = L L^T: their target t solves L t = pull.
+  double* target = right + tables.stride;
+  for (std::size_t i = 0; tables.stride + i < length; ++i) target[i] = 0.0;
+  for (int k = 0; k < K; ++k) {
+    target[k] = pull[k];
+    for (int l = 0; l < k; ++l) target[k] -= penalty_[l * K + k] * target[l];
+    target[k] /= penalty_[k * K + k];
+  }
+  project_fit(length, 2 * K, columns_.data(), triangle_.data() + 2 * K, count);
+  back_substitute(for_m, for_theta);
 }
 
 // The signal part of (q1 - psi psi^T, q2): minus the total derivative of

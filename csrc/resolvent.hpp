@@ -18,7 +18,7 @@
 // right-hand sides are largest, which gives the start x0 >= f(x0).
 //
 // Scaling. Step A is homogeneous: with omega = 1/(epsilon + V), the pair (lam, epsilon) and
-// (t lam, t epsilon) give x and t x. The ridgeless limit of an interpolating network is
+// (t lam, epsilon / t) give x and t x. The ridgeless limit of an interpolating network is
 // epsilon = 0 with lam = 1; a lam too small to be squared in double precision works the same way.
 #pragma once
 
@@ -35,13 +35,13 @@
 namespace spikedrf {
 
 // Work space of N numbers known at compile time, or of a size given once (N = 0).
-template <int N>
-struct Buffer : std::array<double, static_cast<std::size_t>(N)> {
-  explicit Buffer(int) : std::array<double, static_cast<std::size_t>(N)>{} {}
+template <int N, class T = double>
+struct Buffer : std::array<T, static_cast<std::size_t>(N)> {
+  explicit Buffer(int) : std::array<T, static_cast<std::size_t>(N)>{} {}
 };
-template <>
-struct Buffer<0> : std::vector<double> {
-  explicit Buffer(int size) : std::vector<double>(static_cast<std::size_t>(size)) {}
+template <class T>
+struct Buffer<0, T> : std::vector<T> {
+  explicit Buffer(int size) : std::vector<T>(static_cast<std::size_t>(size)) {}
 };
 
 // One point in parameter space, as step A sees it.
@@ -99,6 +99,13 @@ class Resolvent {
     for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
     lu_solve(jacobian_.data(), pivot_.data(), rhs, size());
     for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
+  }
+
+  // Replaces rhs by (d(x - f)/dx)^{-T} rhs.
+  void solve_transposed(double* rhs) {
+    for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
+    lu_solve_transposed(jacobian_.data(), pivot_.data(), rhs, size());
+    for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
   }
 
   // Largest entry of the inverse Jacobian, in units of the scales.

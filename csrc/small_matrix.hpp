@@ -53,6 +53,19 @@ void lu_solve(const T* a, const int* pivot, T* b, int n) {
   }
 }
 
+// Solves a^T x = b in place from the same factors.
+template <class T>
+void lu_solve_transposed(const T* a, const int* pivot, T* b, int n) {
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j < i; ++j) b[i] -= a[j * n + i] * b[j];
+    b[i] /= a[i * n + i];
+  }
+  for (int i = n - 1; i >= 0; --i) {
+    for (int row = i + 1; row < n; ++row) b[i] -= a[row * n + i] * b[row];
+  }
+  for (int i = n - 1; i >= 0; --i) std::swap(b[i], b[pivot[i]]);
+}
+
 // Inverse of a symmetric positive definite matrix through its Cholesky factor L (scratch, n x n).
 // The input is left alone. False if the matrix is not positive definite.
 inline bool spd_inverse(const double* a, double* inverse, double* factor, int n) {

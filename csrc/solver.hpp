@@ -15,6 +15,7 @@ enum class Status : std::int32_t {
   quadrature = 1,  // the errors still moved by more than rtol on the finest rule
   newton = 2,      // step A did not converge
   rounding = 3,    // groups too nearly alike for double precision: errors beyond rtol are possible
+  undefined = 4,   // gradient.hpp: a derivative does not exist
 };
 
 struct Spikes {

@@ -23,6 +23,52 @@ def test_moments_against_quadrature(name, c):
     assert (e2 >= 0).all()
 
 
+def slopes_by_quadrature(f, mean, sd):
+    """f2, f3, p1, p2 on Gauss-Legendre panels that end at the kink mean + sd z = 0."""
+    out = []
+    for m in mean:
+        kink = np.clip(-m / sd, -11.0, 11.0)
+        edges = np.clip(kink + brute_force._offsets(1 / sd, 1.0) * [[-1], [1]], -11.0, 11.0)
+        z, w = brute_force._panels(np.unique(edges), 20)
+        value = f(m + sd * z) - f(np.array(m))
+        rest = value - w @ value - (w @ (z * value)) * z
+        w2 = w * rest**2
+        he2 = z * z - 1
+        out.append([w @ (he2 * rest), w @ ((z**3 - 3 * z) * rest), w2 @ z, w2 @ he2])
+    return np.transpose(out)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("c", [0.01, 1.0, 4.0, 100.0])
+def test_slopes_against_quadrature(name, c):
+    sd = np.sqrt(c)
+    found = _core.Function(resolve(name).code)(MEAN, sd, slopes=True)
+    plain = _core.Function(resolve(name).code)(MEAN, sd)
+    np.testing.assert_allclose(found[:3], plain, rtol=1e-13, atol=1e-17)
+    expected = slopes_by_quadrature(brute_force.functions[name], MEAN, sd)
+    scale = np.maximum(np.sqrt(found[0] ** 2 + found[1] ** 2 + found[2]), 1e-3)
+    for row, power in ((3, 1), (4, 1), (5, 2), (6, 2)):
+        np.testing.assert_allclose(
+            found[row] / scale**power,
+            expected[row - 3] / scale**power,
+            atol=3e-12,
+            err_msg=str(row),
+        )
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "sign", "gelu", "erf"])
+def test_slopes_are_the_derivatives(name):
+    """The moments' own differences in mean and sd: the heat equation, kinks and jumps included."""
+    function = _core.Function(resolve(name).code)
+    mean, sd, h = np.array([-1.3, 0.4, 2.0]), 0.8, 1e-3
+    weights, at = np.array([1, -8, 8, -1]) / (12 * h), h * np.array([-2, -1, 1, 2])
+    by_mean = sum(w * function(mean + x, sd) for w, x in zip(weights, at, strict=True))
+    by_sd = sum(w * function(mean, sd + x) for w, x in zip(weights, at, strict=True))
+    _, e1, _, f2, f3, p1, p2 = function(mean, sd, slopes=True)
+    np.testing.assert_allclose(by_mean, np.array([e1, f2, p1]) / sd, atol=2e-10)
+    np.testing.assert_allclose(by_sd, np.array([f2, e1 + f3, p2]) / sd, atol=2e-10)
+
+
 @pytest.mark.parametrize("name", ["relu", "abs", "sign", "leaky_relu", "erf", "tanh", "sigmoid"])
 def test_saturated_tails_keep_relative_accuracy(name):
     """The remainder far out is tiny but divided by lam: it must not drown in rounding."""
@@ -90,11 +136,13 @@ def test_callable_moments_equal_named_ones(name):
     named, own = resolve(name), resolve(CALLABLES[name])
     for sd in (0.05, 0.8, 3.0):
         for effort in (0, 4):
-            a = np.array(_core.Function(named.code)(MEAN, sd))
-            b = np.array(_core.Function(own.core)(MEAN, sd, effort))
+            a = _core.Function(named.code)(MEAN, sd, slopes=True)
+            b = _core.Function(own.core)(MEAN, sd, effort, slopes=True)
             scale = np.maximum(np.sqrt(a[0] ** 2 + a[1] ** 2 + a[2]), 1e-6)
             np.testing.assert_allclose(b[:2] / scale, a[:2] / scale, atol=3e-13)
             np.testing.assert_allclose(b[2] / scale**2, a[2] / scale**2, atol=3e-13)
+            np.testing.assert_allclose(b[3:5] / scale, a[3:5] / scale, atol=3e-12)
+            np.testing.assert_allclose(b[5:] / scale**2, a[5:] / scale**2, atol=3e-12)
     a, b = step_moments(named, slope=True), step_moments(own, slope=True)
     assert b.slope_variance == pytest.approx(a.slope_variance, rel=1e-9)
     assert b.h2 == pytest.approx(a.h2, rel=1e-12, abs=1e-14)

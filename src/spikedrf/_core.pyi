@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Evaluator = tuple[Callable[[Floats, float, int], Any], Sequence[float], float]
+Evaluator = tuple[Callable[[Floats, float, int, bool], Any], Sequence[float], float]
 
 class Properties(TypedDict):
     name: str
@@ -19,7 +19,9 @@ def evaluate(code: int, x: Floats, derivative: bool = False) -> Floats: ...
 class Function:
     error: BaseException | None
     def __init__(self, function: int | Evaluator) -> None: ...
-    def __call__(self, mean: Floats, sd: float, effort: int = 0) -> Floats: ...
+    def __call__(
+        self, mean: Floats, sd: float, effort: int = 0, slopes: bool = False
+    ) -> Floats: ...
 
 def solve_points(
     activation: int | Evaluator,
@@ -51,3 +53,29 @@ Reals = NDArray[np.float32] | NDArray[np.float64]
 def activate_block(code: int, block: Reals) -> None: ...
 def spike_block(code: int, Z: Reals, s: Reals, u: Reals, eta: float, out: Reals) -> int: ...
 def signal_block(code: int, Z: Reals, y: Reals, u: Reals, residual: Reals) -> None: ...
+def gradient_points(
+    activation: int | Evaluator,
+    target: int | Evaluator,
+    r: Floats,
+    c: Floats,
+    gamma: Floats,
+    pi: Floats,
+    spike: NDArray[np.int64],
+    alpha: Floats,
+    beta: Floats,
+    lam: Floats,
+    noise: Floats,
+    direction: Floats,
+    scale: Floats,
+    wanted: Sequence[str],
+    rtol: float,
+    max_nodes: int,
+    scalars: Floats,
+    along: Floats,
+    status: NDArray[np.int32],
+    start: int,
+    stop: int,
+    bulk_value: Floats | None = None,
+    bulk_weight: Floats | None = None,
+    bulk_direction: Floats | None = None,
+) -> None: ...

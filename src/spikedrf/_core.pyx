@@ -19,12 +19,18 @@ cdef extern from "activation.hpp" namespace "spikedrf" nogil:
     void activate_derivative(Activation, const double*, double*, size_t)
 
 cdef extern from "moments.hpp" namespace "spikedrf" nogil:
+    cdef struct MomentSlopes:
+        double* f2
+        double* f3
+        double* p1
+        double* p2
     cdef cppclass GaussianMoments:
-        cbool evaluate(const double*, size_t, double, int, double*, double*, double*) except +
+        cbool evaluate(const double*, size_t, double, int, double*, double*, double*,
+                       const MomentSlopes*) except +
     cdef cppclass NamedMoments(GaussianMoments):
         NamedMoments(Activation)
     ctypedef int (*MomentFunction)(void*, const double*, size_t, double, int, double*, double*,
-                                   double*) noexcept
+                                   double*, const MomentSlopes*) noexcept
     cdef cppclass CallbackMoments(GaussianMoments):
         CallbackMoments(MomentFunction, void*, vector[double], double) except +
 
@@ -109,8 +115,8 @@ def evaluate(int code, const double[::1] x, bint derivative=False):
 cdef class Function:
     """An activation or target as the solver sees it: a named one or a Python evaluator.
 
-    The evaluator maps (mean, sd, effort) to the three moment arrays (e0, e1, e2) of a function
-    that is smooth on the scale `grain` except at `breaks`.
+    The evaluator maps (mean, sd, effort, slopes) to the moment arrays (e0, e1, e2), with slopes
+    also (f2, f3, p1, p2), of a function that is smooth on the scale `grain` except at `breaks`.
     """
 
     cdef GaussianMoments* moments
@@ -129,37 +135,48 @@ cdef class Function:
     def __dealloc__(self):
         del self.moments
 
-    def __call__(self, const double[::1] mean, double sd, int effort=0):
-        """e0 = E f, e1 = E z f, e2 = E f^2 - e0^2 - e1^2 of f(mean + sd z)."""
+    def __call__(self, const double[::1] mean, double sd, int effort=0, bint slopes=False):
+        """e0 = E f, e1 = E z f, e2 = E f^2 - e0^2 - e1^2 of f(mean + sd z); with slopes also the
+        moments f2, f3, p1, p2 that their derivatives are made of."""
         cdef Py_ssize_t n = mean.shape[0]
-        out = np.empty((3, n))
+        out = np.empty((7 if slopes else 3, n))
         cdef double[:, ::1] view = out
+        cdef MomentSlopes rows
         cdef cbool done = True
         if n:
+            if slopes:
+                rows = MomentSlopes(&view[3, 0], &view[4, 0], &view[5, 0], &view[6, 0])
             with nogil:
                 done = self.moments.evaluate(&mean[0], n, sd, effort, &view[0, 0], &view[1, 0],
-                                             &view[2, 0])
+                                             &view[2, 0], &rows if slopes else NULL)
         if not done:
             raise self.error
         return out
 
 
+cdef int copy_row(values, double* out, size_t n) except -1:
+    cdef const double[::1] row = np.ascontiguousarray(values, dtype=np.float64)
+    cdef size_t i
+    for i in range(n):
+        out[i] = row[i]
+    return 0
+
+
 cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, int effort,
-                        double* e0, double* e1, double* e2) noexcept with gil:
+                        double* e0, double* e1, double* e2,
+                        const MomentSlopes* slopes) noexcept with gil:
     cdef Function function = <Function>context
-    cdef double[::1] row
-    cdef Py_ssize_t i
     try:
-        moments = function.evaluator(np.asarray(<const double[:n]>mean).copy(), sd, effort)
-        row = np.ascontiguousarray(moments[0], dtype=np.float64)
-        for i in range(n):
-            e0[i] = row[i]
-        row = np.ascontiguousarray(moments[1], dtype=np.float64)
-        for i in range(n):
-            e1[i] = row[i]
-        row = np.ascontiguousarray(moments[2], dtype=np.float64)
-        for i in range(n):
-            e2[i] = row[i]
+        means = np.asarray(<const double[:n]>mean).copy()
+        moments = function.evaluator(means, sd, effort, slopes != NULL)
+        copy_row(moments[0], e0, n)
+        copy_row(moments[1], e1, n)
+        copy_row(moments[2], e2, n)
+        if slopes != NULL:
+            copy_row(moments[3], slopes.f2, n)
+            copy_row(moments[4], slopes.f3, n)
+            copy_row(moments[5], slopes.p1, n)
+            copy_row(moments[6], slopes.p2, n)
     except BaseException as error:
         # No exception may cross the C++ frames between here and the caller, who raises it.
         function.error = error
@@ -269,3 +286,106 @@ def signal_block(int code, real[:, ::1] Z, const real[::1] y, const real[::1] u,
     with nogil:
         residual_signal(<Activation>code, &Z[0, 0], &y[0], &u[0], &residual[0], Z.shape[0],
                         Z.shape[1])
+
+
+cdef extern from "gradient.hpp" namespace "spikedrf" nogil:
+    cdef struct Directions:
+        size_t count
+        const double* slope
+        const double* scale
+        const double* bulk
+    cdef struct Wanted:
+        cbool alpha
+        cbool beta
+        cbool lam
+        cbool noise
+    cdef struct Gradients:
+        double* test_error
+        double* alpha
+        double* beta
+        double* lam
+        double* noise
+        double* along
+        double* quadrature_error
+        int32_t* status
+    cbool gradient(const Spikes&, const Points&, const Directions&, Wanted, GaussianMoments&,
+                   GaussianMoments&, Accuracy, const Gradients&) except +
+
+
+def gradient_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
+                    const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
+                    const double[::1] alpha, const double[::1] beta, const double[::1] lam,
+                    const double[::1] noise, const double[:, :, ::1] direction,
+                    const double[:, ::1] scale, wanted, double rtol, size_t max_nodes,
+                    double[:, ::1] scalars, double[:, ::1] along, int32_t[::1] status,
+                    Py_ssize_t start, Py_ssize_t stop, const double[:, :, ::1] bulk_value=None,
+                    const double[:, :, ::1] bulk_weight=None,
+                    const double[:, :, ::1] bulk_direction=None):
+    """Derivatives of the test error at points[start:stop] (sorted by spike).
+
+    direction (spikes x D x (2K + 1)) holds dr, dc, dgamma, scale (spikes x D) what matters;
+    wanted: the names among alpha, beta, lam, noise. scalars: test error, d/dalpha, d/dbeta, d/dlam,
+    d/dnoise at a fixed spike, quadrature_error; along (points x D): the directional derivatives.
+    Bulk as for solve_points; bulk_direction (spikes x D x nodes (K + 4)) is how its values and then
+    its four weights move.
+    """
+    cdef Spikes spikes
+    cdef Points points
+    cdef Directions directions
+    cdef Wanted names
+    cdef Gradients results
+    cdef Accuracy accuracy
+    if stop <= start:
+        return
+    cdef Function sigma = Function(activation)
+    cdef Function g = Function(target)
+    spikes.count = r.shape[0]
+    spikes.groups = <int>r.shape[1]
+    spikes.r = &r[0, 0]
+    spikes.c = &c[0, 0]
+    spikes.gamma = &gamma[0]
+    spikes.pi = &pi[0, 0]
+    spikes.bulk_nodes = 0
+    if bulk_value is not None:
+        spikes.bulk_nodes = <int>bulk_value.shape[1]
+        spikes.bulk.value = &bulk_value[0, 0, 0]
+        spikes.bulk.trace = &bulk_weight[0, 0, 0]
+        spikes.bulk.vv = &bulk_weight[1, 0, 0]
+        spikes.bulk.vx = &bulk_weight[2, 0, 0]
+        spikes.bulk.xx = &bulk_weight[3, 0, 0]
+    points.count = stop - start
+    points.spike = &spike[start]
+    points.alpha = &alpha[start]
+    points.beta = &beta[start]
+    points.lam = &lam[start]
+    points.noise = &noise[start]
+    directions.count = direction.shape[1]
+    directions.slope = NULL
+    directions.scale = NULL
+    directions.bulk = NULL
+    results.along = NULL
+    if directions.count:
+        directions.slope = &direction[0, 0, 0]
+        directions.scale = &scale[0, 0]
+        results.along = &along[start, 0]
+        if bulk_direction is not None:
+            directions.bulk = &bulk_direction[0, 0, 0]
+    names.alpha = "alpha" in wanted
+    names.beta = "beta" in wanted
+    names.lam = "lam" in wanted
+    names.noise = "noise" in wanted
+    accuracy.rtol = rtol
+    accuracy.max_nodes = max_nodes
+    results.test_error = &scalars[0, start]
+    results.alpha = &scalars[1, start]
+    results.beta = &scalars[2, start]
+    results.lam = &scalars[3, start]
+    results.noise = &scalars[4, start]
+    results.quadrature_error = &scalars[5, start]
+    results.status = &status[start]
+    cdef cbool done
+    with nogil:
+        done = gradient(spikes, points, directions, names, sigma.moments[0], g.moments[0],
+                        accuracy, results)
+    if not done:
+        raise sigma.error if sigma.error is not None else g.error

@@ -156,7 +156,9 @@ class Activation:
         edges = [np.broadcast_to(uniform, (mean.size, uniform.size)), own]
         return np.sort(np.clip(np.concatenate(edges, axis=1), -_CUTOFF, _CUTOFF), axis=1)
 
-    def moments(self, mean: Floats, sd: float, effort: int) -> tuple[Floats, Floats, Floats]:
+    def moments(
+        self, mean: Floats, sd: float, effort: int, slopes: bool = False
+    ) -> tuple[Floats, ...]:
         """Expand f(mean + sd z), z ~ N(0, 1), in Hermite polynomials of z.
 
         Gauss-Legendre panels in z that end at the function's kinks and jumps. More nodes with
@@ -167,13 +169,16 @@ class Activation:
         -------
         e0, e1, e2 : ndarray
             ``E f``, ``E z f`` and ``E f^2 - e0^2 - e1^2``, one entry for each mean.
+        f2, f3, p1, p2 : ndarray
+            With ``slopes``: ``E (z^2 - 1) f``, ``E (z^3 - 3z) f`` and, of the square of
+            ``rest = f - e0 - e1 z``, ``E z rest^2`` and ``E (z^2 - 1) rest^2``.
         """
+        out = np.empty((7 if slopes else 3, mean.size))
         if sd == 0.0:
-            zero = np.zeros_like(mean)
-            return self(mean), zero, zero
+            out[0], out[1:] = self(mean), 0.0
+            return tuple(out)
         degree, split = ((16, 1), (20, 1), (24, 1), (32, 1))[min(effort, 3)]
         split <<= max(0, effort - 3)
-        e0, e1, e2 = np.empty((3, mean.size))
         panels = self._edges(mean[:1], sd, split).size
         chunk = max(1, 2_000_000 // (panels * degree))
         for start in range(0, mean.size, chunk):
@@ -186,10 +191,16 @@ class Activation:
             a1 = np.sum(w * z * (f - anchor), axis=1)
             rest = f - anchor - a0[:, None] - a1[:, None] * z
             part = slice(start, start + m.size)
-            e0[part] = a0 + anchor[:, 0]
-            e1[part] = a1
-            e2[part] = np.sum(w * rest * rest, axis=1)
-        return e0, e1, e2
+            out[0, part] = a0 + anchor[:, 0]
+            out[1, part] = a1
+            out[2, part] = np.sum(w * rest * rest, axis=1)
+            if slopes:
+                of_rest, of_square = w * rest, w * rest * rest
+                out[3, part] = np.sum(of_rest * (z**2 - 1.0), axis=1)
+                out[4, part] = np.sum(of_rest * (z**3 - 3.0 * z), axis=1)
+                out[5, part] = np.sum(of_square * z, axis=1)
+                out[6, part] = np.sum(of_square * (z**2 - 1.0), axis=1)
+        return tuple(out)
 
 
 def _panel_rule(edges: Floats, degree: int) -> tuple[Floats, Floats]:

@@ -205,49 +205,142 @@ class GradientStep:
         -----
         Source: theory.md, section 2.
         """
-        sigma = resolve(activation, "activation")
-        g = resolve(target, "target")
-        noise = real_array("noise", noise, minimum=0.0)
-        of_sigma = step_moments(sigma, slope=True)
-        of_g = step_moments(g, slope=False)
+        model = _StepModel(self, activation, target, noise)
+        return model.spike(np.where(model.stepped, model.gamma, 0.0))
 
-        scalar = np.ndim(self.u) == 0 and self.pi is None
-        u = np.atleast_1d(np.asarray(self.u, dtype=np.float64))
-        pi = _proportions(self.pi, group_count(u=u) if self.pi is None else self.pi.shape[-1])
-        eta = np.asarray(self.eta, dtype=np.float64)
-        alpha0 = np.asarray(self.alpha0, dtype=np.float64)
+    def spike_slopes(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+    ) -> tuple[Spike, dict[str, tuple[Floats, Floats, Floats]]]:
+        r"""Return the spiked model and how it moves with ``eta``, ``alpha0`` and ``noise``.
 
-        h0 = _clean(of_sigma.h0, of_sigma.second)
-        h1 = _clean(of_sigma.h1, of_sigma.second)
-        h2 = _clean(of_sigma.h2, of_sigma.second)
-        t1 = _clean(of_g.h1, of_g.second)
-        ubar = np.sum(pi * u, axis=-1)
-        s0 = of_g.h0 - ubar * h0
-        s2 = of_g.second - 2.0 * ubar * h0 * of_g.h0 + (ubar * h0) ** 2 + noise**2
-        stepped = (alpha0 > 0) & (eta != 0)
-        per_batch = s2 / np.where(alpha0 > 0, alpha0, np.inf)
-        strength = np.sqrt(t1**2 + per_batch)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            gamma = np.where(stepped & (strength > 0), t1 / strength, 0.0)
-        move = np.where(stepped, eta, 0.0)[..., None] * u
-        r = move * h1 * strength[..., None]
-        c = (1.0 + move * s0[..., None] * h2) ** 2
-        c = c + move**2 * per_batch[..., None] * of_sigma.slope_variance
-        gamma = np.clip(gamma, -1.0, 1.0)
-        if not (c > 0).all():
-            raise ValueError(
-                "the bulk variance c vanishes: 1 + eta u s0 h2 = 0 for the given eta, u and "
-                "functions; change eta slightly"
-            )
-        if scalar and r.shape == (1,):
-            return Spike(r=r[0], c=c[0], gamma=gamma, pi=None)
-        return Spike(r=r, c=c, gamma=gamma, pi=None if self.pi is None else pi)
+        With ``nu = sqrt(t1^2 + rho)``, ``rho = s2/alpha0`` and ``d rho``, ``d nu = d rho/(2 nu)``
+        along ``alpha0`` or ``noise``::
+
+            d r_k/d eta = u_k h1 nu            d r_k = eta u_k h1 d nu
+            d c_k/d eta = 2 (1 + eta u_k s0 h2) u_k s0 h2 + 2 eta u_k^2 rho chk
+            d gamma/d eta = 0                  d c_k = (eta u_k)^2 chk d rho
+                                               d gamma = -(gamma/nu) d nu
+
+        Parameters
+        ----------
+        activation, target, noise
+            As for `spike`.
+
+        Returns
+        -------
+        spike : Spike
+            As `spike` gives it, except that ``gamma`` keeps its limit ``t1/nu`` at ``eta = 0``,
+            where it jumps to 0 without consequence (``r = 0``).
+        slopes : dict
+            ``(dr, dc, dgamma)`` under the names ``eta``, ``alpha0`` and ``noise``: shape of the
+            batch, then the groups for the first two. NaN where there is no derivative
+            (``alpha0 = 0``, where ``r`` is infinite).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `spike`.
+
+        Notes
+        -----
+        Source: theory.md, section 2.
+        """
+        model = _StepModel(self, activation, target, noise)
+        return model.spike(model.gamma), model.slopes()
 
     def __repr__(self) -> str:
         parts = [f"{name}={_show(getattr(self, name))}" for name in ("eta", "alpha0", "u")]
         if self.pi is not None:
             parts.append(f"pi={_show(self.pi)}")
         return f"GradientStep({', '.join(parts)})"
+
+
+class _StepModel:
+    """The constants of theory.md, section 2, for one gradient step."""
+
+    def __init__(
+        self, step: GradientStep, activation: FunctionLike, target: FunctionLike, noise: ArrayLike
+    ) -> None:
+        sigma = resolve(activation, "activation")
+        g = resolve(target, "target")
+        of_sigma = step_moments(sigma, slope=True)
+        of_g = step_moments(g, slope=False)
+        self.noise = real_array("noise", noise, minimum=0.0)
+        self.scalar = np.ndim(step.u) == 0 and step.pi is None
+        self.u = np.atleast_1d(np.asarray(step.u, dtype=np.float64))
+        groups = group_count(u=self.u) if step.pi is None else step.pi.shape[-1]
+        self.pi = None if step.pi is None else _proportions(step.pi, groups)
+        self.alpha0 = np.asarray(step.alpha0, dtype=np.float64)
+
+        h0 = _clean(of_sigma.h0, of_sigma.second)
+        self.h1 = _clean(of_sigma.h1, of_sigma.second)
+        self.chk = of_sigma.slope_variance
+        self.t1 = _clean(of_g.h1, of_g.second)
+        ubar = np.sum(_proportions(step.pi, groups) * self.u, axis=-1)
+        # The mean residual, times h2 as it always comes.
+        self.s0_h2 = (of_g.h0 - ubar * h0) * _clean(of_sigma.h2, of_sigma.second)
+        self.s2 = of_g.second - 2.0 * ubar * h0 * of_g.h0 + (ubar * h0) ** 2 + self.noise**2
+        self.rho = self.s2 / np.where(self.alpha0 > 0, self.alpha0, np.inf)
+        self.nu = np.sqrt(self.t1**2 + self.rho)
+        eta = np.asarray(step.eta, dtype=np.float64)
+        self.stepped = (self.alpha0 > 0) & (eta != 0)
+        self.move = np.where(self.stepped, eta, 0.0)[..., None] * self.u
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gamma = np.where((self.alpha0 > 0) & (self.nu > 0), self.t1 / self.nu, 0.0)
+        self.gamma = np.clip(gamma, -1.0, 1.0)
+
+    def spike(self, gamma: Floats) -> Spike:
+        r = self.move * self.h1 * self.nu[..., None]
+        c = (1.0 + self.move * self.s0_h2[..., None]) ** 2
+        c = c + self.move**2 * self.rho[..., None] * self.chk
+        if not (c > 0).all():
+            raise ValueError(
+                "the bulk variance c vanishes: 1 + eta u s0 h2 = 0 for the given eta, u and "
+                "functions; change eta slightly"
+            )
+        # `stepped` knows the shape of eta.
+        gamma = np.broadcast_to(gamma, np.broadcast_shapes(gamma.shape, self.stepped.shape))
+        if self.scalar and r.shape == (1,):
+            return Spike(r=r[0], c=c[0], gamma=gamma, pi=None)
+        return Spike(r=r, c=c, gamma=gamma, pi=self.pi)
+
+    def slopes(self) -> dict[str, tuple[Floats, Floats, Floats]]:
+        taken = (self.alpha0 > 0)[..., None]
+        pull = self.u * self.s0_h2[..., None]
+        by_eta = (
+            np.where(taken, self.u * self.h1 * self.nu[..., None], 0.0),
+            np.where(taken, 2.0 * (1.0 + self.move * self.s0_h2[..., None]) * pull, 0.0)
+            + 2.0 * self.move * self.u * self.rho[..., None] * self.chk,
+            np.zeros(()),
+        )
+
+        def through(d_rho: Floats, d_nu: Floats) -> tuple[Floats, Floats, Floats]:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                d_gamma = np.where(d_nu == 0.0, 0.0, -self.gamma * d_nu / self.nu)
+            return (
+                self.move * self.h1 * d_nu[..., None],
+                self.move**2 * self.chk * d_rho[..., None],
+                np.where(self.stepped | np.isnan(d_nu), d_gamma, 0.0),
+            )
+
+        def d_nu(d_rho: Floats) -> Floats:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.where(d_rho == 0.0, 0.0, 0.5 * d_rho / self.nu)
+
+        alpha0 = np.where(self.alpha0 > 0, self.alpha0, np.nan)
+        by_alpha0 = -self.s2 / alpha0**2
+        infinite = np.where(self.alpha0 > 0, self.alpha0, np.inf)
+        by_noise = 2.0 * self.noise / infinite
+        # nu = noise / sqrt(alpha0) where the target is nothing but noise.
+        bare = (self.t1 == 0.0) & (self.s2 == self.noise**2)
+        return {
+            "eta": by_eta,
+            "alpha0": through(by_alpha0, d_nu(by_alpha0)),
+            "noise": through(by_noise, np.where(bare, infinite**-0.5, d_nu(by_noise))),
+        }
 
 
 def _clean(value: float, second: float) -> float:

@@ -1,7 +1,8 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
 from spikedrf.theory.baseline import best_linear_error
+from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
 
-__all__ = ["Solution", "best_linear_error", "solve"]
+__all__ = ["Gradient", "Solution", "best_linear_error", "gradient", "solve"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
+Step = GradientStep | Spike | None
+Follow = Callable[[Step, Activation, Activation, Floats], tuple[Spike, Floats]]
 
 #: Quadrature rules stop growing here.
 MAX_NODES = 1 << 15
@@ -32,6 +34,8 @@ class Part:
     r, c, pi : ndarray, shape (S, K')
         The distinct spikes, restricted to those groups.
     gamma : ndarray, shape (S,)
+    columns : ndarray, shape (S, E)
+        What else tells spikes apart, see `pose`.
     which : ndarray of int64, shape (N',)
         Index of each point's spike, ascending.
     values : dict
@@ -44,6 +48,7 @@ class Part:
     c: Floats
     pi: Floats
     gamma: Floats
+    columns: Floats
     which: NDArray[np.int64]
     values: dict[str, Floats]
 
@@ -78,6 +83,8 @@ class Batch:
     r, c, pi : ndarray, shape (S, K)
         The distinct spikes.
     gamma : ndarray, shape (S,)
+    columns : ndarray, shape (S, E)
+        What else tells spikes apart, see `pose`.
     which : ndarray of int64, shape (N,)
         Index of each sorted point's spike, ascending.
     values : dict
@@ -94,6 +101,7 @@ class Batch:
     c: Floats
     pi: Floats
     gamma: Floats
+    columns: Floats
     which: NDArray[np.int64]
     values: dict[str, Floats]
     _unsorted: NDArray[np.int64]
@@ -133,6 +141,7 @@ class Batch:
             c=np.ascontiguousarray(self.c[spikes][:, live]),
             pi=np.ascontiguousarray(self.pi[spikes][:, live]),
             gamma=self.gamma[spikes],
+            columns=self.columns[spikes],
             which=(np.cumsum(spikes) - 1)[self.which[points]].astype(np.int64),
             values={name: value[points] for name, value in self.values.items()},
         )
@@ -145,10 +154,19 @@ def pose(
     beta: ArrayLike,
     activation: FunctionLike,
     target: FunctionLike,
-    step: GradientStep | Spike | None,
+    step: Step,
     noise: ArrayLike,
+    follow: Follow | None = None,
 ) -> Batch:
     """Check and broadcast the parameters of the theory (see `theory.solve`).
+
+    Parameters
+    ----------
+    alpha, lam, beta, activation, target, step, noise
+        As for `theory.solve`.
+    follow : callable, optional
+        Takes ``(step, sigma, g, noise)`` and returns the spike and columns, shape (..., E), of
+        other things that come with it: equal spikes whose columns differ are told apart.
 
     Raises
     ------
@@ -165,13 +183,23 @@ def pose(
         "noise": real_array("noise", noise, minimum=0.0),
     }
     parameters: dict[str, Any] = {**values}
-    spike = _spike(step, sigma, g, values["noise"])
+    columns = np.empty(0)
+    if follow is None:
+        spike = spike_of(step, sigma, g, values["noise"])
+    else:
+        spike, columns = follow(step, sigma, g, values["noise"])
     if isinstance(step, GradientStep):
         parameters |= {"eta": step.eta, "alpha0": step.alpha0}
     r, c, gamma, pi = spike.arrays()
     groups = r.shape[-1]
     spike_shape = broadcast_shape(
-        {"r": r.shape[:-1], "c": c.shape[:-1], "gamma": gamma.shape, "pi": pi.shape[:-1]}
+        {
+            "r": r.shape[:-1],
+            "c": c.shape[:-1],
+            "gamma": gamma.shape,
+            "pi": pi.shape[:-1],
+            "the step": columns.shape[:-1],
+        }
     )
     shape = broadcast_shape({k: v.shape for k, v in values.items()} | {"the spike": spike_shape})
 
@@ -181,9 +209,10 @@ def pose(
             np.broadcast_to(c, (*spike_shape, groups)),
             np.broadcast_to(pi, (*spike_shape, groups)),
             np.broadcast_to(gamma, spike_shape)[..., None],
+            np.broadcast_to(columns, (*spike_shape, columns.shape[-1])),
         ],
         axis=-1,
-    ).reshape(-1, 3 * groups + 1)
+    ).reshape(-1, 3 * groups + 1 + columns.shape[-1])
     rows = rows + 0.0  # -0.0 is 0.0
     inverse = np.zeros(rows.shape[0], dtype=np.int64)
     if rows.shape[0] > 1:
@@ -203,16 +232,22 @@ def pose(
         r=of_r,
         c=of_c,
         pi=of_pi,
-        gamma=np.ascontiguousarray(rows[:, -1]),
+        gamma=np.ascontiguousarray(rows[:, 3 * groups]),
+        columns=rows[:, 3 * groups + 1 :],
         which=which[order].astype(np.int64),
         values={k: np.broadcast_to(v, shape).ravel()[order] for k, v in values.items()},
         _unsorted=unsorted,
     )
 
 
-def _spike(
-    step: GradientStep | Spike | None, sigma: Activation, g: Activation, noise: Floats
-) -> Spike:
+def spike_of(step: Step, sigma: Activation, g: Activation, noise: Floats) -> Spike:
+    """Return the spiked model that a step leaves.
+
+    Raises
+    ------
+    TypeError
+        If the step is none of the things that it may be.
+    """
     if step is None:
         return Spike(r=0.0, c=1.0, gamma=0.0)
     if isinstance(step, Spike):

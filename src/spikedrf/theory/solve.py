@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import FunctionLike
-from spikedrf.parameters import ConvergenceWarning, real_array
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
+from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.solution import Solution
 from spikedrf.workers import for_each, thread_count
 
@@ -110,18 +109,16 @@ def solve(
         raise ValueError(f"bulk must be 'isotropic', got {bulk!r}")
     if loss != "square":
         raise ValueError(f"loss must be 'square', got {loss!r}")
-    accuracy = real_array("rtol", rtol, minimum=1e-11, maximum=1.0)
-    if accuracy.ndim:
-        raise ValueError(f"rtol must be one number, got an array of shape {accuracy.shape}")
+    accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
-    _refuse_infinite(batch)
+    refuse_infinite(batch)
 
     out = _Arrays(batch.which.size, batch.groups)
-    for part, mergeable in batch.parts(_mergeable(batch)):
+    for part, mergeable in batch.parts(mergeable_spikes(batch)):
         run = _run_merged if mergeable else _run
-        out.put(run(batch, part, float(accuracy), threads), part)
+        out.put(run(batch, part, accuracy, threads), part)
     solution = out.solution(batch)
-    _warn(solution, float(accuracy))
+    warn(solution, accuracy)
     return solution
 
 
@@ -208,8 +205,8 @@ def _run(batch: Batch, part: Part, rtol: float, threads: int | None) -> _Arrays:
     return out
 
 
-def _mergeable(batch: Batch) -> NDArray[np.bool_]:
-    """Spikes whose several groups of linear features differ in nothing but the spike."""
+def mergeable_spikes(batch: Batch) -> NDArray[np.bool_]:
+    """Find the spikes whose several groups of linear features differ in nothing but the spike."""
     live = batch.pi > 0
     widest = np.where(live, batch.c, -np.inf).max(axis=1)
     narrowest = np.where(live, batch.c, np.inf).min(axis=1)
@@ -252,7 +249,7 @@ def _run_merged(batch: Batch, part: Part, rtol: float, threads: int | None) -> _
     return out
 
 
-def _refuse_infinite(batch: Batch) -> None:
+def refuse_infinite(batch: Batch) -> None:
     """Raise where the ridgeless limit is infinite (theory.md, section 6)."""
     sigma, r = batch.sigma, batch.r[batch.which]
     alpha, beta = batch.values["alpha"], batch.values["beta"]
@@ -283,24 +280,3 @@ def _refuse_infinite(batch: Batch) -> None:
             f"{sigma.name!r} saturate far out along the spike and the limit is infinite; lam must "
             f"be > 0 there"
         )
-
-
-def _warn(solution: Solution, rtol: float) -> None:
-    failed = np.flatnonzero(~np.atleast_1d(solution.success))
-    if not failed.size:
-        return
-    total = np.size(solution.success)
-    error = np.atleast_1d(solution.quadrature_error).ravel()
-    where = ""
-    if solution.shape:
-        index = tuple(int(i) for i in np.unravel_index(failed[0], solution.shape))
-        where = f", the first at index {index}"
-    newton = int(np.count_nonzero(np.atleast_1d(solution.status).ravel()[failed] == 2))
-    text = (
-        f"{failed.size} of {total} points did not reach rtol={rtol:g}{where} (largest "
-        f"quadrature_error {error[failed].max():.1e}); they have success=False. Raise rtol, or "
-        f"look at quadrature_error and status."
-    )
-    if newton:
-        text += f" {newton} of them did not converge at all and are NaN: raise lam."
-    warnings.warn(text, ConvergenceWarning, stacklevel=3)

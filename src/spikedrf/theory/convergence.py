@@ -1,0 +1,69 @@
+"""Saying that an answer is not as accurate as was asked for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+
+from spikedrf.parameters import ConvergenceWarning, real_array
+
+
+class Certified(Protocol):
+    """A result that says at every point whether it is as accurate as was asked for."""
+
+    @property
+    def success(self) -> Any:
+        """Whether it is."""
+
+    @property
+    def status(self) -> Any:
+        """Why it is not: see `Solution`."""
+
+    @property
+    def quadrature_error(self) -> Any:
+        """Estimate of the relative error."""
+
+
+def check_accuracy(rtol: float) -> float:
+    """Return the accuracy that a caller asks for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not one number between 1e-11, what rounding lets one tell, and 1.
+    """
+    accuracy = real_array("rtol", rtol, minimum=1e-11, maximum=1.0)
+    if accuracy.ndim:
+        raise ValueError(f"rtol must be one number, got an array of shape {accuracy.shape}")
+    return float(accuracy)
+
+
+def warn(result: Certified, rtol: float) -> None:
+    """Issue one `ConvergenceWarning` for a call, if any of its points did not reach ``rtol``."""
+    failed = np.flatnonzero(~np.atleast_1d(result.success))
+    if not failed.size:
+        return
+    status = np.atleast_1d(result.status).ravel()[failed]
+    total = np.size(result.success)
+    error = np.atleast_1d(result.quadrature_error).ravel()
+    where = ""
+    if np.ndim(result.success):
+        index = tuple(int(i) for i in np.unravel_index(failed[0], np.shape(result.success)))
+        where = f", the first at index {index}"
+    newton = int(np.count_nonzero(status == 2))
+    undefined = int(np.count_nonzero(status == 4))
+    if undefined == failed.size:
+        text = f"{undefined} of {total} points{where} have success=False."
+    else:
+        text = (
+            f"{failed.size} of {total} points did not reach rtol={rtol:g}{where} (largest "
+            f"quadrature_error {error[failed].max():.1e}); they have success=False. Raise rtol, "
+            f"or look at quadrature_error and status."
+        )
+    if undefined:
+        text += f" {undefined} of them lack a derivative: it does not exist there and is NaN."
+    if newton:
+        text += f" {newton} of them did not converge at all and are NaN: raise lam."
+    warnings.warn(text, ConvergenceWarning, stacklevel=3)

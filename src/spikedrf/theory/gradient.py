@@ -1,0 +1,407 @@
+"""Exact derivatives of the test error with respect to the parameters of the theory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf import _core
+from spikedrf.activations import Activation, FunctionLike
+from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, Step, pose, spike_of
+from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.solve import mergeable_spikes, refuse_infinite
+from spikedrf.workers import for_each, thread_count
+
+#: What the test error can be differentiated by: the readout's side, the step, the spiked model.
+PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")
+_OF_STEP = ("eta", "alpha0")
+_SCALARS = ("alpha", "beta", "lam", "noise")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Gradient(Mapping[str, Any]):
+    r"""Derivatives of the test error: a mapping from parameter names to arrays.
+
+    Attributes
+    ----------
+    test_error : float or ndarray, shape S
+        The test error itself; ``S`` is the broadcast shape of the parameters.
+    success : bool or ndarray, shape S
+        Whether the point reached ``rtol``, in the test error and in every derivative asked for.
+    status : int or ndarray, shape S
+        As for `Solution`; 4: one of the derivatives does not exist there and is NaN.
+    quadrature_error : float or ndarray, shape S
+        Largest relative change, from the last quadrature rule but one to the last, of the test
+        error and of the derivatives asked for. A derivative is held against itself, or against
+        ``1e-4 test_error / scale`` where it is smaller than that (it may vanish); the scale is
+        that on which the parameter matters: alpha, beta, alpha0 and c themselves, ``1/V2`` for
+        lam, 1 or the parameter for the others.
+    spike : Spike
+        The spiked model.
+    parameters : dict
+        The parameters as given, for labels.
+    """
+
+    test_error: Any
+    success: Any
+    status: Any
+    quadrature_error: Any
+    spike: Spike
+    parameters: dict[str, Any] = field(default_factory=dict)
+    _values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Broadcast shape of the parameters."""
+        return np.shape(self.test_error)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        if self.shape:
+            done = int(np.count_nonzero(self.success))
+            return (
+                f"Gradient(shape={self.shape}, wrt={tuple(self)}, {done} of {self.success.size} "
+                f"converged)"
+            )
+        values = ", ".join(f"{name}={_show(value)}" for name, value in self.items())
+        return f"Gradient({values}, success={self.success})"
+
+
+def gradient(
+    alpha: ArrayLike,
+    *,
+    lam: ArrayLike,
+    wrt: str | Sequence[str] = ("alpha", "beta", "lam", "noise"),
+    beta: ArrayLike = 1.0,
+    activation: FunctionLike = "tanh",
+    target: FunctionLike = "tanh",
+    step: GradientStep | Spike | None = None,
+    noise: ArrayLike = 0.0,
+    bulk: str = "isotropic",
+    loss: str = "square",
+    rtol: float = 1e-8,
+    workers: int | None = None,
+) -> Gradient:
+    r"""Differentiate the test error, exactly, at the price of about one more solve.
+
+    Give every fresh sample the weight ``s`` in the readout's objective. By the envelope theorem
+    the test error is the derivative of the minimum ``Phi``, and a derivative of the test error is
+    one of an explicit expression, moved along ``s``::
+
+        test_error = dPhi/ds,      d test_error/dp = d/ds (dPhi/dp)    at s = 0,
+
+    for example ``d test_error/d lam = d norm/ds``. The motion of the order parameters along ``s``
+    is one linear solve, shared by all parameters. There are no finite differences; the averages
+    are certified by two successive quadrature rules like those of `solve`.
+
+    Parameters
+    ----------
+    alpha, lam, beta, activation, target, step, noise, bulk, loss, workers
+        As for `solve`.
+    wrt : str or sequence of str
+        The parameters, among
+
+        * ``alpha``, ``beta``, ``lam``;
+        * ``noise``: through the labels of both stages if ``step`` is a `GradientStep` (whose
+          ``r, c, gamma`` depend on it), of the second stage only if it is a `Spike`;
+        * ``eta``, ``alpha0``: of a `GradientStep`, through ``r, c, gamma``;
+        * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed.
+    rtol : float
+        Quadrature nodes are added until the errors and the derivatives move by less than this.
+
+    Returns
+    -------
+    Gradient
+        A mapping with one entry for each name: broadcast shape of the parameters, ``r`` and ``c``
+        with the readout groups as last axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `solve`, and if a name is unknown or ``step`` has no such parameter.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once for the call, if some points did not reach ``rtol`` or lack a derivative.
+
+    Notes
+    -----
+    Limits. At ``alpha = inf`` nothing depends on ``alpha`` and ``lam`` any more: 0. At
+    ``lam = 0`` the derivative by ``lam`` is one-sided, in the interpolating phase too. At
+    ``alpha0 = inf`` that by ``alpha0`` is 0.
+
+    The readout does not pay for ``m``, so the test error jumps where moving a parameter adds to
+    the functions that the features span, however small the move: the derivative does not exist
+    and is NaN, with status 4. That happens at ``eta = 0`` (``r = 0``) when the activation is odd
+    and ``gamma != 0``, and when one of several groups that are alike (equal, or opposite for an
+    odd activation) is moved alone. Moves that keep the groups alike are fine. NaN too: ``gamma``
+    at the ends of its range and ``alpha0`` at 0.
+
+    Source: theory.md, sections 2 and 4 to 6; the Maxwell relations above are worked out in
+    csrc/sensitivity.hpp.
+
+    Examples
+    --------
+    >>> from spikedrf import GradientStep, theory
+    >>> step = GradientStep(eta=3.0, alpha0=20.0)
+    >>> slope = theory.gradient(1.0, lam=0.1, target="sin", step=step, wrt=("lam", "eta"))
+    >>> print(slope)
+    Gradient(lam=-0.0410118, eta=-0.014605, success=True)
+    >>> print(round(slope["eta"], 6))
+    -0.014605
+    """
+    names = _check_names(wrt, step)
+    if bulk != "isotropic":
+        raise ValueError(f"bulk must be 'isotropic', got {bulk!r}")
+    if loss != "square":
+        raise ValueError(f"loss must be 'square', got {loss!r}")
+    accuracy = check_accuracy(rtol)
+    threads = thread_count(workers)
+    moves = _Moves(names)
+    batch = pose(
+        alpha,
+        lam=lam,
+        beta=beta,
+        activation=activation,
+        target=target,
+        step=step,
+        noise=noise,
+        follow=moves.follow,
+    )
+    refuse_infinite(batch)
+    result = differentiate(batch, moves, accuracy, threads)
+    warn(result, accuracy)
+    return result
+
+
+def _check_names(wrt: str | Sequence[str], step: Step) -> tuple[str, ...]:
+    names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    for name in names:
+        if name not in PARAMETERS:
+            raise ValueError(f"wrt must name some of {', '.join(PARAMETERS)}; got {name!r}")
+        if name in _OF_STEP and not isinstance(step, GradientStep):
+            raise ValueError(
+                f"wrt={name!r} needs a GradientStep, which has {name}; got step={step!r}"
+            )
+    if not names:
+        raise ValueError(f"wrt must name at least one of {', '.join(PARAMETERS)}")
+    return tuple(dict.fromkeys(names))
+
+
+class _Moves:
+    """How the spiked model moves with the parameters of a gradient step.
+
+    The moves come with each spike as columns, K + K + 1 for each of ``eta, alpha0, noise`` that is
+    wanted (dr, dc, dgamma) and one for its scale, so that spikes that are equal but move
+    differently are told apart.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.through_step: tuple[str, ...] = ()
+
+    def follow(
+        self, step: Step, sigma: Activation, g: Activation, noise: Floats
+    ) -> tuple[Spike, Floats]:
+        if not isinstance(step, GradientStep):
+            return spike_of(step, sigma, g, noise), np.empty(0)
+        self.through_step = tuple(n for n in ("eta", "alpha0", "noise") if n in self.names)
+        if not self.through_step:
+            return step.spike(sigma, g, noise), np.empty(0)
+        spike, slopes = step.spike_slopes(sigma, g, noise)
+        if "eta" not in self.names:
+            spike = step.spike(sigma, g, noise)
+        groups = spike.groups
+        scale = {
+            "eta": np.maximum(np.abs(step.eta), 1.0),
+            "alpha0": np.where(
+                np.isfinite(step.alpha0) & (np.asarray(step.alpha0) > 0), step.alpha0, 1.0
+            ),
+            "noise": np.maximum(noise, 1.0),
+        }
+        parts = []
+        for name in self.through_step:
+            dr, dc, dgamma = slopes[name]
+            parts += [
+                np.broadcast_to(dr, (*dr.shape[:-1], groups)),
+                np.broadcast_to(dc, (*dc.shape[:-1], groups)),
+                dgamma[..., None],
+                np.asarray(scale[name])[..., None],
+            ]
+        shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        columns = [np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts]
+        return spike, np.concatenate(columns, axis=-1)
+
+    def directions(self, batch: Batch, part: Part) -> tuple[list[tuple[str, int]], Floats, Floats]:
+        """Labels (name, group), moves (S, D, 2K' + 1) and scales (S, D) of a part's spikes."""
+        spikes, live = part.r.shape
+        groups = batch.groups
+        width = 2 * groups + 2
+        labels: list[tuple[str, int]] = []
+        moves: list[Floats] = []
+        scales: list[Floats] = []
+        for i, name in enumerate(self.through_step):
+            own = part.columns[:, i * width : (i + 1) * width]
+            labels.append((name, 0))
+            moves.append(
+                np.concatenate(
+                    [
+                        own[:, :groups][:, part.live],
+                        own[:, groups : 2 * groups][:, part.live],
+                        own[:, -2:-1],
+                    ],
+                    axis=1,
+                )
+            )
+            scales.append(own[:, -1])
+
+        def unit(name: str, group: int, column: int, scale: Floats) -> None:
+            labels.append((name, group))
+            move = np.zeros((spikes, 2 * live + 1))
+            # A Gaussian of no width has no derivative in its width.
+            edge = (column == 2 * live) & (np.abs(part.gamma) == 1.0)
+            move[:, column] = np.where(edge, np.nan, 1.0)
+            moves.append(move)
+            scales.append(scale)
+
+        if "gamma" in self.names:
+            unit("gamma", 0, 2 * live, np.ones(spikes))
+        for k, group in enumerate(np.flatnonzero(part.live)):
+            if "r" in self.names:
+                unit("r", int(group), k, np.maximum(np.abs(part.r[:, k]), 1.0))
+            if "c" in self.names:
+                unit("c", int(group), live + k, part.c[:, k])
+        if not labels:
+            return labels, np.zeros((spikes, 0, 2 * live + 1)), np.zeros((spikes, 0))
+        return labels, np.stack(moves, axis=1), np.stack(scales, axis=1)
+
+
+def differentiate(batch: Batch, moves: _Moves, rtol: float, threads: int | None) -> Gradient:
+    """Run the core on a posed batch."""
+    points, groups = batch.which.size, batch.groups
+    scalars = np.zeros((6, points))
+    status = np.zeros(points, dtype=np.int32)
+    values = {
+        name: np.zeros((points, groups) if name in ("r", "c") else points) for name in moves.names
+    }
+    for part, mergeable in batch.parts(mergeable_spikes(batch)):
+        labels, direction, scale = moves.directions(batch, part)
+        if mergeable:
+            part, direction = _merge(part, direction)
+        scalars_there, along, status_there = _run(
+            batch, part, direction, scale, moves.names, rtol, threads
+        )
+        at = np.flatnonzero(part.points)
+        scalars[:, at] = scalars_there
+        status[at] = status_there
+        for name in _SCALARS:
+            if name in values:
+                values[name][at] += scalars_there[1 + _SCALARS.index(name)]
+        for (name, group), column in zip(labels, along.T, strict=True):
+            if name in ("r", "c"):
+                values[name][at, group] = column
+            else:
+                values[name][at] += column
+    found = batch.arrange(status)
+    success: Any = found == 0
+    return Gradient(
+        test_error=batch.arrange(scalars[0]),
+        success=success if batch.shape else bool(success),
+        status=found if batch.shape else int(found),
+        quadrature_error=batch.arrange(scalars[5]),
+        spike=batch.spike,
+        parameters=batch.parameters,
+        _values={name: batch.arrange(values[name]) for name in moves.names},
+    )
+
+
+def _run(
+    batch: Batch,
+    part: Part,
+    direction: Floats,
+    scale: Floats,
+    names: tuple[str, ...],
+    rtol: float,
+    threads: int | None,
+) -> tuple[Floats, Floats, NDArray[np.int32]]:
+    """Hand the points to the core in chunks."""
+    points = part.which.size
+    scalars = np.zeros((6, points))
+    along = np.zeros((points, direction.shape[1]))
+    status = np.zeros(points, dtype=np.int32)
+
+    def chunk(which: slice) -> None:
+        _core.gradient_points(
+            batch.sigma.core,
+            batch.g.core,
+            part.r,
+            part.c,
+            part.gamma,
+            part.pi,
+            part.which,
+            part.values["alpha"],
+            part.values["beta"],
+            part.values["lam"],
+            part.values["noise"],
+            direction,
+            np.ascontiguousarray(scale),
+            names,
+            rtol,
+            MAX_NODES,
+            scalars,
+            along,
+            status,
+            which.start,
+            which.stop,
+        )
+
+    for_each(chunk, part.chunks(), threads)
+    return scalars, along, status
+
+
+def _merge(part: Part, direction: Floats) -> tuple[Part, Floats]:
+    """Pose groups of linear features with one bulk variance as the one group that they are.
+
+    See `solve`: the spike is ``|r|``. What all neurons have in common moves with the average of
+    ``c``; moving their variances apart has no effect to first order.
+    """
+    live = part.r.shape[1]
+    length = np.linalg.norm(part.r, axis=1)
+    along = part.r / np.where(length > 0, length, 1.0)[:, None]
+    dr, dc, dgamma = np.split(direction, [live, 2 * live], axis=2)
+    at_rest = np.linalg.norm(dr, axis=2)
+    merged = np.stack(
+        [
+            np.where(length[:, None] > 0, np.einsum("sdk,sk->sd", dr, along), at_rest),
+            np.einsum("sdk,sk->sd", dc, part.pi),
+            dgamma[:, :, 0],
+        ],
+        axis=2,
+    )
+    single = replace(
+        part,
+        r=length[:, None],
+        c=np.ascontiguousarray(part.c[:, :1]),
+        pi=np.ones_like(length)[:, None],
+    )
+    return single, np.ascontiguousarray(merged)
+
+
+def _show(value: Any) -> str:
+    if np.ndim(value) == 0:
+        return f"{float(value):.6g}"
+    return np.array2string(np.asarray(value), precision=6, separator=", ")
