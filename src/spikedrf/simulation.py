@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.memory import available_memory
 from spikedrf.parameters import real_array
+from spikedrf.progress import Progress, reporting
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import broadcast_shape
 from spikedrf.theory.solution import Solution
@@ -24,7 +24,6 @@ from spikedrf.workers import cores, thread_count
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Progress = Callable[[int, int], Any]
 
 _ERRORS = ("test_error", "train_error", "norm")
 _MEASURED = ("r", "c", "gamma")
@@ -302,7 +301,7 @@ def simulate(
     def collect(finished: dict[int, _Result]) -> Simulation:
         return _collect(plan, finished, parameters | {"model": model}, shape)
 
-    with _reporting(progress, count) as report:
+    with reporting(progress, count, "replicate") as report:
         finished, failure = _run(plan, streams, threads, report)
     if failure is None:
         return collect(finished)
@@ -772,21 +771,3 @@ def _collect(
         n0=plan.n0 or None,
         parameters=parameters,
     )
-
-
-@contextmanager
-def _reporting(progress: Progress | bool | None, total: int) -> Iterator[Progress | None]:
-    """Turn what the user gave for ``progress`` into a function, or None."""
-    if progress is None or progress is False:
-        yield None
-    elif progress is True:
-        try:
-            from tqdm.auto import tqdm
-        except ImportError as error:
-            raise ImportError("progress=True needs tqdm: pip install tqdm") from error
-        with tqdm(total=total, unit="replicate") as bar:
-            yield lambda done, _: bar.update(done - bar.n)
-    elif callable(progress):
-        yield progress
-    else:
-        raise TypeError(f"progress must be a callable, a bool or None, got {progress!r}")
