@@ -1,8 +1,18 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
 from spikedrf.theory.baseline import best_linear_error
+from spikedrf.theory.diagram import PhaseDiagram
 from spikedrf.theory.gradient import Gradient, gradient
+from spikedrf.theory.phase import phase_diagram
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
 
-__all__ = ["Gradient", "Solution", "best_linear_error", "gradient", "solve"]
+__all__ = [
+    "Gradient",
+    "PhaseDiagram",
+    "Solution",
+    "best_linear_error",
+    "gradient",
+    "phase_diagram",
+    "solve",
+]

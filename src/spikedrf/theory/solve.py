@@ -250,7 +250,13 @@ def _run_merged(batch: Batch, part: Part, rtol: float, threads: int | None) -> _
 
 
 def refuse_infinite(batch: Batch) -> None:
-    """Raise where the ridgeless limit is infinite (theory.md, section 6)."""
+    """Refuse points at which the ridgeless limit is infinite (theory.md, section 6).
+
+    Raises
+    ------
+    ValueError
+        If there are any.
+    """
     sigma, r = batch.sigma, batch.r[batch.which]
     alpha, beta = batch.values["alpha"], batch.values["beta"]
     ridgeless = (batch.values["lam"] == 0) & np.isfinite(alpha)

@@ -1,0 +1,94 @@
+"""What `phase_diagram` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: What a diagram can show.
+VALUES = ("test_error", "train_error", "excess_error", "norm", "gain")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PhaseDiagram:
+    """One quantity over two parameters.
+
+    Attributes
+    ----------
+    x_name, y_name : str
+        The parameters along the horizontal and the vertical axis.
+    x : ndarray, shape (X,)
+        Values of the first.
+    y : ndarray, shape (Y,)
+        Values of the second.
+    value_name : str
+        The quantity.
+    value : ndarray, shape (Y, X)
+        ``value[i, j]`` belongs to ``y[i]`` and ``x[j]``, as matplotlib draws it.
+    success : ndarray of bool, shape (Y, X)
+        Whether the point reached ``rtol``.
+    status : ndarray of int, shape (Y, X)
+        As in `theory.Solution`; 0 is converged.
+    parameters : dict
+        All that is the same at every point: parameters, activation, target, bulk, loss.
+    """
+
+    x_name: str
+    y_name: str
+    x: Floats
+    y: Floats
+    value_name: str
+    value: Floats
+    success: NDArray[np.bool_]
+    status: NDArray[np.int32]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of values of ``y`` and of ``x``."""
+        return self.y.size, self.x.size
+
+    def to_xarray(self) -> Any:
+        """Return an ``xarray.Dataset``: the value, ``success`` and ``status`` over ``y`` and ``x``.
+
+        Parameters that are numbers become coordinates, the others attributes.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+        dims = (self.y_name, self.x_name)
+        coords: dict[str, Any] = {self.y_name: self.y, self.x_name: self.x}
+        attrs = {}
+        for name, value in self.parameters.items():
+            if isinstance(value, float) and name != "rtol":
+                coords[name] = value
+            elif value is not None:
+                attrs[name] = value
+        variables = {
+            self.value_name: (dims, self.value),
+            "success": (dims, self.success),
+            "status": (dims, self.status),
+        }
+        return xarray.Dataset(variables, coords=coords, attrs=attrs)
+
+    def __repr__(self) -> str:
+        span = "no points"
+        if np.isfinite(self.value).any():
+            finite = self.value[np.isfinite(self.value)]
+            span = f"{self.value_name} {finite.min():.4g} to {finite.max():.4g}"
+        done = int(np.count_nonzero(self.success))
+        return (
+            f"PhaseDiagram(x={self.x_name} ({self.x.size}), y={self.y_name} ({self.y.size}), "
+            f"{span}, {done} of {self.success.size} converged)"
+        )

@@ -1,0 +1,209 @@
+"""Two parameters along the axes of a diagram, the others fixed, in pieces that share tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf.parameters import real_array
+from spikedrf.step import GradientStep, Spike
+
+Floats = NDArray[np.float64]
+Piece = tuple[slice, slice]
+Step = GradientStep | Spike | None
+
+
+class Parameters(TypedDict, total=False):
+    """The parameters of which two span a diagram."""
+
+    alpha: ArrayLike
+    beta: ArrayLike
+    lam: ArrayLike
+    noise: ArrayLike
+    eta: ArrayLike
+    alpha0: ArrayLike
+    r: ArrayLike
+    c: ArrayLike
+    gamma: ArrayLike
+
+
+_RANGES: dict[str, dict[str, Any]] = {
+    "alpha": {"minimum": 0.0, "exclusive": True, "infinite": True},
+    "beta": {"minimum": 0.0, "exclusive": True},
+    "lam": {"minimum": 0.0},
+    "noise": {"minimum": 0.0},
+    "eta": {},
+    "alpha0": {"minimum": 0.0, "infinite": True},
+    "r": {},
+    "c": {"minimum": 0.0, "exclusive": True},
+    "gamma": {"minimum": -1.0, "maximum": 1.0},
+}
+_OF_STEP, _OF_SPIKE = ("eta", "alpha0"), ("r", "c", "gamma")
+
+# A piece of work for one thread and one line of a checkpoint: a tenth of a second, whether the
+# time goes into tables (a tanh needs some 100 microseconds a spike) or into points.
+_SPIKES, _POINTS = 1024, 16384
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """The points of a diagram. Of every pair, the vertical axis comes first, as in an image.
+
+    Attributes
+    ----------
+    names : (str, str)
+        The parameters that vary.
+    axes : (ndarray, ndarray)
+        Their values.
+    numbers : dict of float
+        The other parameters.
+    step : GradientStep, Spike or None
+        The step, if it was given as such: none of its parameters varies.
+    u, pi : array_like or None
+        Readout values and proportions that go with ``eta`` and ``alpha0``.
+    """
+
+    names: tuple[str, str]
+    axes: tuple[Floats, Floats]
+    numbers: dict[str, float]
+    step: Step
+    u: Any
+    pi: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Points along the two axes."""
+        return self.axes[0].size, self.axes[1].size
+
+    def at(self, piece: Piece) -> tuple[dict[str, Any], Step]:
+        """Return ``alpha, lam, beta, noise`` of a rectangle's points and their step.
+
+        Each has the axes along which it varies, and length one along the others: they broadcast.
+        """
+        rows, columns = piece
+        at: dict[str, Any] = {
+            **self.numbers,
+            self.names[0]: self.axes[0][rows, None],
+            self.names[1]: self.axes[1][None, columns],
+        }
+        step = self.step
+        if "eta" in at:
+            u = 1.0 if self.u is None else self.u
+            step = GradientStep(eta=at["eta"], alpha0=at["alpha0"], u=u, pi=self.pi)
+        if "r" in at:
+            r, c = (np.asarray(at[name])[..., None] for name in ("r", "c"))
+            step = Spike(r=r, c=c, gamma=at["gamma"])
+        return {name: at[name] for name in ("alpha", "lam", "beta", "noise")}, step
+
+    def pieces(self) -> list[Piece]:
+        """Rectangles of points; within a rectangle, points that share a spike share its tables.
+
+        They depend on nothing but the mesh, so that a checkpoint fits whatever ``workers`` is.
+        """
+        gradient = isinstance(self.step, GradientStep) or "eta" in {*self.names, *self.numbers}
+        moving = {*_OF_STEP, *_OF_SPIKE} | ({"noise"} if gradient else set())
+        moves = [name in moving for name in self.names]
+        size, spikes, points = [1, 1], _SPIKES, _POINTS
+        # First as much as possible of an axis along which the spike stays the same.
+        for axis in sorted((1, 0), key=lambda axis: moves[axis]):
+            size[axis] = min(self.shape[axis], spikes if moves[axis] else points, points)
+            points = max(1, points // size[axis])
+            spikes = max(1, spikes // size[axis]) if moves[axis] else spikes
+        return [
+            (slice(i, i + size[0]), slice(j, j + size[1]))
+            for i in range(0, self.shape[0], size[0])
+            for j in range(0, self.shape[1], size[1])
+        ]
+
+    def fixed(self) -> dict[str, Any]:
+        """Collect the parameters that are the same at every point."""
+        fixed: dict[str, Any] = {**self.numbers, "u": self.u, "pi": self.pi}
+        if self.step is not None:
+            gradient = isinstance(self.step, GradientStep)
+            names = ("eta", "alpha0", "u", "pi") if gradient else ("r", "c", "gamma", "pi")
+            fixed |= {name: getattr(self.step, name) for name in names}
+        return {name: value for name, value in fixed.items() if value is not None}
+
+
+def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> Mesh:
+    """Hold the parameters of a diagram against their ranges; the first array is horizontal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is unknown, missing or out of range, if not exactly two are arrays, or if
+        the step is given in no way or in two; the message names the argument.
+    """
+    arrays = {"beta": np.array(1.0), "noise": np.array(0.0)}
+    for name, entry in given.items():
+        if name not in _RANGES:
+            raise TypeError(
+                f"{name} is no parameter of a phase diagram; those are {', '.join(_RANGES)}"
+            )
+        array = real_array(name, entry, **_RANGES[name])
+        if array.ndim > 1 or not array.size:
+            raise ValueError(
+                f"{name} must be a number or a one-dimensional array, got shape {array.shape}"
+            )
+        arrays[name] = array
+    for name in ("alpha", "lam"):
+        if name not in arrays:
+            raise TypeError(f"{name} is missing: give a number or a one-dimensional array")
+    axes = [name for name in given if arrays[name].ndim == 1]
+    if len(axes) != 2:
+        raise ValueError(
+            f"two parameters must be one-dimensional arrays, x and y of the diagram; got "
+            f"{len(axes)} ({', '.join(axes) or 'none'})"
+        )
+    _check_step(given, step, u, pi)
+    x, y = axes
+    return Mesh(
+        names=(y, x),
+        axes=(arrays[y], arrays[x]),
+        numbers={name: float(array) for name, array in arrays.items() if array.ndim == 0},
+        step=step,
+        u=u,
+        pi=pi,
+    )
+
+
+def _check_step(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> None:
+    """There must be one way at most to say what the step is, and then all of it."""
+    ways = {
+        "step": [] if step is None else ["step"],
+        " and ".join(_OF_STEP): [name for name in _OF_STEP if name in given],
+        ", ".join(_OF_SPIKE): [name for name in _OF_SPIKE if name in given],
+    }
+    used = [names for names in ways.values() if names]
+    if len(used) > 1:
+        raise ValueError(
+            f"{used[1][0]} and {used[0][0]} both say what the step is; give one of: "
+            f"{'; '.join(ways)}"
+        )
+    for names in (_OF_STEP, _OF_SPIKE):
+        missing = [name for name in names if name not in given]
+        if missing and len(missing) < len(names):
+            raise TypeError(f"{missing[0]} is missing: give all of {', '.join(names)}")
+    for name, entry in {"u": u, "pi": pi}.items():
+        if entry is not None and "eta" not in given:
+            raise ValueError(f"{name} belongs to eta and alpha0, which are not given")
+        if entry is not None and np.ndim(entry) > 1:
+            raise ValueError(f"{name} must be a number or one-dimensional, got {entry!r}")
+    shapes = []
+    if step is not None and not isinstance(step, GradientStep | Spike):
+        raise TypeError(f"step must be a GradientStep, a Spike or None, got {step!r}")
+    if isinstance(step, GradientStep):
+        pi_of = () if step.pi is None else step.pi
+        shapes = [np.shape(step.eta), np.shape(step.alpha0)]
+        shapes += [np.shape(step.u)[:-1], np.shape(pi_of)[:-1]]
+    elif isinstance(step, Spike):
+        r, c, gamma, proportions = step.arrays()
+        shapes = [r.shape[:-1], c.shape[:-1], gamma.shape, proportions.shape[:-1]]
+    if any(shapes):
+        raise ValueError(
+            f"step must be one step, got an array of them, {step!r}: give its parameters instead"
+        )

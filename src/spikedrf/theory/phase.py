@@ -1,0 +1,277 @@
+"""Phase diagrams: one quantity over two parameters."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import spikedrf
+from spikedrf.activations import Activation, FunctionLike, resolve
+from spikedrf.checkpoint import Checkpoint
+from spikedrf.memory import require_memory
+from spikedrf.parameters import ConvergenceWarning
+from spikedrf.progress import Progress, reporting
+from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.batch import pose
+from spikedrf.theory.diagram import VALUES, PhaseDiagram
+from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
+from spikedrf.theory.solve import refuse_infinite, solve
+from spikedrf.workers import for_each, thread_count
+
+
+def phase_diagram(
+    *,
+    value: str = "test_error",
+    activation: FunctionLike = "tanh",
+    target: FunctionLike = "tanh",
+    step: GradientStep | Spike | None = None,
+    u: ArrayLike | None = None,
+    pi: ArrayLike | None = None,
+    bulk: str = "isotropic",
+    loss: str = "square",
+    rtol: float = 1e-8,
+    workers: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Progress | bool | None = None,
+    **parameters: Unpack[Parameters],
+) -> PhaseDiagram:
+    r"""Return one quantity of the theory over any two parameters.
+
+    ``value[i, j] = V(y_i, x_j)`` with everything else fixed, ``V`` an error of `theory.solve` or
+    the gain ``test_error(no step) / test_error(step)``. The two parameters that are given as
+    one-dimensional arrays span the diagram, the first of them horizontally.
+
+    Parameters
+    ----------
+    value : {"test_error", "train_error", "excess_error", "norm", "gain"}
+        What to compute.
+    activation, target, bulk, loss, rtol
+        As in `theory.solve`.
+    step : GradientStep or Spike, optional
+        The step, if none of its parameters varies. Otherwise give ``eta`` and ``alpha0``, or
+        ``r``, ``c`` and ``gamma``. With none of these, plain random features.
+    u : float or array_like, shape (K,), optional
+        Values of the initial readout, with ``eta`` and ``alpha0``.
+    pi : array_like, shape (K,), optional
+        Their proportions.
+    workers : int, optional
+        Threads; by default, or -1, one for each core. The result does not depend on it.
+    checkpoint : str or path, optional
+        A file that keeps what has been computed (`spikedrf.checkpoint`). The same call with the
+        same file goes on where another was interrupted or killed, and gives the same result bit
+        for bit; once complete, it is read back.
+    progress : callable or bool, optional
+        Called as ``progress(finished, points)`` after each piece; with a checkpoint, finished
+        points are on the disk. True shows a bar, which needs tqdm.
+    alpha, lam, beta, noise, eta, alpha0, r, c, gamma : float or array_like
+        As in `theory.solve`, `GradientStep` and `Spike`: two of them one-dimensional, the others
+        numbers. ``alpha`` and ``lam`` are always needed; ``beta`` is 1 and ``noise`` 0 unless
+        given. ``r`` and ``c`` belong to a single readout group.
+
+    Returns
+    -------
+    PhaseDiagram
+        With ``x``, ``y``, ``value``, ``success``, ``status``, ``to_xarray()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is unknown, missing, of the wrong kind or out of range, if not exactly two
+        are arrays, or as `theory.solve`; the message names the argument.
+    MemoryError
+        If there is none for a diagram of this size (13 bytes a point).
+    CheckpointMismatch
+        If the checkpoint is that of another diagram; the message says what changed.
+    OSError
+        If the checkpoint cannot be written.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once for the call, if some points did not reach ``rtol``; they have ``success=False``.
+
+    Notes
+    -----
+    Source: theory.md, sections 2 to 6. Points that share a spike share its tables, and are kept
+    together: where neither parameter changes the spike (``alpha``, ``beta``, ``lam``, and
+    ``noise`` at a given `Spike`) a point costs microseconds, where both do, a set of tables. Only
+    the value is kept, 13 bytes a point. On Ctrl-C pieces that have begun are finished, and are in
+    the checkpoint.
+
+    Examples
+    --------
+    >>> from spikedrf import theory
+    >>> theory.phase_diagram(
+    ...     value="gain", target="sin", alpha=2.0, lam=0.1, eta=[0.0, 1.0, 3.0], alpha0=[1.0, 20.0]
+    ... ).value.round(3)
+    array([[1.   , 1.457, 1.32 ],
+           [1.   , 2.908, 6.713]])
+    """
+    if value not in VALUES:
+        raise ValueError(f"value must be one of {', '.join(VALUES)}, got {value!r}")
+    plan = _Plan(
+        value,
+        mesh(parameters, step, u, pi),
+        resolve(activation, "activation"),
+        resolve(target, "target"),
+        {"bulk": bulk, "loss": loss, "rtol": rtol},
+    )
+    points = plan.mesh.shape[0] * plan.mesh.shape[1]
+    require_memory(13 * points, "the diagram", "choose coarser grids")
+    threads = thread_count(workers)
+    plan.check()
+    out = np.full(plan.mesh.shape, np.nan)
+    status = np.zeros(plan.mesh.shape, dtype=np.int32)
+    pieces = plan.mesh.pieces()
+    left = set(range(len(pieces)))
+    finished = 0
+
+    def put(number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        nonlocal finished
+        out[pieces[number]], status[pieces[number]] = arrays["value"], arrays["status"]
+        finished += arrays["value"].size
+        left.discard(number)
+
+    with ExitStack() as stack:
+        report = stack.enter_context(reporting(progress, points, "point"))
+        file: Checkpoint | None = None
+        if checkpoint is not None:
+            file = stack.enter_context(Checkpoint(checkpoint, plan.specification()))
+            for number, arrays in file.finished():
+                if number in left:
+                    put(number, arrays)
+            if report and finished:
+                report(finished, points)
+        lock = Lock()
+
+        def work(number: int) -> None:
+            arrays = plan.compute(pieces[number])
+            if file is not None:
+                file.add(number, arrays)
+            with lock:
+                put(number, arrays)
+                if report:
+                    report(finished, points)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # there is one below, for all
+            for_each(work, sorted(left), threads)
+
+    diagram = PhaseDiagram(
+        x_name=plan.mesh.names[1],
+        y_name=plan.mesh.names[0],
+        x=plan.mesh.axes[1],
+        y=plan.mesh.axes[0],
+        value_name=value,
+        value=out,
+        success=status == 0,
+        status=status,
+        parameters=plan.fixed(),
+    )
+    _warn(diagram, float(rtol))
+    return diagram
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is computed at the points of a mesh."""
+
+    value: str
+    mesh: Mesh
+    sigma: Activation
+    g: Activation
+    solver: dict[str, Any]  # bulk, loss, rtol
+
+    def check(self) -> None:
+        """Raise now what would be raised at some point of the diagram later."""
+        functions: dict[str, Any] = {"activation": self.sigma, "target": self.g}
+        for piece in self.mesh.pieces():
+            values, step = self.mesh.at(piece)
+            if self.value == "gain" and step is None:
+                raise ValueError(
+                    "value='gain' compares a step with none: give eta and alpha0, a spike or a step"
+                )
+            if isinstance(step, GradientStep):
+                step.spike(self.sigma, self.g, values["noise"])
+            if np.any(values["lam"] == 0):
+                refuse_infinite(pose(**values, step=step, **functions))
+        solve([], lam=1.0, **functions, **self.solver)
+
+    def compute(self, piece: Piece) -> dict[str, NDArray[Any]]:
+        """Solve the points of a rectangle."""
+        values, step = self.mesh.at(piece)
+        shape = tuple(a[part].size for a, part in zip(self.mesh.axes, piece, strict=True))
+        values |= {"activation": self.sigma, "target": self.g, "workers": 1}
+        solution = solve(**values, **self.solver, step=step)
+        if self.value == "gain":
+            # Nothing of the step matters here: without its axes this is fewer points.
+            plain = solve(**values, **self.solver | {"bulk": "isotropic"})
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = np.divide(plain.test_error, solution.test_error)
+            status = np.where(np.equal(solution.status, 0), plain.status, solution.status)
+        else:
+            value, status = getattr(solution, self.value), solution.status
+        return {
+            "value": np.broadcast_to(value, shape),
+            "status": np.broadcast_to(status, shape).astype(np.int32),
+        }
+
+    def fixed(self) -> dict[str, Any]:
+        """Collect what is the same at every point, for labels."""
+        functions = {"activation": self.sigma.name, "target": self.g.name}
+        return self.mesh.fixed() | functions | self.solver
+
+    def specification(self) -> dict[str, Any]:
+        """Everything that the numbers of the diagram depend on."""
+        y, x = self.mesh.names
+        rows, columns = self.mesh.pieces()[0]
+        return {
+            "command": "phase_diagram",
+            "version": spikedrf.__version__,
+            "value": self.value,
+            "x": x,
+            "y": y,
+            **self.fixed(),
+            "activation": _fingerprint(self.sigma),
+            "target": _fingerprint(self.g),
+            **dict(zip(self.mesh.names, self.mesh.axes, strict=True)),
+            "piece": [rows.stop, columns.stop],
+        }
+
+
+def _fingerprint(function: Activation) -> str:
+    """Identify a named function by its name, another one by some of its values too."""
+    import hashlib
+
+    if function.code is not None:
+        return function.name
+    x = np.linspace(-8.0, 8.0, 257)
+    values = [function(x), function.derivative(x)]
+    digest = hashlib.sha256()
+    for array in values:
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    return f"{function.name} ({digest.hexdigest()[:16]})"
+
+
+def _warn(diagram: PhaseDiagram, rtol: float) -> None:
+    lost = np.argwhere(~diagram.success)
+    if not lost.size:
+        return
+    i, j = (int(index) for index in lost[0])
+    newton = int(np.count_nonzero(diagram.status == 2))
+    text = (
+        f"{len(lost)} of {diagram.success.size} points did not reach rtol={rtol:g}, the first at "
+        f"{diagram.x_name}={diagram.x[j]:g}, {diagram.y_name}={diagram.y[i]:g}; they have "
+        f"success=False. Raise rtol, or look at status."
+    )
+    if newton:
+        text += f" {newton} of them did not converge at all and are NaN: raise lam."
+    warnings.warn(text, ConvergenceWarning, stacklevel=3)
