@@ -2,5 +2,6 @@
 
 from spikedrf.plotting.first_layer import FirstLayerDisplay
 from spikedrf.plotting.learning_curve import LearningCurveDisplay
+from spikedrf.plotting.phase_diagram import PhaseDiagramDisplay
 
-__all__ = ["FirstLayerDisplay", "LearningCurveDisplay"]
+__all__ = ["FirstLayerDisplay", "LearningCurveDisplay", "PhaseDiagramDisplay"]

@@ -19,6 +19,19 @@ PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 VERMILLION = "#D55E00"
 
+#: What the parameters are called along an axis.
+LABELS = {
+    "alpha": r"samples over dimension, $\alpha = n/d$",
+    "beta": r"width over dimension, $\beta = p/d$",
+    "lam": r"ridge, $\lambda$",
+    "noise": "standard deviation of the label noise",
+    "eta": r"size of the step, $\eta$",
+    "alpha0": r"samples of the step over dimension, $\alpha_0 = n_0/d$",
+    "r": "spike strength, $r$",
+    "c": "bulk variance, $c$",
+    "gamma": r"alignment of spike and target, $\gamma$",
+}
+
 
 def finish(ax: Any) -> None:
     """Draw a light grid behind the data and no frame on top and right."""
