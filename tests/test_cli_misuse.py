@@ -56,6 +56,22 @@ MISUSE = [
     ("curve --d 100", "argument --d: is for --simulate only"),
     ("curve --n-test 100", "argument --n-test: is for --simulate only"),
     ("curve --seed 0", "argument --seed: is for --simulate only"),
+    ("phase --eta 3", "two parameters need a grid MIN:MAX:N, got 0 (none)"),
+    ("phase --lam 1:2:3", "two parameters need a grid MIN:MAX:N, got 1 (lam)"),
+    ("phase --lam 1:2:3 --eta 1:2:3 --beta 1:2:3", "got 3 (lam, eta, beta)"),
+    ("phase --lam 1:2", "argument --lam: '1:2' is neither"),
+    ("phase --u 1:2:3 --lam 1:2:3", "argument --u: invalid float value: '1:2:3'"),
+    ("phase --lam=-1:2:3 --eta 1:2:3", "argument --lam: lam must be >= 0"),
+    ("phase --lam 0:2:3 --alpha 0.5:2:2", "argument --lam: lam = 0"),
+    ("phase --alpha0 1:2:2 --alpha 1:2:2 --noise -1", "argument --noise: noise must be >= 0"),
+    ("phase --value error", "argument --value: invalid choice: 'error'"),
+    ("phase --activation sign", "argument --activation: "),
+    ("phase --rtol 0", "argument --rtol: "),
+    ("phase --workers 0", "argument --workers: workers must be >= 1"),
+    ("phase --out p.gif", "argument --out: 'p.gif' must end in .png, .svg, .pdf, .csv, .npz"),
+    ("phase --checkpoint nowhere/c", "argument --checkpoint: 'nowhere/c' cannot be written"),
+    ("phase --checkpoint c.csv --out c.csv", "argument --checkpoint: 'c.csv' is also in --out"),
+    ("phase --lam 1:2:1000000 --eta 1:2:1000000", "the diagram would take 13000000000000 bytes"),
 ]
 
 

@@ -29,6 +29,7 @@ from spikedrf.cli.output import BROKEN_PIPE, CANNOT_WRITE, INTERRUPTED, say
 #: Subcommands, in the order of ``--help``.
 COMMANDS = (
     "curve",
+    "phase",
     "simulate",
 )
 

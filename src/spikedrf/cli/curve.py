@@ -162,7 +162,7 @@ def _print_json(
             name: simulated.numbers(simulation) | beside[name]
             for name, simulation in simulations.items()
         }
-    output.print_json(args, spike, result)
+    output.print_json(args, result, spike=spike)
 
 
 def _print_table(

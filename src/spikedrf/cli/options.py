@@ -54,10 +54,18 @@ def add_alpha(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--alpha", nargs="+", type=grid, metavar="X", help=help)
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what network learns what."""
+def add_model(parser: argparse.ArgumentParser, *, grids: bool = False) -> None:
+    """Add the options that say what network learns what.
+
+    With ``grids``, `axes_of` tells which of them have got one.
+    """
     group = parser.add_argument_group("model")
-    number: dict[str, Any] = {"type": float, "metavar": "X"}
+    single: dict[str, Any] = {"type": float, "metavar": "X"}
+    number = {"action": _InOrder, "type": _number_or_grid, "metavar": "X"} if grids else single
+    if grids:
+        group.add_argument(
+            "--alpha", default=2.0, help="samples over dimension; inf (%(default)g)", **number
+        )
     group.add_argument(
         "--activation", metavar="NAME", default="tanh", help="of the network (%(default)s)"
     )
@@ -70,9 +78,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         **number,
     )
     group.add_argument(
-        "--u", nargs="+", default=[1.0], help="values of the initial readout (1)", **number
+        "--u", nargs="+", default=[1.0], help="values of the initial readout (1)", **single
     )
-    group.add_argument("--pi", nargs="+", help="their proportions (equal)", **number)
+    group.add_argument("--pi", nargs="+", help="their proportions (equal)", **single)
     group.add_argument("--beta", default=1.0, help="width over dimension (%(default)g)", **number)
     group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
     group.add_argument(
@@ -92,6 +100,20 @@ def add_simulation(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
     )
     return group
+
+
+class _InOrder(argparse.Action):
+    """Remember which options were given, in this order."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.in_order = [*getattr(namespace, "in_order", []), self.dest]
 
 
 def add_solver(parser: argparse.ArgumentParser) -> None:
@@ -146,11 +168,25 @@ def grid(text: str) -> Floats:
     return np.geomspace(low, high, count)
 
 
+def _number_or_grid(text: str) -> float | Floats:
+    values = grid(text)
+    return values if ":" in text else float(values[0])
+
+
 def _seed(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be >= 0, got {value}")
     return value
+
+
+def writable(text: str) -> Path:
+    """Read the name of a file that can be written, as far as one can tell."""
+    file = Path(text)
+    where = file if file.exists() else file.parent
+    if file.is_dir() or not file.parent.is_dir() or not os.access(where, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
+    return file
 
 
 def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:
@@ -159,9 +195,7 @@ def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:
         file = Path(text)
         if file.suffix.lower() not in suffixes:
             raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(suffixes)}")
-        where = file if file.exists() else file.parent
-        if file.is_dir() or not file.parent.is_dir() or not os.access(where, os.W_OK):
-            raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
+        writable(text)
         if file.suffix.lower() in PICTURES and importlib.util.find_spec("matplotlib") is None:
             raise argparse.ArgumentTypeError(
                 f"{text!r} needs matplotlib: pip install 'spikedrf[plot]'"
@@ -178,6 +212,12 @@ def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:
 def alpha_of(args: argparse.Namespace, default: str) -> Floats:
     """Join the points given, or take the default grid."""
     return np.concatenate(args.alpha if args.alpha is not None else [grid(default)])
+
+
+def axes_of(args: argparse.Namespace) -> list[str]:
+    """Return the names of the parameters that have grids, in the order in which they got them."""
+    given: list[str] = getattr(args, "in_order", [])
+    return [name for name in dict.fromkeys(given) if isinstance(getattr(args, name), np.ndarray)]
 
 
 def model_of(args: argparse.Namespace) -> dict[str, Any]:

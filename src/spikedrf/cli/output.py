@@ -32,9 +32,15 @@ OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1
 # To standard error
 
 
+# Whether the last line on the terminal is one of progress, which the next would overwrite.
+_open_line = False
+
+
 def say(message: str) -> None:
     """Print a message that is no result."""
-    print(message, file=sys.stderr, flush=True)
+    global _open_line
+    print("\n" * _open_line + message, file=sys.stderr, flush=True)
+    _open_line = False
 
 
 def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] | None:
@@ -43,7 +49,9 @@ def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] 
         return None
 
     def report(finished: int, total: int) -> None:
-        end = "\n" if finished == total else ""
+        global _open_line
+        _open_line = finished < total
+        end = "" if _open_line else "\n"
         print(f"\r{what} {finished} of {total}", end=end, file=sys.stderr, flush=True)
 
     return report
@@ -53,23 +61,36 @@ def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] 
 # To standard output
 
 
-def print_json(args: argparse.Namespace, spike: Spike, result: dict[str, Any]) -> None:
+def print_json(
+    args: argparse.Namespace, result: dict[str, Any], *, spike: Spike | None = None
+) -> None:
     """Print a result as one line of strict JSON, beneath what it belongs to."""
-    r, c, gamma, pi = spike.arrays()
-    names = ("activation", "target", "eta", "alpha0", "u", "beta", "lam", "noise", "rtol")
-    parameters = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    head = {
+    head: dict[str, Any] = {
         "schema": SCHEMA,
         "command": args.command,
         "version": spikedrf.__version__,
-        "parameters": parameters | {"pi": pi},
-        "spike": {"r": r, "c": c, "gamma": gamma, "pi": pi},
+        "parameters": parameters(args),
     }
-    print(json.dumps(_strict(head | result), allow_nan=False))
+    if spike is not None:
+        r, c, gamma, pi = spike.arrays()
+        head["spike"] = {"r": r, "c": c, "gamma": gamma, "pi": pi}
+    print(to_json(head | result))
+
+
+def parameters(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the options that are the same for every number printed."""
+    names = ("activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise", "rtol")
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    fixed = {name: value for name, value in given.items() if not isinstance(value, np.ndarray)}
+    return fixed | {"pi": args.pi or [1.0 / len(args.u)] * len(args.u)}
+
+
+def to_json(value: Any) -> str:
+    """Write strict JSON in one line: arrays are lists, infinity is "inf", NaN is null."""
+    return json.dumps(_strict(value), allow_nan=False)
 
 
 def _strict(value: Any) -> Any:
-    """Make a value strict JSON: arrays are lists, infinity is "inf", NaN is null."""
     if isinstance(value, dict):
         return {key: _strict(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -100,6 +121,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     """Say in one line what is being solved; for a picture with mathematical symbols."""
     symbols = {
+        "alpha": r"\alpha",
         "eta": r"\eta",
         "alpha0": r"\alpha_0",
         "u": "u",
@@ -112,6 +134,8 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     parts = [f"{args.activation} on {args.target}"]
     for name, symbol in symbols.items():
         value = getattr(args, name)
+        if isinstance(value, np.ndarray):  # it varies
+            continue
         if name in unsaid and value == unsaid[name]:
             continue
         numbers = value if isinstance(value, list) else [value]

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             "n": simulation.n,
             **simulated.numbers(simulation),
         }
-        output.print_json(args, spike, result)
+        output.print_json(args, result, spike=spike)
         return status
     print(f"# {output.title(args)}: {output.spike_text(spike)}")
     print(simulated.text(args, simulation))

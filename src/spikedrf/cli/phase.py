@@ -1,0 +1,179 @@
+"""``spikedrf phase``."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikedrf.cli import options, output
+from spikedrf.theory.diagram import VALUES
+
+if TYPE_CHECKING:
+    from spikedrf.theory import PhaseDiagram
+
+SUMMARY = "an error, or the gain of the step, over any two parameters"
+EXAMPLE = "spikedrf phase --alpha 0.1:100:50:log --lam 1e-4:10:50:log --value gain --out gain.png"
+
+#: The diagram that is drawn unless two parameters have grids.
+ETA, ALPHA0 = "0.1:10:40:log", "0.1:100:40:log"
+
+# So many columns and rows fit on a terminal; files and JSON have all.
+_COLUMNS, _ROWS = 7, 15
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.description = (
+        f"{parser.description} Give two of the model's numbers a grid, MIN:MAX:N with N evenly "
+        f"spaced values or MIN:MAX:N:log; the first is drawn horizontally "
+        f"(--eta {ETA} --alpha0 {ALPHA0})."
+    )
+    parser.add_argument(
+        "--value", choices=VALUES, default="test_error", help="what to compute (%(default)s)"
+    )
+    options.add_model(parser, grids=True)
+    options.add_solver(parser)
+    group = parser.add_argument_group("work")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="threads, which change no digit (one a core)"
+    )
+    group.add_argument(
+        "--checkpoint",
+        type=options.writable,
+        metavar="FILE",
+        help="keep what is finished in a file; the same command goes on where it was stopped",
+    )
+    options.add_output(parser, (*options.PICTURES, ".csv", ".npz"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute the diagram; print a part of it or JSON; write files."""
+    axes = options.axes_of(args)
+    if not axes and not {"eta", "alpha0"} & set(getattr(args, "in_order", [])):
+        args.eta, args.alpha0 = options.grid(ETA), options.grid(ALPHA0)
+        axes = ["eta", "alpha0"]
+    if len(axes) != 2:
+        args.parser.error(
+            f"two parameters need a grid MIN:MAX:N, got {len(axes)} ({', '.join(axes) or 'none'})"
+        )
+    if args.checkpoint in args.out:
+        args.parser.error(f"argument --checkpoint: {str(args.checkpoint)!r} is also in --out")
+    try:
+        diagram = options.checked(args, lambda: _compute(args, axes))
+    except KeyboardInterrupt:
+        if args.checkpoint is None:
+            raise
+        output.say(
+            f"spikedrf phase: interrupted; what is finished is in {args.checkpoint}, and the same "
+            f"command goes on from there"
+        )
+        return output.INTERRUPTED
+    except OSError as error:
+        output.say(f"spikedrf phase: error: {args.checkpoint}: {error.strerror or error}")
+        return output.CANNOT_WRITE
+    status = _write_files(args, diagram)
+    lost = int(np.count_nonzero(~diagram.success))
+    if lost:
+        output.say(
+            f"spikedrf phase: {lost} of {diagram.success.size} points did not reach --rtol "
+            f"{args.rtol:g}; they are marked"
+        )
+        status = status or output.NOT_CONVERGED
+    if args.json:
+        names = ("x_name", "y_name", "x", "y", "value_name", "value", "success", "status")
+        output.print_json(args, {name: getattr(diagram, name) for name in names})
+    else:
+        _print_table(args, diagram)
+    return status
+
+
+def _compute(args: argparse.Namespace, axes: list[str]) -> PhaseDiagram:
+    from spikedrf import theory
+
+    model = options.model_of(args)
+    numbers = {"alpha": args.alpha, "eta": args.eta, "alpha0": args.alpha0, "u": args.u}
+    # The first array is the horizontal axis.
+    arrays = {name: getattr(args, name) for name in axes}
+    return theory.phase_diagram(
+        **arrays | numbers | model | {"pi": args.pi, "rtol": args.rtol, "value": args.value},
+        workers=args.workers,
+        checkpoint=args.checkpoint,
+        progress=output.progress(args, "point"),
+    )
+
+
+def _print_table(args: argparse.Namespace, diagram: PhaseDiagram) -> None:
+    """Print evenly spread rows and columns, the first and the last among them."""
+    rows, columns = (
+        np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
+        for size, most in zip(diagram.shape, (_ROWS, _COLUMNS), strict=True)
+    )
+    print(f"# {diagram.value_name}: {output.title(args)}")
+    print(
+        f"# {diagram.x_name} across, {diagram.y_name} down: {rows.size} x {columns.size} of "
+        f"{diagram.y.size} x {diagram.x.size} points"
+    )
+    if np.isfinite(diagram.value).any():
+        for word, at in (
+            ("smallest", np.nanargmin(diagram.value)),
+            ("largest", np.nanargmax(diagram.value)),
+        ):
+            i, j = np.unravel_index(int(at), diagram.shape)
+            print(
+                f"# {word} {diagram.value[i, j]:#.6g} at {diagram.x_name} {diagram.x[j]:.6g}, "
+                f"{diagram.y_name} {diagram.y[i]:.6g}"
+            )
+    header = [diagram.y_name, *(f"{x:.6g}" for x in diagram.x[columns])]
+    cells = [[f"{y:.6g}" for y in diagram.y[rows]]]
+    for j in columns:
+        column = zip(diagram.value[rows, j], diagram.success[rows, j], strict=True)
+        cells.append([f"{value:#.6g}{'' if good else '?'}" for value, good in column])
+    output.print_table(header, cells)
+
+
+def _write_files(args: argparse.Namespace, diagram: PhaseDiagram) -> int:
+    status = output.OK
+    for path in args.out:
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            writer = partial(_write_csv, diagram)
+        elif suffix == ".npz":
+            writer = partial(_write_npz, args, diagram)
+        else:
+            writer = partial(_draw, args, diagram)
+        status = output.write(args, path, writer) or status
+    return status
+
+
+def _write_csv(diagram: PhaseDiagram, path: Path) -> None:
+    """Write one line a point."""
+    y, x = np.meshgrid(diagram.y, diagram.x, indexing="ij")
+    columns: dict[str, Any] = {
+        diagram.x_name: x,
+        diagram.y_name: y,
+        diagram.value_name: diagram.value,
+        "success": diagram.success,
+        "status": diagram.status,
+    }
+    output.write_csv(path, {name: np.ravel(column) for name, column in columns.items()})
+
+
+def _write_npz(args: argparse.Namespace, diagram: PhaseDiagram, path: Path) -> None:
+    """Write NumPy arrays, and the parameters as JSON."""
+    arrays = {
+        name: getattr(diagram, name)
+        for name in ("x_name", "y_name", "x", "y", "value_name", "value", "success", "status")
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, parameters=output.to_json(output.parameters(args)), **arrays)
+
+
+def _draw(args: argparse.Namespace, diagram: PhaseDiagram, path: Path) -> None:
+    from spikedrf.plotting import PhaseDiagramDisplay
+
+    display = PhaseDiagramDisplay(diagram).plot(title=output.title(args, picture=True))
+    display.figure_.savefig(path)
