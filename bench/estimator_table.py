@@ -65,7 +65,9 @@ def models(p, d, seed):
             Nystroem(gamma=gamma, n_components=p, random_state=seed), RidgeCV(RIDGES)
         ),
         "KernelRidge (4000 rows)": Subsampled(kernel),
-        "MLPRegressor": MLPRegressor((p,), early_stopping=True, max_iter=60, random_state=seed),
+        "MLPRegressor": MLPRegressor(
+            hidden_layer_sizes=(p,), early_stopping=True, max_iter=60, random_state=seed
+        ),
         "HistGradientBoosting": HistGradientBoostingRegressor(random_state=seed),
     }
 

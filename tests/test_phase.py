@@ -366,9 +366,10 @@ def test_resume(tmp_path, monkeypatch, tiny_pieces, value, workers):
     resumed = theory.phase_diagram(
         checkpoint=path, progress=lambda *counts: told.append(counts), **case
     )
-    assert 3 <= len(done) < 8
+    # Threads that are slow to hear of the interruption may finish what is left.
+    assert 3 <= len(done) <= (7 if workers == 1 else 8)
     assert sorted([*done, *computed]) == list(range(8))
-    assert 7 <= told[0][0] < told[-1][0] == 20
+    assert 7 <= told[0][0] <= told[-1][0] == 20
     assert_same(resumed, whole)
     # Once complete it is read back.
     computed.clear()
