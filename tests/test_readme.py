@@ -47,8 +47,9 @@ def test_ci_runs_the_two_commands():
     assert listed == first + second
 
 
-def test_python_block():
-    (code,), (text,) = blocks("python"), blocks("text")
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_block(code):
+    text = blocks("text")[blocks("python").index(code)]
     assert printed(lambda: exec(compile(code, "README.md", "exec"), {})) == text
 
 
