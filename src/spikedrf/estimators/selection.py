@@ -9,7 +9,7 @@ input. Two honest ways out:
   leave-one-out error is that of the theory (`leave_one_out`);
 * cross-fitting: the whole fit, step and readout on the same rows, is repeated without one fifth
   of the rows at a time, and judged on these (`cross_fit`). What is judged is then what will be
-  used, with nearly as many rows; nothing is lost to a split. bench/step_selection.py compares.
+  used, with nearly as many rows; nothing is lost to a split.
 """
 
 from __future__ import annotations
