@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from spikedrf import theory
+from spikedrf import losses, theory
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.simulation import Simulation, SimulationFailed, SimulationInterrupted, simulate
 from spikedrf.step import GradientStep, Spike
@@ -22,6 +22,7 @@ __all__ = [
     "SpikedRFRegressor",
     "SpikedRandomFeatures",
     "__version__",
+    "losses",
     "simulate",
     "theory",
 ]
