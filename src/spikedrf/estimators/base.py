@@ -184,7 +184,7 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, n_features_in_)
+        X : array_like or sparse matrix, shape (n, d)
             Inputs.
 
         Returns

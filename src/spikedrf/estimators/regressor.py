@@ -437,7 +437,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, n_features_in_)
+        X : array_like or sparse matrix, shape (n, d)
             Inputs.
 
         Returns

@@ -52,13 +52,13 @@ class SpikedRandomFeatures(FirstLayerMixin):
 
     Attributes
     ----------
-    weights_ : ndarray, shape (n_components, n_features_in_)
+    weights_ : ndarray, shape (n_components, d)
         Weights after the step.
     offsets_ : ndarray, shape (n_components,)
         Offsets after the step; zero without ``bias``.
     readout_ : ndarray, shape (n_components,)
         The initial readout ``u``.
-    spike_ : ndarray, shape (n_features_in_,) or (targets, n_features_in_)
+    spike_ : ndarray, shape (d,) or (targets, d)
         The learned direction in input space, a unit vector for each target; zero without a step.
     step_size_ : float
         The step that was taken: 0 if the gradient was zero.
