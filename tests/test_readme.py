@@ -36,15 +36,14 @@ def test_the_two_commands():
     assert second == VENV + "'.[test]' && .venv/bin/python -m pytest\n"
 
 
-def test_ci_runs_the_two_commands():
+def test_ci_runs_the_commands():
     script = ROOT / ".ci" / "run"
     if not script.exists():
         pytest.skip("no .ci/run beside these tests (it is not in the source distribution)")
     listed = subprocess.run(
         [script, "--list"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    first, second = blocks("sh")[:2]
-    assert listed == first + second
+    assert listed == "".join(blocks("sh")[:3])
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -71,7 +70,7 @@ def test_links_exist():
 
 
 def test_picture_is_made_by_the_command_beside_it(tmp_path):
-    program, *arguments = shlex.split(blocks("sh")[2])
+    program, *arguments = shlex.split(blocks("sh")[3])
     assert program == ".venv/bin/spikedrf"
     picture = ROOT / arguments[-1]
     assert f"]({arguments[-1]})" in README
