@@ -30,6 +30,9 @@ class Loss:
         are functions of the residual ``y - h`` and take any.
     smooth : bool
         Whether the derivative is continuous.
+    slopes : tuple of float
+        Of a loss that is not smooth, ``max(lo t, hi t)`` with ``t = y - h`` or ``t = 1 - y h``: the
+        slopes ``lo <= 0 <= hi``.
 
     Notes
     -----
@@ -39,6 +42,11 @@ class Loss:
     name: ClassVar[str]
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """Slopes on the two sides of the kink, see above."""
+        raise AttributeError(f"the loss {self.name!r} has no kink")
 
     def value(self, y: ArrayLike, h: ArrayLike) -> Floats:
         """Return ``loss(y, h)``, elementwise.
@@ -173,6 +181,7 @@ class Absolute(Loss):
 
     name = "absolute"
     smooth = False
+    slopes = (-1.0, 1.0)
 
     def _value(self, t: Floats) -> Any:
         return np.abs(t)
@@ -209,6 +218,11 @@ class Quantile(Loss):
             raise ValueError(f"level must be > 0 and < 1, got {level!r}")
         object.__setattr__(self, "level", level)
 
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """Slopes on the two sides of the kink."""
+        return self.level - 1.0, self.level
+
     def _value(self, t: Floats) -> Any:
         return np.maximum(self.level * t, (self.level - 1.0) * t)
 
@@ -243,6 +257,7 @@ class Hinge(Loss):
     name = "hinge"
     margin = True
     smooth = False
+    slopes = (0.0, 1.0)
 
     def _value(self, t: Floats) -> Any:
         return np.maximum(0.0, 1.0 - t)
