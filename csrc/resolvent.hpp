@@ -1,11 +1,6 @@
-// Step A of theory.md, sections 4 and 10: the responses V1, V2 of the readout.
+// Step A of theory.md, sections 4 and 10, at a real ridge: the responses V1, V2 of the readout.
 //
-// Unknowns x = (B, y): the symmetric K x K matrix B and the vector y_k = 1/g_k. In terms of them
-//
-//   e_j = diag(y_k / (beta pi_k sigma_kj)) = G_j^{-1},   M_j = (e_j + B)^{-1},   C_j = e_j M_j B,
-//   V1 = sum_j w_j M_j / beta,   V2_k = pi_k / y_k,
-//   B    = delta E[ mu1 mu1^T omega ],
-//   y_k  = lam + delta E[ mu2_k^2 omega ] + s_k,   s_k = sum_j w_j sigma_kj (C_j)_kk.
+// Newton's method in the unknowns x = (B, y) of responses.hpp, x = f(x).
 //
 // Why these unknowns. C = (B^{-1} + G^{-1}^{-1})^{-1} is the parallel sum of B and e, the harmonic
 // mean of matrices makes V1^{-1} out of e_j + B, and mu mu^T/(1 + v + mu^T W^{-1} mu) is the
@@ -23,36 +18,15 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <vector>
 
 #include "averages.hpp"
-#include "bulk.hpp"
+#include "responses.hpp"
 #include "small_matrix.hpp"
 
 namespace spikedrf {
-
-// Work space of N numbers known at compile time, or of a size given once (N = 0).
-template <int N, class T = double>
-struct Buffer : std::array<T, static_cast<std::size_t>(N)> {
-  explicit Buffer(int) : std::array<T, static_cast<std::size_t>(N)>{} {}
-};
-template <class T>
-struct Buffer<0, T> : std::vector<T> {
-  explicit Buffer(int size) : std::vector<T>(static_cast<std::size_t>(size)) {}
-};
-
-// One point in parameter space, as step A sees it.
-struct Regime {
-  double delta = 1.0;
-  double beta = 1.0;
-  double lam = 1.0;
-  Weighting weighting;
-  const double* pi = nullptr;
-  Bulk bulk{};
-};
 
 struct NewtonReport {
   bool converged = false;
@@ -62,51 +36,28 @@ struct NewtonReport {
 
 // KS > 0 fixes the number of groups at compile time; KS = 0 takes it from the constructor.
 template <int KS>
-class Resolvent {
-  static constexpr int kPairs = pair_count(KS);
-  static constexpr int kSize = kPairs + KS;
+class Resolvent : public Responses<KS> {
+  using Base = Responses<KS>;
+  using Base::jacobian_;
+  using Base::pivot_;
+  using Base::scale_;
+  using Base::step_;
 
  public:
-  Resolvent(int groups, int bulk_nodes)
-      : groups_(groups),
-        y_slope_(groups * size()),
-        scale_(size()),
-        step_(size()),
-        jacobian_(size() * size()),
-        mb_(groups * groups),
-        factor_(groups * groups),
-        x(size()),
-        v(size()),
-        v_slope(size() * size()),
-        s(groups),
-        sum(size()),
-        curvature(size() * size()),
-        m_(static_cast<std::size_t>(bulk_nodes * groups * groups)),
-        e_(static_cast<std::size_t>(bulk_nodes * groups)),
-        pivot_(static_cast<std::size_t>(size())),
-        b_(groups * groups) {}
+  Resolvent(int groups, int bulk_nodes) : Base(groups, bulk_nodes) {}
 
-  int groups() const { return KS > 0 ? KS : groups_; }
-  int pairs() const { return pair_count(groups()); }
-  int size() const { return pairs() + groups(); }
+  using Base::curvature;
+  using Base::groups;
+  using Base::pairs;
+  using Base::size;
+  using Base::sum;
+  using Base::v;
+  using Base::x;
+  using Base::y;
 
-  // Newton from x (warm) or from the upper bound. On return x, v and every derivative below
+  // Newton from x (warm) or from the upper bound. On return x, v and every derivative
   // belong to the same point, and `solve_linear` uses the Jacobian there.
   NewtonReport solve(const Tables& tables, const Regime& regime, bool warm);
-
-  // Replaces rhs by (d(x - f)/dx)^{-1} rhs.
-  void solve_linear(double* rhs) {
-    for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
-    lu_solve(jacobian_.data(), pivot_.data(), rhs, size());
-    for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
-  }
-
-  // Replaces rhs by (d(x - f)/dx)^{-T} rhs.
-  void solve_transposed(double* rhs) {
-    for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
-    lu_solve_transposed(jacobian_.data(), pivot_.data(), rhs, size());
-    for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
-  }
 
   // Largest entry of the inverse Jacobian, in units of the scales.
   double condition(double* column) const {
@@ -120,147 +71,18 @@ class Resolvent {
     return largest;
   }
 
-  const double* m(int j) const { return m_.data() + j * groups() * groups(); }
-  const double* e(int j) const { return e_.data() + j * groups(); }
-  const double* b() const { return b_.data(); }
-  double y(int k) const { return x[static_cast<std::size_t>(pairs() + k)]; }
-  // d s_k / d x_a.
-  double s_slope(int k, int a) const { return y_slope_[static_cast<std::size_t>(k * size() + a)]; }
-
   // Node-sized arrays w omega, w omega^2 at the solution, and scratch.
   std::vector<double> w_omega, w_omega2, node_scratch;
 
  private:
-  bool evaluate(const Regime& regime);
-  bool linearise(const Tables& tables, const Regime& regime);
+  bool linearise(const Tables& tables, const Regime& regime) {
+    response_averages(tables, v.data(), regime.weighting, w_omega.data(), w_omega2.data(),
+                      sum.data(), curvature.data());
+    return Base::linearise(regime, regime.lam);
+  }
   void start(const Tables& tables, const Regime& regime);
   NewtonReport newton(const Tables& tables, const Regime& regime, bool warm);
-
-  int groups_;
-  Buffer<KS * kSize> y_slope_;
-  Buffer<kSize> scale_, step_;
-  Buffer<kSize * kSize> jacobian_;
-  Buffer<KS * KS> mb_, factor_;
-
- public:
-  Buffer<kSize> x, v;
-  Buffer<kSize * kSize> v_slope;  // d v_a / d x_b
-  Buffer<KS> s;
-  Buffer<kSize> sum;  // E f_a omega
-  Buffer<kSize * kSize> curvature;  // E f_a f_b omega^2
-
- private:
-  std::vector<double> m_, e_;
-  std::vector<int> pivot_;
-  Buffer<KS * KS> b_;
 };
-
-// v, s and their derivatives at x. False if e + B is not positive definite.
-template <int KS>
-bool Resolvent<KS>::evaluate(const Regime& regime) {
-  const int K = groups();
-  const int P = pairs();
-  const int n = size();
-  for (int k = 0; k < K; ++k) {
-    for (int l = 0; l < K; ++l) b_[k * K + l] = x[pair_index(k, l, K)];
-  }
-  for (int a = 0; a < n; ++a) v[a] = 0.0;
-  for (int a = 0; a < n * n; ++a) v_slope[a] = 0.0;
-  for (int k = 0; k < K; ++k) s[k] = 0.0;
-  for (int a = 0; a < K * n; ++a) y_slope_[a] = 0.0;
-
-  for (int j = 0; j < regime.bulk.nodes; ++j) {
-    const double* sigma = regime.bulk.value + j * K;
-    const double w = regime.bulk.trace[j];
-    double* e = e_.data() + j * K;
-    double* M = m_.data() + j * K * K;
-    for (int k = 0; k < K; ++k) e[k] = y(k) / (regime.beta * regime.pi[k] * sigma[k]);
-    // mb_ holds e + B first, then M B.
-    for (int a = 0; a < K * K; ++a) mb_[a] = b_[a];
-    for (int k = 0; k < K; ++k) mb_[k * K + k] += e[k];
-    if (!spd_inverse(mb_.data(), M, factor_.data(), K)) return false;
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        double product = 0.0;
-        for (int i = 0; i < K; ++i) product += M[k * K + i] * b_[i * K + l];
-        mb_[k * K + l] = product;
-      }
-    }
-    const double share = w / regime.beta;
-    for (int k = 0; k < K; ++k) {
-      for (int l = k; l < K; ++l) {
-        // v_a multiplies f_a once, and V has both V1_kl and V1_lk.
-        const double multiple = (k == l ? 1.0 : 2.0) * share;
-        const int a = pair_index(k, l, K);
-        v[a] += multiple * M[k * K + l];
-        for (int i = 0; i < K; ++i) {
-          const double through_i = M[k * K + i] * M[i * K + l];
-          v_slope[a * n + P + i] -= multiple * through_i / (regime.beta * regime.pi[i] * sigma[i]);
-          v_slope[a * n + pair_index(i, i, K)] -= multiple * through_i;
-          for (int q = i + 1; q < K; ++q) {
-            v_slope[a * n + pair_index(i, q, K)] -=
-                multiple * (M[k * K + i] * M[q * K + l] + M[k * K + q] * M[i * K + l]);
-          }
-        }
-      }
-      // C_kk = e_k (M B)_kk;  dC = P dB P^T - C dG C with P = e M, and C_ki / e_i = (M B)_ik.
-      const double weight = w * sigma[k];
-      s[k] += weight * e[k] * mb_[k * K + k];
-      for (int i = 0; i < K; ++i) {
-        const double p_ki = e[k] * M[k * K + i];
-        y_slope_[k * n + pair_index(i, i, K)] += weight * p_ki * p_ki;
-        for (int q = i + 1; q < K; ++q) {
-          y_slope_[k * n + pair_index(i, q, K)] += 2.0 * weight * p_ki * e[k] * M[k * K + q];
-        }
-        y_slope_[k * n + P + i] +=
-            weight * mb_[i * K + k] * mb_[i * K + k] / (regime.beta * regime.pi[i] * sigma[i]);
-      }
-    }
-  }
-  for (int k = 0; k < K; ++k) {
-    v[P + k] = regime.pi[k] / y(k);
-    v_slope[(P + k) * n + P + k] = -v[P + k] / y(k);
-  }
-  return true;
-}
-
-// The averages at v, the residual (in step_, relative) and the factorised Jacobian of x - f(x),
-//   I + delta chi curvature v_slope - (0; ds/dx),
-// in units of the scale of each unknown.
-template <int KS>
-bool Resolvent<KS>::linearise(const Tables& tables, const Regime& regime) {
-  const int K = groups();
-  const int P = pairs();
-  const int n = size();
-  response_averages(tables, v.data(), regime.weighting, w_omega.data(), w_omega2.data(),
-                    sum.data(), curvature.data());
-  constexpr double kNone = 1e-250;  // a group without linear part: B_kk = 0 and stays 0
-  for (int k = 0; k < K; ++k) {
-    for (int l = k; l < K; ++l) {
-      scale_[pair_index(k, l, K)] = std::sqrt(b_[k * K + k] * b_[l * K + l]) + kNone;
-    }
-    scale_[P + k] = y(k);
-  }
-  for (int a = 0; a < n; ++a) {
-    const double right =
-        regime.delta * sum[a] + (a < P ? 0.0 : regime.lam + s[a - P]);
-    step_[a] = (x[a] - right) / scale_[a];
-  }
-  const double feedback = regime.delta * regime.weighting.chi;
-  for (int a = 0; a < n; ++a) {
-    for (int b = 0; b < n; ++b) {
-      double slope = a == b ? 1.0 : 0.0;
-      if (feedback != 0.0) {
-        double through_v = 0.0;
-        for (int c = 0; c < n; ++c) through_v += curvature[a * n + c] * v_slope[c * n + b];
-        slope += feedback * through_v;
-      }
-      if (a >= P) slope -= y_slope_[(a - P) * n + b];
-      jacobian_[a * n + b] = slope * (scale_[b] / scale_[a]);
-    }
-  }
-  return lu_factor(jacobian_.data(), pivot_.data(), n);
-}
 
 // The upper bound: omega = 1/epsilon (V = 0) in the averages, C <= B in s.
 template <int KS>
@@ -290,7 +112,7 @@ NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, b
   double damping = 1.0;
   if (!warm) start(tables, regime);
   for (report.iterations = 0; report.iterations < kMaxIterations; ++report.iterations) {
-    const bool valid = evaluate(regime) && linearise(tables, regime);
+    const bool valid = Base::evaluate(regime) && linearise(tables, regime);
     if (!valid) {
       if (report.iterations == 0) return report;
       // The last step left the cone: take half of it back. (From above this is rounding only.)

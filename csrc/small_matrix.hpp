@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <limits>
 #include <utility>
 
@@ -91,6 +92,38 @@ inline bool spd_inverse(const double* a, double* inverse, double* factor, int n)
       double sum = inverse[i * n + col];
       for (int k = i + 1; k < n; ++k) sum -= factor[k * n + i] * inverse[k * n + col];
       inverse[i * n + col] = sum / factor[i * n + i];
+    }
+  }
+  return true;
+}
+
+// The same where the scalar decides what definite means: the imaginary part of a complex symmetric
+// matrix is (semi)definite at every complex ridge. No pivot of L D L^T vanishes then, for Schur
+// complements keep that property; pivots are left on the diagonal of `factor`.
+inline bool definite_inverse(const double* a, double* inverse, double* factor, int n) {
+  return spd_inverse(a, inverse, factor, n);
+}
+inline bool definite_inverse(const std::complex<double>* a, std::complex<double>* inverse,
+                             std::complex<double>* factor, int n) {
+  using T = std::complex<double>;
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j <= i; ++j) {
+      T sum = a[i * n + j];
+      for (int k = 0; k < j; ++k) sum -= factor[i * n + k] * factor[j * n + k] * factor[k * n + k];
+      if (i == j && !(std::abs(sum) > 0.0)) return false;
+      factor[i * n + j] = i == j ? sum : sum / factor[j * n + j];
+    }
+  }
+  for (int col = 0; col < n; ++col) {
+    for (int i = 0; i < n; ++i) {  // L y = e_col
+      T sum = i == col ? 1.0 : 0.0;
+      for (int k = col; k < i; ++k) sum -= factor[i * n + k] * inverse[k * n + col];
+      inverse[i * n + col] = i < col ? T(0.0) : sum;
+    }
+    for (int i = n - 1; i >= 0; --i) {  // D L^T x = y
+      T sum = inverse[i * n + col] / factor[i * n + i];
+      for (int k = i + 1; k < n; ++k) sum -= factor[k * n + i] * inverse[k * n + col];
+      inverse[i * n + col] = sum;
     }
   }
   return true;
