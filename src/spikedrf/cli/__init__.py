@@ -31,6 +31,7 @@ COMMANDS = (
     "curve",
     "phase",
     "simulate",
+    "fit",
 )
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,7 +95,7 @@ def add_simulation(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument("--d", help="input dimension (500)", **integer)
     group.add_argument("--replicates", help="independent repetitions (8)", **integer)
     group.add_argument("--n-test", help="test samples of each (4 d, at least 2000)", **integer)
-    group.add_argument("--seed", type=_seed, metavar="N", help="of the random streams (0)")
+    group.add_argument("--seed", type=seed, metavar="N", help="of the random streams (0)")
     group.add_argument(
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
     )
@@ -124,7 +124,7 @@ def add_solver(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> None:
+def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> argparse._ArgumentGroup:
     """Add the options that say where the result goes."""
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -138,6 +138,7 @@ def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> None
         help=f"also write a file: {', '.join(suffixes)}; several are allowed",
     )
     group.add_argument("--quiet", action="store_true", help="no messages but errors")
+    return group
 
 
 # --------------------------------------------------------------------------------------------------
@@ -173,7 +174,8 @@ def _number_or_grid(text: str) -> float | Floats:
     return values if ":" in text else float(values[0])
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """Read what random streams begin with."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be >= 0, got {value}")
@@ -252,8 +254,13 @@ def _realised(ratio: Any, d: int) -> Floats:
     return np.where(usable, size / max(d, 1), given)
 
 
-def checked(args: argparse.Namespace, compute: Callable[[], T]) -> T:
-    """Compute; what the library refuses is misuse, reported under the option's name."""
+def checked(
+    args: argparse.Namespace, compute: Callable[[], T], names: Mapping[str, str] | None = None
+) -> T:
+    """Compute; what the library refuses is misuse, reported under the option's name.
+
+    ``names`` are the options that the library calls otherwise, by its name.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told by exit status and marks
@@ -261,7 +268,8 @@ def checked(args: argparse.Namespace, compute: Callable[[], T]) -> T:
     except (TypeError, ValueError, MemoryError) as error:
         message = str(error)
         word = re.match(r"\w+", message)
-        if word and hasattr(args, word[0]):
-            message = f"argument --{word[0].replace('_', '-')}: {message}"
+        name = (names or {}).get(word[0], word[0]) if word else ""
+        if hasattr(args, name):
+            message = f"argument --{name.replace('_', '-')}: {message}"
         parser: argparse.ArgumentParser = args.parser
         parser.error(message)

@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +62,21 @@ def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] 
 
 
 def print_json(
-    args: argparse.Namespace, result: dict[str, Any], *, spike: Spike | None = None
+    args: argparse.Namespace,
+    result: dict[str, Any],
+    *,
+    spike: Spike | None = None,
+    given: dict[str, Any] | None = None,
 ) -> None:
-    """Print a result as one line of strict JSON, beneath what it belongs to."""
+    """Print a result as one line of strict JSON, beneath what it belongs to.
+
+    ``given`` are the parameters of a command without a model of the theory.
+    """
     head: dict[str, Any] = {
         "schema": SCHEMA,
         "command": args.command,
         "version": spikedrf.__version__,
-        "parameters": parameters(args),
+        "parameters": parameters(args) if given is None else given,
     }
     if spike is not None:
         r, c, gamma, pi = spike.arrays()
@@ -181,10 +188,13 @@ def write(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) 
     return OK
 
 
-def write_csv(path: Path, columns: dict[str, Floats]) -> None:
-    """Write columns of equal length under their names, every digit of them."""
+def write_csv(path: Path, columns: Mapping[str, Floats | Sequence[str]]) -> None:
+    """Write columns of equal length under their names, every digit of them; words as they are."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        values = (np.asarray(column, dtype=float).tolist() for column in columns.values())
+        values = (
+            column.astype(float).tolist() if isinstance(column, np.ndarray) else column
+            for column in columns.values()
+        )
         writer.writerows(zip(*values, strict=True))

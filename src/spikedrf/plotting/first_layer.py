@@ -14,9 +14,11 @@ _MAPS = "viridis"
 
 
 class FirstLayerDisplay:
-    r"""Input importances of the learned direction, and the errors of step sizes and ridges.
+    r"""What the inputs weigh after the step, and the errors of step sizes and ridges.
 
-    Use `from_estimator` to make one.
+    Use `from_estimator` to make one. The direction shows what the step adds to every feature
+    alike. To an input on which the target depends evenly features are drawn with either sign,
+    and only the size of their weights shows it.
 
     Parameters
     ----------
@@ -24,6 +26,9 @@ class FirstLayerDisplay:
         Weight of each input in the learned direction, with its sign.
     feature_names : list of str
         Names of the inputs.
+    sizes : array_like, shape (d,), optional
+        Root mean square weight of each input over all features, on any scale; they are drawn as a
+        vector of length one, like the direction, beside their value before the step.
     step_sizes, alphas, errors : array_like, shapes (S,), (A,) and (S, A), optional
         Estimated errors of the candidates; without them only the importances are drawn.
     step_size, alpha : float, optional
@@ -45,6 +50,7 @@ class FirstLayerDisplay:
         importances: ArrayLike,
         feature_names: list[str],
         *,
+        sizes: ArrayLike | None = None,
         step_sizes: ArrayLike | None = None,
         alphas: ArrayLike | None = None,
         errors: ArrayLike | None = None,
@@ -58,6 +64,15 @@ class FirstLayerDisplay:
                 f"feature_names must have one name for each of {self.importances.shape} "
                 f"importances, got {len(self.feature_names)}"
             )
+        self.sizes = None
+        if sizes is not None:
+            given = np.asarray(sizes, dtype=np.float64)
+            if given.shape != self.importances.shape:
+                raise ValueError(
+                    f"sizes must have the shape of importances, {self.importances.shape}, "
+                    f"got {given.shape}"
+                )
+            self.sizes = given / np.linalg.norm(given)
         self.step_sizes = None if step_sizes is None else np.asarray(step_sizes, dtype=np.float64)
         self.alphas = None if alphas is None else np.asarray(alphas, dtype=np.float64)
         self.errors = None if errors is None else np.asarray(errors, dtype=np.float64)
@@ -119,6 +134,7 @@ class FirstLayerDisplay:
         display = cls(
             spikes[target],
             feature_names,
+            sizes=np.sqrt(np.mean(np.square(estimator.weights_, dtype=np.float64), axis=0)),
             step_sizes=getattr(estimator, "step_sizes_", None),
             alphas=getattr(estimator, "alphas_", None),
             errors=getattr(estimator, "loo_errors_", None),
@@ -148,32 +164,57 @@ class FirstLayerDisplay:
             If matplotlib is not installed.
         """
         chosen = self.errors is not None and self.errors.size > 1
-        if axes is None:
-            figure = new_figure((8.0, 4.0) if chosen else (4.5, 4.0))
+        own = axes is None
+        if own:
+            figure = new_figure((9.5, 4.5) if chosen else (4.5, 4.5))
             axes = figure.subplots(1, 2 if chosen else 1, squeeze=False)[0]
         self.axes_ = np.atleast_1d(np.asarray(axes, dtype=object))
         self.figure_ = self.axes_[0].figure
         self._plot_importances(self.axes_[0], most)
         if chosen and len(self.axes_) > 1:
-            self._plot_errors(self.axes_[1])
+            self._plot_errors(self.axes_[1], beside=own)
         return self
 
     def _plot_importances(self, ax: Any, most: int) -> None:
-        order = np.argsort(-np.abs(self.importances), kind="stable")[:most][::-1]
+        rank = np.abs(self.importances) if self.sizes is None else self.sizes
+        order = np.argsort(-rank, kind="stable")[:most][::-1]
         values = self.importances[order]
         colors = np.where(values < 0, VERMILLION, BLUE)
-        ax.barh(np.arange(len(order)), values, color=list(colors), height=0.7, zorder=3)
-        ax.set_yticks(np.arange(len(order)), [self.feature_names[i] for i in order])
+        at = np.arange(len(order))
+        ax.barh(at, values, color=list(colors), height=0.7, zorder=3)
+        ax.set_yticks(at, [self.feature_names[i] for i in order])
         ax.axvline(0.0, color=BLACK, linewidth=0.8, zorder=4)
+        if self.sizes is not None:
+            before = 1.0 / np.sqrt(self.sizes.size)
+            style = {"color": BLACK, "zorder": 5}
+            ax.plot(
+                self.sizes[order],
+                at,
+                "D",
+                markersize=4,
+                markerfacecolor="white",
+                label="size of the weights",
+                **style,
+            )
+            ax.axvline(before, linestyle=":", linewidth=1.2, label="before the step", **style)
+            ax.barh([], [], color=BLUE, label="learned direction")
+            ax.legend(
+                loc="lower left",
+                bbox_to_anchor=(-0.05, 1.0),
+                ncols=3,
+                frameon=False,
+                fontsize="x-small",
+            )
+            values = np.append(values, self.sizes)
         reach = max(1e-3, 1.1 * float(np.abs(values).max(initial=0.0)))
         ax.set_xlim(-reach, reach)
-        ax.set_xlabel("weight in the learned direction")
+        ax.set_xlabel("weight of the input")
         finish(ax)
         ax.grid(False, axis="y")
         if not self.importances.any():
             ax.text(0.5, 0.5, "no step was taken", transform=ax.transAxes, ha="center", zorder=5)
 
-    def _plot_errors(self, ax: Any) -> None:
+    def _plot_errors(self, ax: Any, *, beside: bool) -> None:
         import matplotlib
 
         assert self.step_sizes is not None
@@ -212,8 +253,10 @@ class FirstLayerDisplay:
         low = float(np.nanmin(self.errors))
         flat = float(np.nanmax(np.nanmin(self.errors, axis=1)))
         wild = float(self.errors[:, -1].max())
-        ax.set_ylim(low - 0.05 * (flat - low + 0.1 * low), 1.1 * max(flat, wild))
+        top = 1.1 * max(flat, wild)
+        ax.set_ylim(low - 0.05 * (top - low), top)
         ax.set_xlabel(r"ridge, $\alpha$")
         ax.set_ylabel("leave-one-out error")
         finish(ax)
-        ax.legend(frameon=False, fontsize="x-small", ncols=2)
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"ncols": 2}
+        ax.legend(frameon=False, fontsize="x-small", **place)
