@@ -99,6 +99,33 @@ constexpr int growth(Activation a) noexcept {
   return saturates_right(a) || oscillates(a) ? 0 : 1;
 }
 
+// f(-x) = sign f(x) + constant + slope x.
+struct Reflection {
+  double sign;
+  double constant;
+  double slope;
+};
+constexpr Reflection reflection(Activation a) noexcept {
+  switch (a) {
+    case Activation::relu:
+    case Activation::softplus:
+    case Activation::gelu:
+    case Activation::silu:
+      return {1.0, 0.0, -1.0};
+    case Activation::leaky_relu:
+      return {1.0, 0.0, -1.01};
+    case Activation::sigmoid:
+      return {-1.0, 1.0, 0.0};
+    case Activation::cos:
+    case Activation::abs:
+    case Activation::hermite2:
+    case Activation::hermite4:
+      return {1.0, 0.0, 0.0};
+    default:
+      return {-1.0, 0.0, 0.0};
+  }
+}
+
 // ---- One small type each ------------------------------------------------------------------------
 //
 // Branch-free, NaN in gives NaN out, the limits at +-infinity are right. Up to max_argument in

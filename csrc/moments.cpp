@@ -220,38 +220,47 @@ int hermite_degree(Activation activation) {
   return static_cast<int>(activation) - static_cast<int>(Activation::hermite1) + 1;
 }
 
-// Distance from the real axis of the nearest singularity of an analytic activation; 0 for an
-// entire one that grows like a Gaussian along the imaginary axis (gelu).
-double strip_width(Activation activation) {
-  switch (activation) {
-    case Activation::tanh:
-      return 0.5 * kPi;
-    case Activation::sigmoid:
-    case Activation::softplus:
-    case Activation::silu:
-      return kPi;
-    default:
-      return 0.0;
-  }
-}
-
-// Half width of the z axis. Not where the Gaussian is 1e-16: a feature that is dead except far out
-// in z still wants its moments relatively accurate.
-constexpr double kCutoff = 11.0;
-
-// Up to this standard deviation one uniform grid resolves the activation cheaply.
-constexpr double kUniformLimit = 4.0;
-
 }  // namespace
 
+// Rules are mostly symmetric, and every named function is related to its mirror image: half of the
+// means do. Those <= 0, on whose side the tails are that cannot be had as differences.
 bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, double* e0,
                             double* e1, double* e2, const MomentSlopes* slopes) {
+  bool symmetric = n > 1;
+  for (std::size_t i = 0; symmetric && i < n / 2; ++i) symmetric = mean[i] == -mean[n - 1 - i];
+  if (!symmetric) {
+    expand(mean, n, sd, e0, e1, e2, slopes);
+    return true;
+  }
+  const std::size_t half = n - n / 2;
+  const std::size_t at = mean[0] <= 0.0 ? 0 : n - half;
+  MomentSlopes of_half{};
+  if (slopes != nullptr) of_half = slopes->from(at);
+  expand(mean + at, half, sd, e0 + at, e1 + at, e2 + at, slopes != nullptr ? &of_half : nullptr);
+  const Reflection f = reflection(activation_);
+  for (std::size_t i = at; i < at + half; ++i) {
+    const std::size_t mirror = n - 1 - i;
+    if (mirror == i) continue;
+    e0[mirror] = f.sign * e0[i] + f.constant + f.slope * mean[i];
+    e1[mirror] = -(f.sign * e1[i] + f.slope * sd);
+    e2[mirror] = e2[i];
+    if (slopes == nullptr) continue;
+    slopes->f2[mirror] = f.sign * slopes->f2[i];
+    slopes->f3[mirror] = -f.sign * slopes->f3[i];
+    slopes->p1[mirror] = -slopes->p1[i];
+    slopes->p2[mirror] = slopes->p2[i];
+  }
+  return true;
+}
+
+void NamedMoments::expand(const double* mean, std::size_t n, double sd, double* e0, double* e1,
+                          double* e2, const MomentSlopes* slopes) {
   if (sd == 0.0) {
     activate(activation_, mean, e0, n);
     std::fill_n(e1, n, 0.0);
     std::fill_n(e2, n, 0.0);
     if (slopes != nullptr) slopes->clear(n);
-    return true;
+    return;
   }
   const auto each = [&](const auto& with) {
     closed_form(mean, n, sd, e0, e1, e2, slopes, with);
@@ -259,34 +268,34 @@ bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, d
   switch (activation_) {
     case Activation::relu:
       each([](auto s) { return [s](auto m) { return relu_moment(m, s); }; });
-      return true;
+      return;
     case Activation::leaky_relu:
       each([](auto s) { return [s](auto m) { return hinge_moment(m, s, 0.01, 0.99); }; });
-      return true;
+      return;
     case Activation::abs:
       each([](auto s) { return [s](auto m) { return hinge_moment(m, s, -1.0, 2.0); }; });
-      return true;
+      return;
     case Activation::sign:
       each([](auto s) { return [s](auto m) { return sign_moment(m, s); }; });
-      return true;
+      return;
     case Activation::erf:
       each([](auto s) { return ErfMoments<decltype(s)>(s); });
-      return true;
+      return;
     case Activation::sin:
       each([](auto s) {
         return [all = TrigonometricMoments<decltype(s)>(s)](auto m) { return all.of_sin(m); };
       });
-      return true;
+      return;
     case Activation::cos:
       each([](auto s) {
         return [all = TrigonometricMoments<decltype(s)>(s)](auto m) { return all.of_cos(m); };
       });
-      return true;
+      return;
     case Activation::identity:
       each([](auto s) {
         return [s](auto m) { return Moment<decltype(m)>{m, s, decltype(m)(0.0)}; };
       });
-      return true;
+      return;
     case Activation::hermite1:
     case Activation::hermite2:
     case Activation::hermite3:
@@ -294,126 +303,15 @@ bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, d
     case Activation::hermite5: {
       const int degree = hermite_degree(activation_);
       each([=](auto s) { return [=](auto m) { return hermite_moment(degree, m, s); }; });
-      return true;
+      return;
     }
     case Activation::tanh:
     case Activation::sigmoid:
     case Activation::softplus:
     case Activation::gelu:
     case Activation::silu:
-      integrate(mean, n, sd, e0, e1, e2, slopes);
-      return true;
-  }
-  return false;
-}
-
-// Quadrature over z for an analytic f(m + s z).
-//
-// Uniform grid (trapezoid), s <= 4: against the Gaussian its error is e^{a^2/2 - 2 pi a / step}
-// for any a up to the distance d = strip/s of the nearest singularity; the step makes that e^-37.
-// For f growing like e^{y^2/2} on the imaginary axis the exponent is a^2/2 + (a s)^2 (f^2 is
-// integrated too), whose optimum gives the second formula.
-//
-// Larger s: f varies on scale 1/s around z0 = -m/s only; Gauss-Legendre panels that double in
-// width away from z0.
-void NamedMoments::integrate(const double* mean, std::size_t n, double sd, double* e0, double* e1,
-                             double* e2, const MomentSlopes* slopes) {
-  const double strip = strip_width(activation_);
-  const bool uniform = sd <= kUniformLimit;
-  const LegendreRule& panel = legendre_rule(16);
-  if (uniform) {
-    double step = 0.0;
-    if (strip > 0.0) {
-      const double d = std::min(strip / sd, 8.6);
-      step = 2.0 * kPi * d / (37.0 + 0.5 * d * d);
-    } else {
-      step = 2.0 * kPi / std::sqrt(74.0 * (1.0 + 2.0 * sd * sd));
-    }
-    const int half = static_cast<int>(std::ceil(kCutoff / step));
-    z_.clear();
-    weight_.clear();
-    for (int j = -half; j <= half; ++j) {
-      z_.push_back(j * step);
-      weight_.push_back(step * density(j * step));
-    }
-  }
-
-  for (std::size_t i = 0; i < n; ++i) {
-    const double m = mean[i];
-    if (!uniform) {
-      z_.clear();
-      weight_.clear();
-      const double centre = std::clamp(-m / sd, -kCutoff, kCutoff);
-      const auto add_panel = [&](double left, double right) {
-        const double half_width = 0.5 * (right - left);
-        for (std::size_t j = 0; j < panel.node.size(); ++j) {
-          const double z = left + half_width * (1.0 + panel.node[j]);
-          z_.push_back(z);
-          weight_.push_back(half_width * panel.weight[j] * density(z));
-        }
-      };
-      for (double left = centre, width = 2.0 / sd; left < kCutoff;) {
-        const double right = std::min(left + width, kCutoff);
-        add_panel(left, right);
-        left = right;
-        width = std::min(right - centre, 1.5);
-      }
-      for (double right = centre, width = 2.0 / sd; right > -kCutoff;) {
-        const double left = std::max(right - width, -kCutoff);
-        add_panel(left, right);
-        right = left;
-        width = std::min(centre - left, 1.5);
-      }
-    }
-    const std::size_t points = z_.size();
-    value_.resize(points + 1);
-    double* value = value_.data();
-    const double* z = z_.data();
-    const double* weight = weight_.data();
-    for (std::size_t j = 0; j < points; ++j) value[j] = m + sd * z[j];
-    value[points] = m;
-    activate(activation_, value, value, points + 1);
-
-    // Sums of f minus its central value, and the remainder as a sum of squares: where the
-    // activation saturates, e1 and e2 keep their relative accuracy instead of drowning in the
-    // rounding of 1 - 1.
-    const double centre_value = value[points];
-    double sum0 = 0.0;
-    double sum1 = 0.0;
-#pragma omp simd reduction(+ : sum0, sum1)
-    for (std::size_t j = 0; j < points; ++j) {
-      const double weighted = weight[j] * (value[j] - centre_value);
-      sum0 += weighted;
-      sum1 += weighted * z[j];
-    }
-    double sum2 = 0.0;
-#pragma omp simd reduction(+ : sum2)
-    for (std::size_t j = 0; j < points; ++j) {
-      const double rest = value[j] - centre_value - sum0 - sum1 * z[j];
-      sum2 += weight[j] * rest * rest;
-    }
-    e0[i] = centre_value + sum0;
-    e1[i] = sum1;
-    e2[i] = sum2;
-    if (slopes == nullptr) continue;
-    double f2 = 0.0;
-    double f3 = 0.0;
-    double p1 = 0.0;
-    double p2 = 0.0;
-#pragma omp simd reduction(+ : f2, f3, p1, p2)
-    for (std::size_t j = 0; j < points; ++j) {
-      const double rest = value[j] - centre_value - sum0 - sum1 * z[j];
-      const double square = z[j] * z[j];
-      const double weighted = weight[j] * rest;
-      f2 += weighted * (square - 1.0);
-      f3 += weighted * z[j] * (square - 3.0);
-      p1 += weighted * rest * z[j];
-      p2 += weighted * rest * (square - 1.0);
-    }
-    slopes->f2[i] = f2;
-    slopes->f3[i] = f3;
-    slopes->p1[i] = p1;
-    slopes->p2[i] = p2;
+      analytic_.evaluate(mean, n, sd, e0, e1, e2, slopes);
+      return;
   }
 }
 

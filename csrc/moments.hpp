@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "activation.hpp"
+#include "analytic_moments.hpp"
 #include "quadrature.hpp"
 
 namespace spikedrf {
@@ -26,6 +27,7 @@ struct MomentSlopes {
   void clear(std::size_t n) const {
     for (double* row : {f2, f3, p1, p2}) std::fill_n(row, n, 0.0);
   }
+  MomentSlopes from(std::size_t i) const { return {f2 + i, f3 + i, p1 + i, p2 + i}; }
 };
 
 // For f(mean + sd z), z ~ N(0, 1), its expansion in Hermite polynomials of z:
@@ -54,7 +56,8 @@ class GaussianMoments {
 // Closed forms where they exist, quadrature to full precision where they do not.
 class NamedMoments final : public GaussianMoments {
  public:
-  explicit NamedMoments(Activation activation) : activation_(activation) {}
+  explicit NamedMoments(Activation activation)
+      : activation_(activation), analytic_(activation) {}
 
   bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
                 double* e2, const MomentSlopes* slopes) override;
@@ -65,11 +68,11 @@ class NamedMoments final : public GaussianMoments {
   }
 
  private:
-  void integrate(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
-                 const MomentSlopes* slopes);
+  void expand(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
+              const MomentSlopes* slopes);
 
   Activation activation_;
-  std::vector<double> z_, weight_, value_;  // scratch, kept between calls
+  AnalyticMoments analytic_;
 };
 
 // A user's function: `evaluate` is handed over to whoever can call it. It is smooth on the scale

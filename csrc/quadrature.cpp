@@ -38,7 +38,7 @@ LegendreRule gauss_legendre(int n) {
   LegendreRule rule;
   rule.node.resize(static_cast<std::size_t>(n));
   rule.weight.resize(static_cast<std::size_t>(n));
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < (n + 1) / 2; ++i) {
     double x = std::cos(kPi * (i + 0.75) / (n + 0.5));
     double slope = 1.0;
     for (int iteration = 0; iteration < 20; ++iteration) {
@@ -54,9 +54,14 @@ LegendreRule gauss_legendre(int n) {
       x -= step;
       if (std::fabs(step) < 1e-15) break;
     }
-    const auto at = static_cast<std::size_t>(n - 1 - i);
-    rule.node[at] = x;
-    rule.weight[at] = 2.0 / ((1.0 - x * x) * slope * slope);
+    if (2 * i + 1 == n) x = 0.0;
+    // Mirror images to the last bit: symmetric tables are made by halves.
+    const double weight = 2.0 / ((1.0 - x * x) * slope * slope);
+    const auto left = static_cast<std::size_t>(i);
+    const auto right = static_cast<std::size_t>(n - 1 - i);
+    rule.node[left] = -x;
+    rule.node[right] = x;
+    rule.weight[left] = rule.weight[right] = weight;
   }
   return rule;
 }
@@ -188,9 +193,9 @@ bool RuleLadder::make(int level, Rule& rule) const {
   for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
     const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
     for (int part = 0; part < split; ++part) {
-      const double left = edge_[e] + 2.0 * half * part;
+      const double middle = edge_[e] + half * (2.0 * part + 1.0);
       for (std::size_t i = 0; i < base.node.size(); ++i) {
-        const double x = left + half * (1.0 + base.node[i]);
+        const double x = middle + half * base.node[i];
         const double weight = half * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
         if (weight < kNegligibleWeight) continue;
         rule.node.push_back(x);
