@@ -39,18 +39,6 @@ SPIKEDRF_INLINE void value_of_chunk(const Real* x, Real* out, std::size_t n) noe
   }
 }
 
-template <class Op, class Real>
-SPIKEDRF_INLINE void derivative_of_chunk(const Real* x, Real* out, std::size_t n) noexcept {
-  SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) out[i] = Op::derivative(x[i]);
-  if constexpr (Op::max_argument < std::numeric_limits<Real>::infinity()) {
-    if (!any_far<Op>(x, n)) return;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (vmath::magnitude(x[i]) > Op::max_argument) out[i] = Op::far_derivative(x[i]);
-    }
-  }
-}
-
 template <class Real>
 SPIKEDRF_INLINE bool all_finite(const Real* x, std::size_t n) noexcept {
   int bad = 0;
@@ -86,46 +74,45 @@ struct SpikeRow {
   }
 };
 
-// sum_i u[i] sigma(z[i]): chunks are summed in the working precision, vectorised, their totals in
-// double, so that the error does not grow with the width.
+// z <- sigma'(z), and sum_i u[i] sigma(z[i]): chunks are summed in the working precision,
+// vectorised, their totals in double, so that the error does not grow with the width.
 template <class Real>
-struct Output {
-  const Real* z;
+struct OutputAndSlopes {
+  Real* z;
   const Real* u;
   double* total;
   std::size_t n;
 
   template <class Op>
   SPIKEDRF_INLINE void operator()(Op) const noexcept {
-    Real value[chunk_size];
     double sum = 0.0;
     for (std::size_t start = 0; start < n; start += chunk_size) {
       const std::size_t size = std::min(chunk_size, n - start);
-      value_of_chunk<Op>(z + start, value, size);
-      Real part = 0;
-      SPIKEDRF_SIMD_REDUCTION(+, part)
-      for (std::size_t i = 0; i < size; ++i) part += u[start + i] * value[i];
-      sum += static_cast<double>(part);
+      sum += static_cast<double>(chunk(Op{}, z + start, u + start, size));
     }
     *total = sum;
   }
-};
-
-template <class Real>
-struct Signal {
-  Real* z;
-  Real residual;
-  std::size_t n;
 
   template <class Op>
-  SPIKEDRF_INLINE void operator()(Op) const noexcept {
-    Real slope[chunk_size];
-    for (std::size_t start = 0; start < n; start += chunk_size) {
-      const std::size_t size = std::min(chunk_size, n - start);
-      derivative_of_chunk<Op>(z + start, slope, size);
-      SPIKEDRF_SIMD
-      for (std::size_t i = 0; i < size; ++i) z[start + i] = residual * slope[i];
+  static SPIKEDRF_INLINE Real chunk(Op, Real* x, const Real* weight, std::size_t size) noexcept {
+    Real sum = 0;
+    if constexpr (Op::max_argument < std::numeric_limits<Real>::infinity()) {
+      if (any_far<Op>(x, size)) {
+        for (std::size_t i = 0; i < size; ++i) {
+          const bool far = vmath::magnitude(x[i]) > Op::max_argument;
+          sum += weight[i] * (far ? Op::far_value(x[i]) : Op::value(x[i]));
+          x[i] = far ? Op::far_derivative(x[i]) : Op::derivative(x[i]);
+        }
+        return sum;
+      }
     }
+    SPIKEDRF_SIMD_REDUCTION(+, sum)
+    for (std::size_t i = 0; i < size; ++i) {
+      const vmath::ValueAndSlope<Real> at = value_and_slope(Op{}, x[i]);
+      sum += weight[i] * at.value;
+      x[i] = at.slope;
+    }
+    return sum;
   }
 };
 
@@ -138,13 +125,11 @@ SPIKEDRF_INLINE bool spike_row(Activation activation, const SpikeRow<Real>& row)
 }
 
 template <class Real>
-SPIKEDRF_INLINE Real signal_row(Activation activation, Real* z, Real y, const Real* u,
-                                std::size_t n) noexcept {
+SPIKEDRF_INLINE Real residual_row(Activation activation, Real* z, Real y, const Real* u,
+                                  std::size_t n) noexcept {
   double total = 0.0;
-  visit_activation<Real>(activation, Output<Real>{z, u, &total, n});
-  const Real residual = static_cast<Real>(y - total / static_cast<double>(n));
-  visit_activation<Real>(activation, Signal<Real>{z, residual, n});
-  return residual;
+  visit_activation<Real>(activation, OutputAndSlopes<Real>{z, u, &total, n});
+  return static_cast<Real>(y - total / static_cast<double>(n));
 }
 
 SPIKEDRF_MULTIVERSION
@@ -158,15 +143,15 @@ bool do_spike_row(Activation activation, const SpikeRow<float>& row) noexcept {
 }
 
 SPIKEDRF_MULTIVERSION
-double do_signal_row(Activation activation, double* z, double y, const double* u,
-                     std::size_t n) noexcept {
-  return signal_row(activation, z, y, u, n);
+double do_residual_row(Activation activation, double* z, double y, const double* u,
+                       std::size_t n) noexcept {
+  return residual_row(activation, z, y, u, n);
 }
 
 SPIKEDRF_MULTIVERSION
-float do_signal_row(Activation activation, float* z, float y, const float* u,
-                    std::size_t n) noexcept {
-  return signal_row(activation, z, y, u, n);
+float do_residual_row(Activation activation, float* z, float y, const float* u,
+                      std::size_t n) noexcept {
+  return residual_row(activation, z, y, u, n);
 }
 
 }  // namespace
@@ -182,10 +167,10 @@ std::size_t spike_features(Activation activation, const Real* z, const Real* s, 
 }
 
 template <class Real>
-void residual_signal(Activation activation, Real* z, const Real* y, const Real* u, Real* residual,
-                     std::size_t rows, std::size_t cols) noexcept {
+void residual_and_slopes(Activation activation, Real* z, const Real* y, const Real* u,
+                         Real* residual, std::size_t rows, std::size_t cols) noexcept {
   for (std::size_t m = 0; m < rows; ++m) {
-    residual[m] = do_signal_row(activation, z + m * cols, y[m], u, cols);
+    residual[m] = do_residual_row(activation, z + m * cols, y[m], u, cols);
   }
 }
 
@@ -193,9 +178,9 @@ template std::size_t spike_features(Activation, const float*, const float*, cons
                                     float*, std::size_t, std::size_t) noexcept;
 template std::size_t spike_features(Activation, const double*, const double*, const double*, double,
                                     double*, std::size_t, std::size_t) noexcept;
-template void residual_signal(Activation, float*, const float*, const float*, float*, std::size_t,
-                              std::size_t) noexcept;
-template void residual_signal(Activation, double*, const double*, const double*, double*,
-                              std::size_t, std::size_t) noexcept;
+template void residual_and_slopes(Activation, float*, const float*, const float*, float*,
+                                  std::size_t, std::size_t) noexcept;
+template void residual_and_slopes(Activation, double*, const double*, const double*, double*,
+                                  std::size_t, std::size_t) noexcept;
 
 }  // namespace spikedrf

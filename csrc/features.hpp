@@ -23,15 +23,16 @@ template <class Real>
 std::size_t spike_features(Activation activation, const Real* z, const Real* s, const Real* u,
                            Real eta, Real* out, std::size_t rows, std::size_t cols) noexcept;
 
-// The error signal of the gradient step of the squared loss, in place of the preactivations:
+// What the gradient of the squared loss needs of a block, in one pass over the preactivations:
 //
 //     residual[m] = y[m] - (1/cols) sum_i u[i] sigma(z[m, i])
-//     z[m, i]    <- residual[m] sigma'(z[m, i])
+//     z[m, i]    <- sigma'(z[m, i])
 //
-// A row is read twice while it is in the nearest cache. The sum is accumulated in double.
+// The residual belongs to the sample: it is cheaper to multiply its d inputs by it than its `cols`
+// slopes, which would have to be read once more. The sum is accumulated in double.
 template <class Real>
-void residual_signal(Activation activation, Real* z, const Real* y, const Real* u, Real* residual,
-                     std::size_t rows, std::size_t cols) noexcept;
+void residual_and_slopes(Activation activation, Real* z, const Real* y, const Real* u,
+                         Real* residual, std::size_t rows, std::size_t cols) noexcept;
 
 }  // namespace spikedrf
 

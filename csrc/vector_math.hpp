@@ -79,6 +79,8 @@ struct Format<double> {
 
   // tanh(x) rounds to 1 well before tanh_max.
   static constexpr double tanh_max = 20.0;
+  // Here 1 / cosh(x)^2 is 4e-304 and the scale of tanh_parts still far from overflow.
+  static constexpr double sech_max = 350.0;
   static constexpr double coth_tail[] = {
       0.16666666666666405,    -0.0027777777776715486, 6.6137564703941127e-05,
       -1.6534302566570862e-06, 4.1725562787113061e-08, -1.0134643926393994e-09};  // 2^-56
@@ -136,6 +138,7 @@ struct Format<float> {
                                        0.00834150985F, 0.0013930545F, 0.000150466047F};  // 2^-28
 
   static constexpr float tanh_max = 10.0F;
+  static constexpr float sech_max = 42.0F;  // 1.3e-36
   static constexpr float coth_tail[] = {0.166666627F, -0.00277730566F, 6.45386681e-05F};  // 2^-31
 
   static constexpr float log1p_tail[] = {0.666664124F, 0.400217503F, 0.279981524F,
@@ -225,6 +228,13 @@ SPIKEDRF_INLINE T power_of_two(T shifted) noexcept {
   return from_bits<T>((to_bits(shifted) + Format<T>::bias) << Format<T>::mantissa_bits);
 }
 
+// A function and its derivative at the same point.
+template <class T>
+struct ValueAndSlope {
+  T value;
+  T slope;
+};
+
 // ---- exp ----------------------------------------------------------------------------------------
 //
 // exp(x) = 2^k exp(r), k = round(x / ln 2), |r| <= ln2 / 2 (Cody and Waite: ln 2 in two parts, so
@@ -289,9 +299,16 @@ SPIKEDRF_INLINE T exp(T x) noexcept {
 // Products with s are exact, hence the numerator is at most the denominator, and equal to it for
 // large x.
 template <class T>
-SPIKEDRF_INLINE T tanh(T x) noexcept {
+struct TanhParts {
+  T numerator;
+  T denominator;
+  T scale;  // s
+  T sum;    // W + r
+  T difference;  // W - r
+};
+template <class T>
+SPIKEDRF_INLINE TanhParts<T> tanh_parts(T y) noexcept {
   using F = Format<T>;
-  const T y = T(2) * magnitude(x);
   const T log2_e = static_cast<T>(1.4426950408889634);
   const Rounded<T> k = round_shifted<T>((y * log2_e - T(0.5)) + F::magic);
   const T s = power_of_two(k.shifted);
@@ -301,8 +318,30 @@ SPIKEDRF_INLINE T tanh(T x) noexcept {
   const T w_less_r = w - r;
   const T numerator = s * w + (s * r - w_less_r);
   const T denominator = s * w + (s * r + w_less_r);
-  const T quotient = (s == T(1) ? r + r : numerator) / denominator;
-  return with_sign_of(y > T(2) * F::tanh_max ? T(1) : quotient, x);
+  return {s == T(1) ? r + r : numerator, denominator, s, w + r, w_less_r};
+}
+
+template <class T>
+SPIKEDRF_INLINE T tanh(T x) noexcept {
+  const T y = T(2) * magnitude(x);
+  const TanhParts<T> parts = tanh_parts(y);
+  const T quotient = parts.numerator / parts.denominator;
+  return with_sign_of(y > T(2) * Format<T>::tanh_max ? T(1) : quotient, x);
+}
+
+// tanh and its derivative for one division and no second exponential: with N and D the numerator
+// and denominator above, 1 - (N/D)^2 = (D - N)(D + N) / D^2, where D - N = 2 (W - r) and
+// D + N = 2 s (W + r) are known without cancellation. Multiplying by a rounded 1/D costs an ulp.
+template <class T>
+SPIKEDRF_INLINE ValueAndSlope<T> tanh_and_slope(T x) noexcept {
+  using F = Format<T>;
+  const T y = T(2) * magnitude(x);
+  const TanhParts<T> parts = tanh_parts(y);
+  const T inverse = T(1) / parts.denominator;
+  const T value = parts.numerator * inverse;
+  const T slope = (T(4) * parts.difference * inverse) * ((parts.scale * parts.sum) * inverse);
+  return {with_sign_of(y > T(2) * F::tanh_max ? T(1) : value, x),
+          y > T(2) * F::sech_max ? T(0) : slope};
 }
 
 // A value as ratio * scales.first * scales.second. A caller that multiplies the ratio by something
@@ -445,14 +484,29 @@ SPIKEDRF_INLINE T gelu(T x) noexcept {
   return with_limits(x, Format<T>::normal_max, -T(0), x, normal_cdf_scaled(x).times(x));
 }
 
-// erf(x / sqrt 2), the error function scaled like a normal variable.
+// erf(x / sqrt 2), the error function scaled like a normal variable, from exp(-t^2/2), t = |x|.
 template <class T>
-SPIKEDRF_INLINE T erf_normal(T x) noexcept {
-  const T t = magnitude(x);
-  const ExpParts<T> e = exp_parts(T(-0.5) * (t * t), T(0));
+SPIKEDRF_INLINE T erf_from(T x, T t, const ExpParts<T>& e) noexcept {
   const T outer = T(1) - (T(2) * normal_tail(t, e.expm1_r)) * power_of_two(e.k.shifted);
   const T value = t > Format<T>::series_max ? outer : erf_series(t);
   return with_sign_of(t > Format<T>::erf_max ? T(1) : value, x);
+}
+template <class T>
+SPIKEDRF_INLINE T erf_normal(T x) noexcept {
+  const T t = magnitude(x);
+  return erf_from(x, t, exp_parts(T(-0.5) * (t * t), T(0)));
+}
+
+// The same with its derivative sqrt(2/pi) exp(-x^2/2), which needs the square without rounding.
+template <class T>
+SPIKEDRF_INLINE ValueAndSlope<T> erf_normal_and_slope(T x) noexcept {
+  const T t = magnitude(x);
+  const HalfSquare<T> square = minus_half_square(t);
+  const ExpParts<T> e = exp_parts(square.leading, square.correction);
+  const Scales<T> scales = split_power_of_two(e.k);
+  const T density = static_cast<T>(0.79788456080286536) * (T(1) + e.expm1_r);
+  const T slope = (density * scales.first) * scales.second;
+  return {erf_from(x, t, e), t > Format<T>::normal_max ? T(0) : slope};
 }
 
 // erf itself, erf(x) = erf_normal(sqrt(2) x). The product is rounded, which erf turns into at most

@@ -5,7 +5,7 @@ import pytest
 from mpmath import mp
 
 from finite_size import functions
-from spikedrf import GradientStep, memory
+from spikedrf import GradientStep, _core, memory
 from spikedrf.activations import NAMES, resolve, step_moments
 from spikedrf.features import feature_map, spike_features
 from spikedrf.first_layer import TrainedLayer, gradient_step
@@ -78,6 +78,40 @@ def test_at_most_4_units_in_the_last_place(name, dtype):
             float(abs(mp.mpf(float(v)) - e) / u) for v, e, u in zip(value, exact, unit, strict=True)
         ]
     assert max(error) <= 4, f"{max(error)} at {x[np.argmax(error)]!r}"
+
+
+EXACT_SLOPE = {
+    "tanh": lambda x: mp.sech(x) ** 2,
+    "sigmoid": lambda x: mp.sech(x / 2) ** 2 / 4,
+    "softplus": lambda x: 1 / (1 + mp.exp(-x)),
+    "erf": lambda x: mp.sqrt(2 / mp.pi) * mp.exp(-(x**2) / 2),
+    "gelu": lambda x: mp.ncdf(x) + x * mp.npdf(x),
+    "silu": lambda x: (1 + (1 + x) * mp.exp(-x)) / (1 + mp.exp(-x)) ** 2,
+    "sin": mp.cos,
+    "cos": lambda x: -mp.sin(x),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_value_and_slope_of_the_gradient_pass(name, dtype):
+    """Within 4 and 6 units in the last place; slopes that cross zero, within that of 1."""
+    x = hard_arguments(dtype)[::3]
+    slope, residual = x[:, None].copy(), np.empty_like(x)
+    _core.residual_block(resolve(name).code, slope, 0 * x, np.ones(1, dtype), residual)
+    eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).smallest_normal
+    with mp.workdps(60):
+        for kind, found, exact, ulps in (
+            ("value", -residual, EXACT[name], 4),
+            ("slope", slope[:, 0], EXACT_SLOPE[name], 6),
+        ):
+            absolute = kind == "slope" and name in ("gelu", "silu")
+            for t, v in zip(x, found, strict=True):
+                e = exact(mp.mpf(float(t)))
+                floor = 1.0 if absolute else tiny
+                unit = eps * mp.mpf(2) ** mp.floor(mp.log(max(abs(e), floor), 2))
+                # A slope of tanh that nears the end of the range may be 0.
+                lost = 1e5 * tiny if (kind, name) == ("slope", "tanh") else 0.0
+                assert abs(mp.mpf(float(v)) - e) <= ulps * unit + lost, f"{kind} at {t!r}"
 
 
 def test_values_of_every_name(rng, dtype):

@@ -257,7 +257,8 @@ cdef extern from "features.hpp" namespace "spikedrf" nogil:
     void activate(Activation, const float*, float*, size_t)
     size_t spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
                                 size_t, size_t)
-    void residual_signal[Real](Activation, Real*, const Real*, const Real*, Real*, size_t, size_t)
+    void residual_and_slopes[Real](Activation, Real*, const Real*, const Real*, Real*, size_t,
+                                   size_t)
 
 ctypedef fused real:
     float
@@ -280,12 +281,12 @@ def spike_block(int code, const real[:, ::1] Z, const real[::1] s, const real[::
     return done
 
 
-def signal_block(int code, real[:, ::1] Z, const real[::1] y, const real[::1] u,
-                 real[::1] residual):
-    """residual <- y - sigma(Z) u / p, then Z <- residual sigma'(Z)."""
+def residual_block(int code, real[:, ::1] Z, const real[::1] y, const real[::1] u,
+                   real[::1] residual):
+    """residual <- y - sigma(Z) u / p, then Z <- sigma'(Z)."""
     with nogil:
-        residual_signal(<Activation>code, &Z[0, 0], &y[0], &u[0], &residual[0], Z.shape[0],
-                        Z.shape[1])
+        residual_and_slopes(<Activation>code, &Z[0, 0], &y[0], &u[0], &residual[0], Z.shape[0],
+                            Z.shape[1])
 
 
 cdef extern from "gradient.hpp" namespace "spikedrf" nogil:

@@ -58,35 +58,39 @@ class LayerGradient:
         self.pull = np.zeros(W.shape[1])
         self.weight = 0.0
         self._readout = a.astype(W.dtype)
-        self._scratch = np.empty((0, len(W)), W.dtype)
+        self._slopes = np.empty((0, len(W)), W.dtype)
+        self._scaled = np.empty((0, W.shape[1]), W.dtype)
 
     def update(self, x: Array, y: Array, sample_weight: Array | None = None) -> None:
         """Add a block of samples: finite, C-contiguous, of the dtype of the weights.
 
-        Two matrix products, and one fused pass for the residual and ``sigma'`` between them.
+        Two matrix products, and one pass between them for the residuals and ``sigma'``. The
+        residuals multiply the inputs, not the slopes, of which there are more.
         """
         p = len(self.W)
-        if len(self._scratch) < len(x):
-            self._scratch = np.empty((len(x), p), x.dtype)
-        e, res = self._scratch[: len(x)], np.empty(len(x), x.dtype)
-        gemm, gemv = blas.get_blas_funcs(("gemm", "gemv"), dtype=x.dtype)
-        # BLAS counts columns first, so everything is transposed: e = x W^T. Not by np.matmul: a
+        if len(self._slopes) < len(x):
+            self._slopes = np.empty((len(x), p), x.dtype)
+            self._scaled = np.empty_like(x)
+        slopes, res = self._slopes[: len(x)], np.empty(len(x), x.dtype)
+        double = x.dtype == np.float64
+        gemm, gemv = (blas.dgemm, blas.dgemv) if double else (blas.sgemm, blas.sgemv)
+        # BLAS counts columns first, so everything is transposed: z = x W^T. Not by np.matmul: a
         # second BLAS library beside SciPy's would bring threads of its own.
-        gemm(1.0, self.W.T, x.T, beta=0.0, c=e.T, trans_a=1, overwrite_c=1)
+        gemm(1.0, self.W.T, x.T, beta=0.0, c=slopes.T, trans_a=1, overwrite_c=1)
         sigma = self.activation
         if sigma.code is not None:
-            _core.signal_block(sigma.code, e, np.ascontiguousarray(y), self._readout, res)
+            _core.residual_block(sigma.code, slopes, np.ascontiguousarray(y), self._readout, res)
         else:
-            np.subtract(y, sigma(e) @ self.a / p, out=res, casting="same_kind")
-            slope = np.asarray(sigma.derivative(e))
-            np.multiply(res[:, None], slope, out=e, casting="same_kind")
+            np.subtract(y, sigma(slopes) @ self.a / p, out=res, casting="same_kind")
+            slopes[...] = sigma.derivative(slopes)
         if sample_weight is None:
             self.weight += len(x)
         else:
-            e *= sample_weight[:, None]
             res *= sample_weight
             self.weight += float(np.sum(sample_weight, dtype=np.float64))
-        gemm(1.0, x.T, e.T, beta=1.0, c=self.total.T, trans_b=1, overwrite_c=1)  # += e^T x
+        scaled = np.multiply(x, res[:, None], out=self._scaled[: len(x)])
+        # total += slopes^T scaled
+        gemm(1.0, scaled.T, slopes.T, beta=1.0, c=self.total.T, trans_b=1, overwrite_c=1)
         self.pull += gemv(1.0, x.T, res)
 
     def merge(self, other: LayerGradient) -> None:
