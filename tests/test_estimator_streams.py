@@ -27,8 +27,10 @@ def blocks(n, size=70):
 @pytest.mark.parametrize("update", ["full", "rank_one"])
 @pytest.mark.parametrize("targets", [None, 3])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_features_of_a_stream_are_those_of_all_rows(update, targets, weighted):
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_features_of_a_stream_are_those_of_all_rows(update, targets, weighted, offset):
     X, y = data(targets=targets)
+    y = y + offset  # of which the spread is a millionth
     weight = np.random.default_rng(1).uniform(0.0, 3.0, len(X)) if weighted else np.ones(len(X))
     model = SpikedRandomFeatures(24, step_size=3.0, update=update, random_state=0)
     whole = clone(model).fit(X, y, weight)
@@ -36,6 +38,15 @@ def test_features_of_a_stream_are_those_of_all_rows(update, targets, weighted):
         model.partial_fit(X[rows], y[rows], weight[rows])
     np.testing.assert_allclose(model.weights_, whole.weights_, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(model.spike_, whole.spike_, rtol=1e-9, atol=1e-10)
+
+
+def test_a_stream_of_constant_targets_has_no_gradient():
+    X, _ = data()
+    model = SpikedRandomFeatures(24, random_state=0)
+    for rows in blocks(300):
+        with pytest.warns(UserWarning, match="gradient of the step is zero"):
+            model.partial_fit(X[rows], np.full(len(X[rows]), 1e6 / 3))
+    assert not model.spike_.any()
 
 
 @pytest.mark.parametrize("targets", [None, 2])
@@ -120,6 +131,16 @@ def test_a_fit_keeps_nothing_to_add_to():
     assert model.weights_ is weights
     ridge = Ridge(alpha=1.0, solver="svd").fit(model.transform(X[:100]), y[:100])
     np.testing.assert_allclose(model.predict(X), ridge.predict(model.transform(X)), rtol=1e-9)
+
+
+def test_features_of_a_fit_begin_anew():
+    X, y = data()
+    model = SpikedRandomFeatures(10, random_state=0).fit(X, y)
+    with pytest.warns(UserWarning, match="fit keeps no sums"):
+        model.partial_fit(X[:100], y[:100])
+    alone = SpikedRandomFeatures(10, random_state=0).partial_fit(X[:100], y[:100])
+    np.testing.assert_array_equal(model.weights_, alone.weights_)
+    assert not hasattr(model, "step_rows_")
 
 
 def test_a_later_call_must_have_as_many_targets():

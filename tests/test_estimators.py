@@ -451,6 +451,9 @@ class TestErrors:
             ({"alpha": []}, ValueError, "alpha must be"),
             ({"step_size": "best"}, ValueError, "step_size must be"),
             ({"step_size": [1.0, np.inf]}, ValueError, "step_size must be finite"),
+            ({"fit_intercept": "no"}, TypeError, "fit_intercept must be True or False"),
+            ({"alpha_per_target": 1}, TypeError, "alpha_per_target must be True or False"),
+            ({"activation": "relu", "step_size": 1e300}, ValueError, "a smaller step_size"),
         ],
     )
     def test_regressor(self, setting, error, message):
@@ -472,6 +475,17 @@ class TestErrors:
             clone(model).fit(X, y, -np.ones(len(y)))
         with pytest.raises(ValueError, match="at least one non-zero"):
             clone(model).fit(X, y, np.zeros(len(y)))
+        with pytest.raises(ValueError, match="sample_weight must be > 0 for at least 2 rows"):
+            clone(model).fit(X, y, np.arange(len(y)) == 3)
+        with pytest.raises(ValueError, match=r"X must be smaller than \S+ in size, got 1e\+200"):
+            clone(model).fit(np.where(X[0, 0] == X, 1e200, X), y)
+        with pytest.raises(ValueError, match=r"X must be smaller than .* overflow float32"):
+            clone(model).fit(X, y).transform((1e30 * X).astype(np.float32))
+        with pytest.raises(ValueError, match=r"y must be smaller than \S+ in size"):
+            clone(model).fit(X, 1e200 * y)
+        large = clone(model).set_params(activation="relu", step_size=1e308)
+        with pytest.raises(ValueError, match=r"step_size=1e\+308 is too large"):
+            large.fit(100.0 * X, y)
         with pytest.raises(ValueError, match="8 features"):
             clone(model).fit(X, y).transform(X[:, :3])
 

@@ -22,7 +22,7 @@ from scipy.linalg import blas
 from spikedrf.arrays import Array
 from spikedrf.memory import require_memory
 from spikedrf.parameters import Floats
-from spikedrf.ridge import RidgeStatistics
+from spikedrf.ridge import RidgeStatistics, require_finite_gram
 
 
 class Block(NamedTuple):
@@ -85,6 +85,7 @@ class _Primal:
         self.statistics = statistics
         self.root = np.sqrt(p)
         gram = np.asfortranarray(statistics.upper / p)
+        require_finite_gram(gram)
         require_memory(3 * gram.nbytes, f"the factorisation of a matrix of order {p}")
         moment = statistics.moment / self.root
         lost = p * np.finfo(float).eps * np.trace(gram)
@@ -163,7 +164,9 @@ class _Dual:
         F *= self.half[:, None]
         self.F = F
         y = self.half[:, None] * (y - self.mean_y)
-        value, U = np.linalg.eigh(F @ F.T / p)
+        gram = F @ F.T / p
+        require_finite_gram(gram)
+        value, U = np.linalg.eigh(gram)
         value = np.maximum(value, 0.0)
         if intercept:
             value, U = _without(value, U, self.half / np.linalg.norm(self.half))

@@ -88,6 +88,19 @@ def number(name: str, value: ArrayLike, **allowed: Any) -> float:
     return float(array)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return a parameter that must be True or False.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, also what Python would take for one of them.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def _range(minimum: float, maximum: float, exclusive: bool, infinite: bool) -> str:
     parts = []
     if np.isfinite(minimum):

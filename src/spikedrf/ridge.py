@@ -143,7 +143,7 @@ class RidgeStatistics:
                 f"sample_weight must have shape {Phi.shape[:1]}, got shape {weight.shape}"
             )
         if weight is not None and weight.min() < 0:
-            raise ValueError(f"sample_weight must be >= 0, got {weight.min()!r}")
+            raise ValueError(f"sample_weight must be >= 0, got {float(weight.min())!r}")
         total = float(len(Phi) if weight is None else weight.sum())
         if total == 0.0:
             return
@@ -362,6 +362,15 @@ def _add_gram(Phi: Array, gram: Array) -> None:
         syrk(1.0, np.ascontiguousarray(Phi).T, beta=1.0, c=gram, overwrite_c=1)
 
 
+def require_finite_gram(gram: Array) -> None:
+    """Raise ValueError if a Gram matrix of features has overflowed."""
+    if not np.isfinite(np.trace(gram)):
+        raise ValueError(
+            f"Phi must be smaller: products of the features overflow {gram.dtype}; standardise the "
+            f"inputs, or take a smaller step_size"
+        )
+
+
 def _solve_shifted(gram: Array, scale: float, rhs: Array, lam: Floats) -> Array:
     """Solve ``(scale gram + lam I) x = rhs`` for every lam; gram is an upper triangle.
 
@@ -372,6 +381,7 @@ def _solve_shifted(gram: Array, scale: float, rhs: Array, lam: Floats) -> Array:
     require_memory(
         (1 if lam.ndim == 0 else 3) * gram.nbytes, f"the factorisation of a matrix of order {size}"
     )
+    require_finite_gram(gram)
     lost = size * float(np.finfo(gram.dtype).eps)
     matrix = gram * np.asarray(scale, gram.dtype)
     # The trace bounds the largest eigenvalue: from here on the factorisation cannot break down.

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -15,7 +16,7 @@ from spikedrf.arrays import Array
 from spikedrf.estimators.layer import Layer, Step, draw_weights
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.features import feature_map
-from spikedrf.parameters import number, real_array
+from spikedrf.parameters import flag, number, real_array
 
 
 class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -55,6 +56,8 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ensure_min_samples=2 if reset else 1,
         )
         targets = np.asarray(y, np.float64)
+        _require_squares("X", X)
+        _require_squares("y", targets)
         one = targets.ndim == 1
         if reset:
             self._one_target = one
@@ -69,12 +72,14 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         else:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
             if weight.min() < 0:
-                raise ValueError(f"sample_weight must be >= 0, got {weight.min()!r}")
+                raise ValueError(f"sample_weight must be >= 0, got {float(weight.min())!r}")
         n = len(targets)
-        rows = Rows(X, targets, weight, bool(self.bias), np.arange(n), n)
+        rows = Rows(X, targets, weight, flag("bias", self.bias), np.arange(n), n)
         present = weight > 0
         if present.all():
             return rows
+        if reset and np.count_nonzero(present) < 2:
+            raise ValueError("sample_weight must be > 0 for at least 2 rows, it is for 1")
         return rows.take(present)
 
     def _draw(self, rows: Rows) -> tuple[Layer, int]:
@@ -86,8 +91,6 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise ValueError(f"n_components must be at least 1, got {p}")
         if self.update not in ("full", "rank_one"):
             raise ValueError(f"update must be 'full' or 'rank_one', got {self.update!r}")
-        if not isinstance(self.bias, (bool, np.bool_)):
-            raise TypeError(f"bias must be True or False, got {self.bias!r}")
         activation = resolve(self.activation, "activation")
         rng = check_random_state(self.random_state)
         dtype = np.float32 if rows.X.dtype == np.float32 else np.float64
@@ -201,9 +204,9 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self, "weights_")
-        return validate_data(
-            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
-        )
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+        _require_squares("X", X)
+        return X
 
     def _weights(self) -> Array:
         """Return the weights, that of the constant input as last column."""
@@ -232,3 +235,15 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 stacklevel=2,
             )
         super().__setstate__({k: v for k, v in state.items() if k != "_spikedrf_version"})
+
+
+def _require_squares(name: str, array: Any) -> None:
+    """Raise ValueError if the squares of the entries could not be summed."""
+    entries = array.data if sparse.issparse(array) else array
+    largest = max(float(entries.max(initial=0.0)), -float(entries.min(initial=0.0)))
+    limit = float(np.sqrt(np.finfo(entries.dtype).max / max(entries.size, 1)))
+    if largest > limit:
+        raise ValueError(
+            f"{name} must be smaller than {limit:.2g} in size, got {largest:.2g}: sums of squares "
+            f"overflow {entries.dtype}; standardise it"
+        )

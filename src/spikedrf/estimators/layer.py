@@ -30,12 +30,26 @@ class Step:
         ``(1/n0) sum_mu (y_mu - yhat_mu) x_mu`` for each standardised target.
     strength : float
         Standard deviation that the step gives to the preactivations along its direction, over
-        that of the preactivations before it: on isotropic inputs the ``r`` of theory.md.
+        that of the preactivations before it: on isotropic inputs the ``r`` of theory.md. NaN if
+        it is not known.
+
+    Raises
+    ------
+    ValueError
+        If the gradient has overflowed.
     """
 
     direction: Array
     pull: Floats
     strength: float
+
+    def __post_init__(self) -> None:
+        finite = np.isfinite(self.direction).all() and np.isfinite(self.pull).all()
+        if not finite or np.isinf(self.strength):
+            raise ValueError(
+                f"X must be smaller: the gradient of the step overflows {self.direction.dtype}; "
+                f"standardise it"
+            )
 
     @property
     def degenerate(self) -> bool:
@@ -75,6 +89,7 @@ class Layer:
         sigma = differentiable(self.activation)
         share = rows.weight / rows.weight.sum()
         deviation = rows.y - share @ rows.y
+        deviation -= share @ deviation  # what rounding left of a large mean
         spread = np.sqrt(share @ deviation**2)
         # A target that does not vary has nothing to say; what rounding leaves of it neither.
         varies = spread > 1e-12 * np.abs(rows.y).max(axis=0, initial=0.0)
@@ -108,26 +123,35 @@ class Layer:
             if abs(slope) > 1e-12:
                 direction = (slope * self.u)[:, None] * pull[self.target]
                 direction = direction.astype(self.W.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            length = np.linalg.norm(pull, axis=1)
+        unit = pull / np.where(length > 0, length, 1.0)[:, None]
         along = np.zeros(targets)
         square = 0.0
         for part, x in rows.blocks(np.float64):
-            along += share[part] @ (x @ pull.T) ** 2
+            along += share[part] @ (x @ unit.T) ** 2
             square += float(share[part] @ np.einsum("ij,ij->i", x, x))
-        return Step(direction, pull, self.strength(along, square))
+        return Step(direction, pull, self.strength(length * np.sqrt(along), square))
 
     def strength(self, along: Floats, square: float) -> float:
-        """Return `Step.strength` from the means of ``<x, pull>^2`` and of ``|x|^2``."""
+        """Return `Step.strength` from the size of ``<x, pull>`` and the mean of ``|x|^2``."""
         moments = step_moments(self.activation, slope=True)
         slope = np.sqrt(moments.slope_variance + moments.h1**2)
         before = np.sqrt(square * np.mean(np.square(self.W)))
-        size = slope * np.sqrt(np.mean(self.u**2) * along.mean())
-        return float(size / before) if before > 0 else 0.0
+        if before == 0.0:
+            return 0.0
+        with np.errstate(over="ignore"):
+            return float(slope * np.sqrt(np.mean(self.u**2) * np.mean((along / before) ** 2)))
 
     def weights(self, step: Step | None, eta: float) -> Array:
         """Return the weights after a step of size ``eta``."""
         if step is None or eta == 0.0:
             return self.W
-        return np.asarray(self.W + np.asarray(eta, self.W.dtype) * step.direction)
+        with np.errstate(over="ignore"):
+            weights = self.W + np.asarray(eta, self.W.dtype) * step.direction
+        if not np.isfinite(weights).all():
+            raise ValueError(f"step_size={eta:g} is too large: the weights overflow {self.W.dtype}")
+        return np.asarray(weights)
 
     def feature_blocks(self, rows: Rows, weights: Array) -> Iterator[Block]:
         """Yield the features of the rows in double precision, block by block."""
@@ -140,7 +164,8 @@ class StreamedStep:
     """The sums over rows of which the step on all of them is made, in one pass.
 
     The gradient is linear in the labels, and standardising them needs their mean and spread, which
-    are known at the end: so it is summed for the labels 0, 1 and y.
+    are known at the end: so it is summed for the labels 0, 1 and y. These are counted from the
+    mean of the first rows: a large mean would leave little of the spread.
     """
 
     def __init__(self, layer: Layer, targets: int) -> None:
@@ -149,6 +174,7 @@ class StreamedStep:
         self.direction = np.zeros((3, *layer.W.shape))
         self.pull = np.zeros((3, targets, d))
         self.weight = 0.0
+        self.origin = np.zeros(targets)
         self.sum_y = np.zeros(targets)
         self.sum_y2 = np.zeros(targets)
 
@@ -157,10 +183,13 @@ class StreamedStep:
         layer, sigma = self.layer, differentiable(self.layer.activation)
         weight = rows.weight.astype(layer.W.dtype)
         full = layer.update == "full"
+        if self.weight == 0.0:
+            self.origin = rows.weight @ rows.y / rows.weight.sum()
+        labels = rows.y - self.origin
         for part, x in rows.blocks(layer.W.dtype):
             for t in range(rows.y.shape[1]):
                 group = np.flatnonzero(layer.target == t)
-                y = rows.y[part, t].astype(layer.W.dtype)
+                y = labels[part, t].astype(layer.W.dtype)
                 for i, label in enumerate((np.zeros_like(y), np.ones_like(y), y)):
                     if full and group.size:
                         W = np.ascontiguousarray(layer.W[group])
@@ -171,15 +200,15 @@ class StreamedStep:
                     elif not full:
                         self.pull[i, t] += (weight[part] * label) @ x
         self.weight += float(rows.weight.sum())
-        self.sum_y += rows.weight @ rows.y
-        self.sum_y2 += rows.weight @ rows.y**2
+        self.sum_y += rows.weight @ labels
+        self.sum_y2 += rows.weight @ labels**2
 
     def step(self) -> Step:
         """Return the step on all rows so far."""
         layer = self.layer
         mean = self.sum_y / self.weight
         variance = self.sum_y2 / self.weight - mean**2
-        varies = variance > 1e-13 * self.sum_y2 / self.weight
+        varies = variance > 1e-13 * self.sum_y2 / self.weight + (1e-12 * self.origin) ** 2
         spread = np.sqrt(np.where(varies, variance, 1.0))
 
         def combined(sums: Floats, target: Any) -> Floats:

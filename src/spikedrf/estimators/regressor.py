@@ -17,7 +17,7 @@ from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.estimators.selection import Choice, Task, choose_on, cross_fit, judged
 from spikedrf.features import feature_map
 from spikedrf.leave_one_out import ridge_path
-from spikedrf.parameters import Floats, real_array
+from spikedrf.parameters import Floats, flag, real_array
 from spikedrf.ridge import RidgeStatistics
 
 #: Rows that a step is chosen on: at least so many, and so many for each feature.
@@ -325,7 +325,11 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
             step, step_sizes = None, np.zeros(1)
         scalar = step_sizes is not None and np.ndim(self.step_size) == 0
         task = Task(
-            layer, step_sizes, alphas, bool(self.alpha_per_target), bool(self.fit_intercept)
+            layer,
+            step_sizes,
+            alphas,
+            flag("alpha_per_target", self.alpha_per_target),
+            flag("fit_intercept", self.fit_intercept),
         )
         choice = None
         if (scalar or step is None) and alphas.size == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -188,8 +189,22 @@ class SpikedRandomFeatures(FirstLayerMixin):
         -------
         SpikedRandomFeatures
             Itself.
+
+        Warns
+        -----
+        UserWarning
+            If the estimator was made by `fit`, which keeps no sums to add to: the first layer
+            begins anew.
         """
         begins = not hasattr(self, "stream_weights_")
+        if begins and hasattr(self, "weights_"):
+            warnings.warn(
+                "fit keeps no sums to add rows to: the first layer begins anew with these rows; "
+                "begin with partial_fit to keep all",
+                UserWarning,
+                stacklevel=2,
+            )
+            self.__dict__.pop("step_rows_", None)
         rows = self._rows(X, y, sample_weight, reset=begins)
         eta = number("step_size", self.step_size)
         targets = rows.y.shape[1]
@@ -207,7 +222,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
                 self.update,
             )
         sums = StreamedStep(layer, targets)
-        names = ("direction", "pull", "weight", "sum_y", "sum_y2")
+        names = ("direction", "pull", "weight", "origin", "sum_y", "sum_y2")
         if not begins:
             for name in names:
                 setattr(sums, name, getattr(self, f"stream_{name}_"))
