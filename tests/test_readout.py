@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC, LinearSVR
 
 from spikedrf import losses
-from spikedrf.readout import fit_readout
+from spikedrf.readout import ReadoutProblem, best_constant, fit_readout
 from spikedrf.ridge import ridge_readout
 
 SEVERAL = [
@@ -120,6 +120,75 @@ def test_small_penalty_is_found_or_owned_up_to():
     assert hopeless.gap > 1e-18 * hopeless.objective
 
 
+@BOTH_SHAPES
+@ALL
+def test_a_path_of_penalties(loss, shape):
+    # From one fit to the next, on the same preparations: the minima of separate fits.
+    Phi, y = problem(shape, loss.margin)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, len(y))
+    path, fit = ReadoutProblem(Phi, weight, intercept=True), None
+    for lam in (10.0, 0.3, 0.01):
+        fit = path.fit(y, loss, lam, start=fit)
+        alone = fit_readout(Phi, y, loss, lam, intercept=True, sample_weight=weight)
+        assert fit.success
+        assert fit.objective == pytest.approx(alone.objective, rel=2e-9)
+        quick = path.fit(y, loss, lam, start=fit, tol=1e-4, proven=False)
+        assert quick.objective > alone.objective * (1 - 1e-9)
+        assert quick.objective < alone.objective * (1 + 1e-3)
+        # The dual variables make the readout, up to what the gap leaves.
+        a = -(weight * fit.dual) @ Phi / (lam * np.sqrt(shape[1]))
+        np.testing.assert_allclose(fit.a, a, atol=2 * np.sqrt(2e-9 * fit.objective / lam))
+
+
+@pytest.mark.parametrize("loss", ["huber", "pseudo_huber", "quantile", "absolute"])
+def test_labels_have_no_origin(loss):
+    Phi, y = problem((120, 50))
+    fit = fit_readout(Phi, y, loss, 0.1, intercept=True)
+    moved = fit_readout(Phi, y + 1e6, loss, 0.1, intercept=True)
+    assert moved.success
+    np.testing.assert_allclose(moved.a, fit.a, atol=1e-4)
+    assert moved.b - 1e6 == pytest.approx(fit.b, abs=1e-4)
+
+
+def test_the_middle_of_several_intercepts():
+    # Features that explain nothing: any b between the two middle labels is a median.
+    fit = fit_readout(
+        np.ones((4, 3)), np.array([0.0, 1.0, 3.0, 9.0]), "absolute", 1.0, intercept=True
+    )
+    assert fit.b == pytest.approx(2.0, abs=1e-9)
+    np.testing.assert_allclose(fit.a, 0.0, atol=1e-9)
+    assert fit.success
+
+
+def test_best_constant():
+    y, weight = np.array([-1.0, 0.0, 2.0, 7.0]), np.array([1.0, 2.0, 3.0, 2.0])
+    for loss, expected in (
+        (losses.Square(), np.average(y, weights=weight)),
+        (losses.Huber(1e9), np.average(y, weights=weight)),
+        (losses.Huber(1e-9), 2.0),
+        (losses.Quantile(0.1), -1.0),
+        (losses.Quantile(0.8), 7.0),
+        (losses.Quantile(0.375), 1.0),
+    ):
+        assert best_constant(y, loss, weight) == pytest.approx(expected, abs=1e-8)
+    signs, weight = np.array([1.0, -1.0, -1.0]), np.array([6.0, 1.0, 1.0])
+    assert best_constant(signs, losses.Logistic(), weight) == pytest.approx(np.log(3.0))
+    # 6 * 2 (1 - b) = 2 * 2 (1 + b)
+    assert best_constant(signs, losses.SquaredHinge(), weight) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["logistic", "squared_hinge"])
+@BOTH_SHAPES
+def test_separable_classes_at_a_small_penalty(name, shape):
+    # The minimum is far out, where the curvature is not at all that of the start.
+    Phi, _ = problem(shape)
+    y = np.where(Phi @ np.ones(shape[1]) > 0, 1.0, -1.0)
+    fit = fit_readout(Phi, y, name, 1e-6, intercept=True)
+    assert fit.success
+    assert (y * (Phi @ fit.a / np.sqrt(shape[1]) + fit.b) > 0).all()
+    assert fit.objective < 0.05
+
+
 def test_misuse():
     Phi, y = problem((10, 5))
     with pytest.raises(ValueError, match=r"y must be \+1 or -1 for loss 'hinge', got"):
@@ -134,3 +203,5 @@ def test_misuse():
         fit_readout(Phi, y, "huber", 0.1, sample_weight=np.zeros(10))
     with pytest.raises(ValueError, match="y must be finite"):
         fit_readout(Phi, np.full(10, np.nan), "huber", 0.1)
+    with pytest.raises(ValueError, match=r"both signs for loss 'logistic' .* got only \+1"):
+        fit_readout(Phi, np.ones(10), "logistic", 0.1, intercept=True)

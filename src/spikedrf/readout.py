@@ -1,26 +1,22 @@
-"""The readout under any convex loss: SciPy's minimisers, up to a bound on what they leave."""
+"""The readout under any convex loss, up to a bound on what is left to its minimum."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy import linalg, optimize
 
 from spikedrf.arrays import data_array, require_finite, require_match
+from spikedrf.descent import Design, Objective, Terms, lbfgs, newton
 from spikedrf.losses import Loss, LossLike, resolve
 from spikedrf.memory import require_memory
-from spikedrf.parameters import number, real_array
+from spikedrf.parameters import Floats, number, real_array
 
-Floats = NDArray[np.float64]
-
-# L-BFGS is cheap and finds the neighbourhood; Newton's method is what ends in it.
-_LBFGS_STEPS = 500
-_NEWTON_STEPS = 300
-# Rounds of the method of multipliers; the prox parameter falls by a factor each.
+# Rounds of the method of multipliers; the prox parameter falls by a factor while it helps.
 _ROUNDS = 40
-_FALL = 0.3
+_FALL = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +28,20 @@ class Readout:
     a : ndarray, shape (p,)
         Coefficients.
     b : float
-        Intercept, 0 if none was fitted.
+        Intercept, 0 if none was fitted. Where several minimise the objective it is the middle of
+        them.
     objective : float
         ``sum_mu w_mu loss(y_mu, h_mu) + (lam/2) |a|^2`` there.
     gap : float
-        How far above its minimum that may still be.
+        How far above its minimum that may still be: the duality gap.
     nit : int
         Iterations, of all methods together.
     success : bool
         Whether ``gap <= tol * objective``.
+    dual : ndarray, shape (n,)
+        A subgradient ``f_mu`` of the loss of every row (of positive weight), which
+        ``a = -Phi^T (w f) / (lam sqrt p)`` and ``sum_mu w_mu f_mu = 0`` (with an intercept) hold
+        for at the minimum.
     """
 
     a: Floats
@@ -49,6 +50,7 @@ class Readout:
     gap: float
     nit: int
     success: bool
+    dual: Floats
 
 
 def fit_readout(
@@ -97,14 +99,19 @@ def fit_readout(
     MemoryError
         If the matrices would not fit into memory, before they are asked for.
 
+    See Also
+    --------
+    ReadoutProblem : The same for several losses, labels or penalties on the same features.
+
     Notes
     -----
-    A smooth loss is minimised by L-BFGS and then by a trust-region Newton method. With a kink,
-    L-BFGS minimises the dual, a quadratic in ``-loss'`` with bounds, and the method of multipliers
-    ends it: its subproblems are smooth (Huber's), its multipliers a feasible point of the dual.
-    For ``n < p`` a QR decomposition first reduces the features to the space of the samples.
+    A smooth loss is minimised by SciPy's L-BFGS in coordinates in which the features are white,
+    then by Newton's method. A loss with a kink is minimised by the method of multipliers: its
+    subproblems are smooth (Huber's, of a small width that falls from round to round), its
+    multipliers a feasible point of the dual, which proves how far the minimum can be.
 
-    Source: theory.md, section 11.
+    Source: theory.md, section 11. The method of multipliers for such losses: Li, Sun and Toh,
+    SIAM J. Optim. 28, 433 (2018).
 
     Examples
     --------
@@ -121,218 +128,244 @@ def fit_readout(
     require_finite("y", y)
     penalty = number("lam", lam, minimum=0.0, exclusive=True)
     accuracy = number("tol", tol, minimum=0.0, exclusive=True)
-    label = y.astype(np.float64)
-    if kind.margin and not np.all(np.abs(label) == 1.0):
-        raise ValueError(
-            f"y must be +1 or -1 for loss {kind.name!r}, got {label[np.abs(label) != 1.0][0]!r}"
-        )
-    weight = np.ones(len(label))
+    labels = y.astype(np.float64)
+    if kind.margin and not np.all(np.abs(labels) == 1.0):
+        first = float(labels[np.abs(labels) != 1.0][0])
+        raise ValueError(f"y must be +1 or -1 for loss {kind.name!r}, got {first!r}")
+    weight = np.ones(len(labels))
     if sample_weight is not None:
         weight = real_array("sample_weight", sample_weight, minimum=0.0)
-        if weight.shape != label.shape:
-            raise ValueError(f"sample_weight must have shape {label.shape}, got {weight.shape}")
-    if not weight.any():
+        if weight.shape != labels.shape:
+            raise ValueError(f"sample_weight must have shape {labels.shape}, got {weight.shape}")
+    present = weight > 0
+    if not present.any():
         raise ValueError("sample_weight must not be zero everywhere")
-    n, p = Phi.shape
-    size = 8 * (2 * n * p + 3 * min(n, p) ** 2)
-    require_memory(size, f"a readout on features of shape {Phi.shape}")
-
-    features = Phi[weight > 0].astype(np.float64) / np.sqrt(p)
-    basis = None
-    if features.shape[0] < p:
-        from scipy import linalg
-
-        basis, triangle = linalg.qr(features.T, mode="economic", check_finite=False)
-        features = triangle.T
-    if intercept:
-        features = np.column_stack([features, np.ones(len(features))])
-    problem = _Problem(kind, features, label[weight > 0], weight[weight > 0], penalty, intercept)
-    x, gap, nit = (_smooth if kind.smooth else _kinked)(problem, accuracy)
-    b = float(x[-1]) if intercept else 0.0
-    coefficients = x[:-1] if intercept else x
-    objective = problem.objective(x)
-    return Readout(
-        a=coefficients if basis is None else basis @ coefficients,
-        b=b,
-        objective=objective,
-        gap=gap,
-        nit=nit,
-        success=bool(gap <= accuracy * objective),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """``min sum_mu w_mu loss(y_mu, (A x)_mu) + (lam/2) |x|^2``, the last ``x`` free if so said."""
-
-    loss: Loss
-    A: Floats
-    y: Floats
-    weight: Floats
-    lam: float
-    free: bool
-
-    def penalty(self) -> Floats:
-        """Return the penalty of each coefficient."""
-        lam = np.full(self.A.shape[1], self.lam)
-        if self.free:
-            lam[-1] = 0.0
-        return lam
-
-    def objective(self, x: Floats) -> float:
-        value = self.loss.value(self.y, self.A @ x)
-        return float(self.weight @ value + 0.5 * self.penalty() @ (x * x))
-
-    def hessian(self, curvature: Floats) -> Floats:
-        """``A^T diag(curvature) A + penalty``; samples without curvature cost nothing."""
-        from scipy.linalg import blas
-
-        bent = curvature > 0
-        rows = self.A[bent] * np.sqrt(curvature[bent])[:, None]
-        upper = blas.dsyrk(1.0, rows.T) if len(rows) else np.zeros((self.A.shape[1],) * 2)
-        full = np.triu(upper) + np.triu(upper, 1).T
-        full[np.diag_indices_from(full)] += self.penalty()
-        return np.asarray(full)
-
-    def descent_bound(self, gradient: Floats, curvature: Floats) -> float:
-        """Bound how much a smooth objective can still fall: ``|gradient|^2 / (2 lam)``.
-
-        For the intercept, which has no penalty, with the curvature of the losses instead.
-        """
-        if not self.free:
-            return float(gradient @ gradient) / (2.0 * self.lam)
-        along = float(gradient[-1]) ** 2 / (2.0 * max(float(curvature.sum()), 1e-300))
-        return float(gradient[:-1] @ gradient[:-1]) / (2.0 * self.lam) + along
-
-
-def _newton(value: Any, hessian: Any, start: Floats, radius: float, gradient_tol: float) -> Any:
-    from scipy import optimize
-
-    return optimize.minimize(
-        value,
-        start,
-        jac=True,
-        hess=hessian,
-        method="trust-exact",
-        options={
-            "gtol": gradient_tol,
-            "initial_trust_radius": radius,
-            "max_trust_radius": max(1e8, 10.0 * radius),
-            "maxiter": _NEWTON_STEPS,
-        },
-    )
-
-
-def _smooth(problem: _Problem, tol: float) -> tuple[Floats, float, int]:
-    from scipy import optimize
-
-    loss, A, y, w = problem.loss, problem.A, problem.y, problem.weight
-    lam = problem.penalty()
-
-    def value(x: Floats) -> tuple[float, Floats]:
-        h = A @ x
-        gradient = A.T @ (w * loss.derivative(y, h)) + lam * x
-        return float(w @ loss.value(y, h) + 0.5 * lam @ (x * x)), gradient
-
-    def curvature(x: Floats) -> Floats:
-        return np.asarray(w * loss.second_derivative(y, A @ x))
-
-    def gap(x: Floats) -> tuple[float, float]:
-        objective, gradient = value(x)
-        return objective, problem.descent_bound(gradient, curvature(x))
-
-    start = np.zeros(A.shape[1])
-    result = optimize.minimize(
-        value,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _LBFGS_STEPS, "maxcor": 20, "ftol": 1e-15, "gtol": 0.0},
-    )
-    x, nit = result.x, int(result.nit)
-    objective, left = gap(x)
-    if left > tol * objective:
-        # |gradient|^2 / (2 lam) = tol * objective / 2
-        enough = np.sqrt(tol * objective * problem.lam)
-        radius = 10.0 * (1.0 + float(np.linalg.norm(x)))
-        result = _newton(value, lambda z: problem.hessian(curvature(z)), x, radius, enough)
-        x, nit = result.x, nit + int(result.nit)
-        objective, left = gap(x)
-    return x, left, nit
-
-
-def _kinked(problem: _Problem, tol: float) -> tuple[Floats, float, int]:
-    """Minimise ``sum_mu max(lo_mu t_mu, hi_mu t_mu) + (lam/2) |x|^2``, ``t = c - B x``.
-
-    The dual has one ``f_mu`` in ``[lo_mu, hi_mu]`` for each sample:
-    ``max_f c.f - |B^T f|^2/(2 lam)`` (and ``sum_mu B_mu f_mu = 0`` for the intercept). The method
-    of multipliers with prox parameter ``mu`` minimises in every round
-    ``sum_mu [f t - (mu/2)(f - before)^2] + (lam/2) |x|^2``, ``f = clip(before + t/mu, lo, hi)``.
-    """
-    from scipy import optimize
-
-    loss, w = problem.loss, problem.weight
-    sign = problem.y if loss.margin else np.ones_like(problem.y)
-    B = problem.A * sign[:, None]
-    c = np.ones_like(sign) if loss.margin else problem.y
-    lo, hi = (bound * w for bound in loss.slopes)
-    penalty, lam, free = problem.penalty(), problem.lam, problem.free
-    penalised = B[:, :-1] if free else B
-    nit = 0
-
-    f = np.clip(np.zeros_like(c), lo, hi)
-    x = np.zeros(B.shape[1])
-    if not free:
-
-        def dual(f: Floats) -> tuple[float, Floats]:
-            pull = B.T @ f
-            return float(pull @ pull) / (2.0 * lam) - float(c @ f), B @ pull / lam - c
-
-        result = optimize.minimize(
-            dual,
-            f,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=np.column_stack([lo, hi]),
-            options={"maxiter": _LBFGS_STEPS, "maxcor": 20, "ftol": 1e-13, "gtol": 0.0},
+    labels = labels[present]
+    if intercept and kind.margin and (labels == labels[0]).all():
+        raise ValueError(
+            f"y must have both signs for loss {kind.name!r} with an intercept, got only "
+            f"{labels[0]:+g}"
         )
-        f, nit = result.x, int(result.nit)
-        x = B.T @ f / lam
+    problem = ReadoutProblem(Phi[present], weight[present], intercept=intercept)
+    return problem.fit(labels, kind, penalty, tol=accuracy)
 
-    def gap(x: Floats, f: Floats) -> tuple[float, float]:
-        t = c - B @ x
-        primal = float(np.maximum(lo * t, hi * t).sum() + 0.5 * penalty @ (x * x))
-        pull = penalised.T @ f
-        lower = float(c @ f) - float(pull @ pull) / (2.0 * lam)
-        # For the intercept f is feasible only up to this; x stays as large as it is.
-        slack = abs(float(B[:, -1] @ f) * float(x[-1])) if free else 0.0
-        return primal, abs(primal - lower) + slack
 
-    objective, left = gap(x, f)
-    best = (left, x)
-    mu = 0.1 * float(np.mean(np.abs(c - B @ x)))
-    for _ in range(_ROUNDS):
-        if left <= tol * objective or mu < 1e-13 * float(np.max(np.abs(c))):
-            break
+class ReadoutProblem:
+    r"""Features, prepared for fits of several losses, labels and penalties.
 
-        def value(x: Floats, before: Floats = f, mu: float = mu) -> tuple[float, Floats]:
-            t = c - B @ x
-            f = np.clip(before + t / mu, lo, hi)
-            value = float(np.sum(f * t - 0.5 * mu * (f - before) ** 2) + 0.5 * penalty @ (x * x))
-            return value, penalty * x - B.T @ f
+    What they share is done once: deviations from the mean (with an intercept), for ``n < p`` a
+    QR decomposition that leaves the space of the samples, and the Gram matrix.
 
-        def hessian(x: Floats, before: Floats = f, mu: float = mu) -> Floats:
-            f = before + (c - B @ x) / mu
-            return problem.hessian(np.where((f > lo) & (f < hi), 1.0 / mu, 0.0))
+    Parameters
+    ----------
+    Phi : ndarray of float32 or float64, shape (n, p)
+        Features, finite.
+    weight : ndarray of float64, shape (n,), optional
+        Weights ``w``, > 0.
+    intercept : bool
+        Whether ``b`` is fitted.
 
-        radius = 10.0 * (1.0 + float(np.linalg.norm(x)))
-        enough = 0.3 * np.sqrt(tol * objective * lam)
-        if free:  # its condition is part of the gap, not quadratic in what is left of it
-            enough = min(enough, tol * objective / radius)
-        result = _newton(value, hessian, x, radius, enough)
-        x, nit = result.x, nit + int(result.nit)
-        f = np.clip(f + (c - B @ x) / mu, lo, hi)
-        objective, left = gap(x, f)
-        best = min(best, (left, x), key=lambda pair: pair[0])
-        mu *= _FALL
-    return best[1], best[0], nit
+    Raises
+    ------
+    MemoryError
+        If the matrices would not fit into memory, before they are asked for.
+    """
+
+    def __init__(
+        self, Phi: Floats, weight: Floats | None = None, *, intercept: bool = False
+    ) -> None:
+        n, p = Phi.shape
+        q = min(n, p)
+        size = 8 * (n * (q + p) + 3 * q * q + (p * q if n < p else 0))
+        require_memory(size, f"a readout on features of shape {Phi.shape}", "use fewer features")
+        self.weight = np.ones(n) if weight is None else weight
+        self.p = p
+        features = Phi / np.sqrt(np.float64(p))
+        # Deviations from the mean, not for what is fitted but for its condition.
+        self.mean = np.zeros(p)
+        if intercept:
+            self.mean = (self.weight / self.weight.sum()) @ features
+            features -= self.mean
+        self.basis: Floats | None = None
+        if n < p:
+            self.basis, triangle = linalg.qr(
+                features.T, mode="economic", overwrite_a=True, check_finite=False
+            )
+            features = triangle.T
+        if intercept:
+            features = np.column_stack([features, np.ones(n)])
+        self.design = Design(np.ascontiguousarray(features), self.weight, intercept)
+
+    def fit(
+        self,
+        y: Floats,
+        loss: Loss,
+        lam: float,
+        *,
+        start: Readout | None = None,
+        tol: float = 1e-9,
+        proven: bool = True,
+    ) -> Readout:
+        """Fit one readout.
+
+        Parameters
+        ----------
+        y : ndarray of float64, shape (n,)
+            Labels; for a loss of the margin +1 and -1, with an intercept both of them.
+        loss : Loss
+        lam : float
+            Penalty, > 0.
+        start : Readout, optional
+            A fit to start from: of the same features, of a similar loss, penalty or labels.
+        tol : float
+            Relative accuracy of the objective.
+        proven : bool
+            Whether the duality gap is brought to that. Otherwise a smooth loss is minimised until
+            the estimate of the distance is there, which is faster.
+
+        Returns
+        -------
+        Readout
+        """
+        # Labels are taken from the best constant, so that their origin does not cost digits.
+        constant = 0.0
+        if self.design.intercept:
+            constant = best_constant(y, loss, self.weight)
+        origin = 0.0 if loss.margin else constant
+        y = y - origin
+        x = self._start(constant - origin, origin, start)
+        if loss.smooth:
+            x, nit, gap, dual = self._smooth(y, loss, lam, x, tol, proven)
+        else:
+            x, nit, gap, dual = self._kinked(y, loss, lam, x, start, tol)
+        h = self.design.A @ x
+        objective = float(self.weight @ loss.value(y, h) + 0.5 * lam * self._norm(x))
+        coefficients = x[:-1] if self.design.intercept else x
+        a = coefficients if self.basis is None else self.basis @ coefficients
+        b = float(origin + x[-1] - self.mean @ a) if self.design.intercept else 0.0
+        return Readout(a, b, objective, gap, nit, bool(gap <= tol * objective), dual)
+
+    def _norm(self, x: Floats) -> float:
+        coefficients = x[:-1] if self.design.intercept else x
+        return float(coefficients @ coefficients)
+
+    def _start(self, constant: float, origin: float, start: Readout | None) -> Floats:
+        x = np.zeros(self.design.A.shape[1])
+        if start is not None:
+            a = start.a if self.basis is None else start.a @ self.basis
+            x[: len(a)] = a
+        if self.design.intercept:
+            x[-1] = constant if start is None else start.b - origin + self.mean @ start.a
+        return x
+
+    def _smooth(
+        self, y: Floats, loss: Loss, lam: float, x: Floats, tol: float, proven: bool
+    ) -> tuple[Floats, int, float, Floats]:
+        def terms(h: Floats) -> Terms:
+            return Terms(loss.value(y, h), loss.derivative(y, h), loss.second_derivative(y, h))
+
+        stiffness = float(loss.second_derivative(y, y).max())  # at h = y all of them bend most
+        objective = Objective(self.design, terms, lam, stiffness, float(np.abs(y).max()))
+        # L-BFGS compares values of the objective, of which rounding leaves eight digits of x.
+        x, nit, success = lbfgs(objective, x, max(tol, 1e-12))
+        if proven or not success:
+            x, more = newton(objective, x, tol)
+            nit += more
+        gap = objective.bound(objective(x)[1], x)
+        return x, nit, gap, loss.derivative(y, self.design.A @ x)
+
+    def _kinked(
+        self, y: Floats, loss: Loss, lam: float, x: Floats, start: Readout | None, tol: float
+    ) -> tuple[Floats, int, float, Floats]:
+        r"""Minimise a loss that is a broken line with its kink at ``h = y``.
+
+        With multipliers ``f`` and prox parameter ``s`` a round minimises the Moreau envelopes::
+
+            min_t loss(y, t) + (t - h - s f)^2 / (2 s)
+
+        whose derivative in ``h``, ``clip((h + s f - y)/s, below, above)``, are the next
+        multipliers, with the slopes ``below`` and ``above`` of the kink. They are subgradients at
+        ``t``, so ``D = -sum w loss*(f) - |Phi^T (w f)|^2/(2 lam p)`` is a lower bound of the
+        minimum. What the objective is above it is a sum of terms that are not negative.
+        """
+        design, w = self.design, self.weight
+        below, above = _slopes(y, loss)
+        reach = float(np.abs(y).max())
+
+        def judged(x: Floats, dual: Floats) -> tuple[float, float, float]:
+            """Return the objective and the parts of its gap: of the kinks, of the gradient."""
+            h = design.A @ x
+            value = float(w @ loss.value(y, h) + 0.5 * lam * self._norm(x))
+            gradient = (w * dual) @ design.A + design.penalty(lam) * x
+            slack = np.where(h < y, below, above) - dual  # of the sign of h - y
+            return value, float(w @ (slack * (h - y))), design.bound(gradient, x, lam, reach)
+
+        h = design.A @ x
+        dual = np.zeros(len(y)) if start is None else np.clip(start.dual, below, above)
+        best = (sum(judged(x, dual)[1:]), x, dual)
+        spread, off = (float(w @ np.abs(t) / w.sum()) for t in (y, h - y))
+        s = 2.0 * spread if start is None else max(0.1 * off, 1e-3 * spread)
+        nit = 0
+        for _ in range(_ROUNDS):
+            if s == 0.0:  # all labels are the same
+                break
+
+            def terms(h: Floats, before: Floats = dual, s: float = s) -> Terms:
+                z = before + (h - y) / s
+                f = np.clip(z, below, above)
+                # t - y = s (z - f), which is not zero only where f is a slope of the line.
+                return Terms(s * f * (z - 0.5 * f), f, np.where(z == f, 1.0 / s, 0.0))
+
+            objective = Objective(design, terms, lam, 1.0 / s, reach)
+            x, more = newton(objective, x, 0.1 * tol)
+            nit += more
+            dual = np.clip(dual + (design.A @ x - y) / s, below, above)
+            value, slack, rest = judged(x, dual)
+            best = min(best, (slack + rest, x, dual), key=lambda found: found[0])
+            if slack + rest <= tol * value:
+                break
+            if slack > rest:
+                s *= _FALL
+        _, x, dual = best
+        if design.intercept:
+            x = x.copy()
+            x[-1] += _middle(y - design.A @ x, below, above, w)
+        return x, nit, sum(judged(x, dual)[1:]), dual
+
+
+def best_constant(y: Floats, loss: Loss, weight: Floats) -> float:
+    """Return the constant ``b`` that minimises ``sum_mu weight_mu loss(y_mu, b)``.
+
+    Where several do it is the middle of them. Labels of a margin must have both signs.
+    """
+    if not loss.smooth:
+        return _middle(y, *_slopes(y, loss), weight)
+    low, high = float(y.min()), float(y.max())
+    if low == high:
+        return low
+
+    def slope(b: float) -> float:
+        return float(weight @ loss.derivative(y, b))
+
+    while slope(low) > 0.0 or slope(high) < 0.0:  # a margin may have to be larger than 1
+        low, high = 2.0 * low, 2.0 * high
+    span = max(abs(low), abs(high))
+    return float(optimize.brentq(slope, low, high, xtol=1e-15 * span, rtol=1e-15))
+
+
+def _slopes(y: Floats, loss: Loss) -> tuple[Floats, Floats]:
+    """Return the slopes in ``h`` below and above the kink, which is at ``h = y``."""
+    low, high = loss.slopes
+    turned = y > 0 if loss.margin else np.ones(len(y), bool)
+    return np.where(turned, -high, low), np.where(turned, -low, high)
+
+
+def _middle(kink: Floats, below: Floats, above: Floats, weight: Floats) -> float:
+    """Minimise a sum of broken lines, each with one kink: the middle of where it is smallest."""
+    order = np.argsort(kink)
+    rise = weight * (above - below)
+    slope = float(weight @ below) + np.cumsum(rise[order])  # to the right of each kink
+    flat = 1e-12 * float(rise.sum())
+    first = int(np.argmax(slope >= -flat))
+    last = min(first + int(slope[first] <= flat), len(kink) - 1)
+    return float(0.5 * (kink[order[first]] + kink[order[last]]))

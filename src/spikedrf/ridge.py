@@ -166,7 +166,7 @@ class RidgeStatistics:
             root = np.sqrt(weight)
             Phi *= root[:, None].astype(self.dtype)
             y64 = y64 * root.reshape(-1, *(1 for _ in self.labels))
-        _add_gram(Phi, self.upper)
+        add_gram(Phi, self.upper)
         self.moment += Phi.T @ y64.astype(self.dtype, copy=False)
         self.square = self.square + np.sum(y64 * y64, axis=0)
         self.n += total
@@ -335,7 +335,7 @@ def ridge_readout(Phi: ArrayLike, y: ArrayLike, lam: ArrayLike) -> Array:
         size = min(n, p)
         require_memory(size * size * Phi.itemsize, f"a Gram matrix of order {size}")
         gram = np.zeros((size, size), Phi.dtype, order="F")
-        _add_gram(Phi if n >= p else Phi.T, gram)
+        add_gram(Phi if n >= p else Phi.T, gram)
         rhs = Phi.T @ y / root if n >= p else y
         several = flat[~absent] if penalty.ndim else flat[0]
         x = _solve_shifted(gram, 1.0 / p, rhs, several)
@@ -353,7 +353,7 @@ def _data(Phi: ArrayLike, y: ArrayLike, labels: tuple[int, ...] = ()) -> tuple[A
     return Phi, y
 
 
-def _add_gram(Phi: Array, gram: Array) -> None:
+def add_gram(Phi: Array, gram: Array) -> None:
     """Add ``Phi^T Phi`` to the upper triangle of a matrix in Fortran order, in place."""
     syrk = blas.dsyrk if gram.dtype == np.float64 else blas.ssyrk
     if Phi.flags.f_contiguous:
