@@ -32,6 +32,7 @@ COMMANDS = (
     "phase",
     "simulate",
     "fit",
+    "reproduce",
 )
 
 

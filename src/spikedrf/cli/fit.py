@@ -14,7 +14,7 @@ import numpy as np
 
 from spikedrf.cli import options, output
 from spikedrf.cli.options import Floats
-from spikedrf.cli.table import Table, column, read_table
+from spikedrf.table import Table, column, read_table
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -1,7 +1,15 @@
 """Pictures of theory, simulation and estimators, as Display objects."""
 
+from spikedrf.plotting.error_curves import ErrorCurvesDisplay
 from spikedrf.plotting.first_layer import FirstLayerDisplay
+from spikedrf.plotting.learned_function import LearnedFunctionDisplay
 from spikedrf.plotting.learning_curve import LearningCurveDisplay
 from spikedrf.plotting.phase_diagram import PhaseDiagramDisplay
 
-__all__ = ["FirstLayerDisplay", "LearningCurveDisplay", "PhaseDiagramDisplay"]
+__all__ = [
+    "ErrorCurvesDisplay",
+    "FirstLayerDisplay",
+    "LearnedFunctionDisplay",
+    "LearningCurveDisplay",
+    "PhaseDiagramDisplay",
+]

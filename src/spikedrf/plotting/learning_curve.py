@@ -11,22 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
 from spikedrf.parameters import real_array
-from spikedrf.plotting.style import BLACK, BLUE, VERMILLION, finish, new_axes, plain_ticks, spans
+from spikedrf.plotting.curves import Curve, draw_curves, legend
+from spikedrf.plotting.style import NO_STEP, STYLES, new_axes
 from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
 Points = Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]]
 
-_STYLES: dict[str, dict[str, Any]] = {
-    "without_step": {"color": VERMILLION, "linestyle": "--", "linewidth": 2.0},
-    "with_step": {"color": BLUE, "linestyle": "-", "linewidth": 2.0},
-    "best_linear": {"color": BLACK, "linestyle": ":", "linewidth": 1.4},
-}
-_MARKERS = {"without_step": "s", "with_step": "o"}
+_STYLES = {"without_step": NO_STEP, "with_step": STYLES[0]}
 _LABELS = {
     "without_step": "no step (random features)",
     "with_step": "after one gradient step",
-    "best_linear": "best linear function",
 }
 
 
@@ -208,77 +203,23 @@ class LearningCurveDisplay:
         ValueError
             If ``points`` has another key.
         """
-        if unknown := set(points or ()) - set(_MARKERS):
+        points = points or {}
+        if unknown := set(points) - set(_STYLES):
             raise ValueError(
-                f"points may have the keys {', '.join(_MARKERS)}; got {sorted(unknown)}"
+                f"points may have the keys {', '.join(_STYLES)}; got {sorted(unknown)}"
             )
         own = ax is None
         if own:
             ax = new_axes()
         errors = {"without_step": self.test_error_without_step, "with_step": self.test_error}
         success = {"without_step": self.success_without_step, "with_step": self.success}
-        self.ax_, self.figure_, self.lines_ = ax, ax.figure, []
-        finite = np.isfinite(self.alpha)
-        order = np.argsort(self.alpha[finite], kind="stable")
-        for zorder, (name, error) in enumerate(errors.items(), start=3):
-            x, y = self.alpha[finite][order], error[finite][order]
-            (line,) = ax.plot(x, y, label=_LABELS[name], zorder=zorder, **_STYLES[name])
-            self.lines_.append(line)
-            color = _STYLES[name]["color"]
-            if np.count_nonzero(np.isfinite(y)) == 1:
-                line.set_marker(_MARKERS[name])
-            # The limit alpha = inf sits on the right edge. Nothing is drawn where there is nothing:
-            # unclipped empty lines confuse matplotlib's constrained layout.
-            limit = error[~finite]
-            if limit.size:
-                edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
-                ax.plot(np.ones_like(limit), limit, "<", color=color, zorder=5, **edge)
-            bad = ~success[name][finite][order]
-            if bad.any():
-                ax.plot(x[bad], y[bad], "x", color=color, zorder=5)
-        if self.best_linear is not None and self.best_linear > 0:
-            style = _STYLES["best_linear"]
-            line = ax.axhline(self.best_linear, label=_LABELS["best_linear"], zorder=2, **style)
-            self.lines_.append(line)
-        for name, (at, mean, sem) in (points or {}).items():
-            ax.errorbar(
-                np.asarray(at, dtype=np.float64),
-                np.asarray(mean, dtype=np.float64),
-                yerr=sem,
-                fmt=_MARKERS[name],
-                color=_STYLES[name]["color"],
-                markerfacecolor="white",
-                markersize=5,
-                capsize=2,
-                label=f"{_LABELS[name]}, simulated",
-                zorder=6,
-            )
-        if not finite.all():
-            ax.plot([], [], "<", color="#777777", label=r"at $\alpha = \infty$")
-        if not (self.success & self.success_without_step)[finite].all():
-            ax.plot([], [], "x", color="#777777", label="not converged")
-        if spans(self.alpha[finite]):
-            ax.set_xscale("log")
-        drawn = np.concatenate([*errors.values(), [self.best_linear or np.nan]])
-        if spans(drawn[drawn > 0]):
-            ax.set_yscale("log")
-        plain_ticks(ax)
-        ax.set_xlabel(r"samples over dimension, $\alpha = n/d$")
-        ax.set_ylabel("test error")
-        finish(ax)
-        if own:
-            handles, labels = ax.get_legend_handles_labels()
-            columns = 3 if len(labels) == 3 else 2
-            self.figure_.legend(
-                handles,
-                labels,
-                loc="outside lower center",
-                ncols=columns,
-                frameon=False,
-                fontsize="small",
-            )
-        else:
-            ax.legend(frameon=False)
+        curves = [
+            Curve(_LABELS[name], _STYLES[name], errors[name], success[name], points.get(name))
+            for name in errors
+        ]
+        self.ax_, self.figure_ = ax, ax.figure
+        self.lines_ = draw_curves(ax, "alpha", self.alpha, curves, best_linear=self.best_linear)
+        legend(ax, own=own)
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")
         return self

@@ -8,18 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf import theory
-from spikedrf.plotting.style import BLACK, LABELS, new_axes, plain_ticks, spans
+from spikedrf.plotting.style import BLACK, LABELS, QUANTITIES, new_axes, plain_ticks, spans
 from spikedrf.theory import PhaseDiagram
 
 Floats = NDArray[np.float64]
 
-_VALUES = {
-    "test_error": "test error",
-    "train_error": "train error",
-    "excess_error": "test error above the noise",
-    "norm": r"norm of the readout, $|a|^2/p$",
-    "gain": "gain: test error without / with the step",
-}
+_VALUES = QUANTITIES | {"gain": "gain: test error without / with the step"}
 
 
 class PhaseDiagramDisplay:

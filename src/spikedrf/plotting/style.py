@@ -19,6 +19,23 @@ PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 VERMILLION = "#D55E00"
 
+#: Random features without a step look the same in all pictures (several of them nearly so),
+NO_STEPS: tuple[dict[str, Any], ...] = (
+    {"color": VERMILLION, "linestyle": "--", "marker": "s"},
+    {"color": "#8A3C00", "linestyle": (0, (2, 1.2)), "marker": "h"},
+    {"color": "#F2A36E", "linestyle": (0, (6, 2, 1, 2)), "marker": "p"},
+)
+NO_STEP = NO_STEPS[0]
+#: and other curves in this order.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "linestyle": "-", "marker": "o"},
+    {"color": GREEN, "linestyle": "-.", "marker": "^"},
+    {"color": PURPLE, "linestyle": (0, (7, 1.5)), "marker": "D"},
+    {"color": ORANGE, "linestyle": (0, (4, 1, 1, 1, 1, 1)), "marker": "v"},
+    {"color": SKY, "linestyle": (0, (2, 1)), "marker": "P"},
+    {"color": BLACK, "linestyle": (0, (7, 1, 1, 1)), "marker": "X"},
+)
+
 #: What the parameters are called along an axis.
 LABELS = {
     "alpha": r"samples over dimension, $\alpha = n/d$",
@@ -31,6 +48,27 @@ LABELS = {
     "c": "bulk variance, $c$",
     "gamma": r"alignment of spike and target, $\gamma$",
 }
+
+
+#: What the quantities of a solution are called.
+QUANTITIES = {
+    "test_error": "test error",
+    "train_error": "train error",
+    "excess_error": "test error above the noise",
+    "norm": r"norm of the readout, $|a|^2/p$",
+}
+
+
+def styles(count: int) -> list[dict[str, Any]]:
+    """Return so many styles: of many curves, shades from dark to light."""
+    if count <= len(STYLES):
+        return [dict(style) for style in STYLES[:count]]
+    import matplotlib
+
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, count))
+    return [
+        STYLES[i % len(STYLES)] | {"color": tuple(shade.tolist())} for i, shade in enumerate(shades)
+    ]
 
 
 def finish(ax: Any) -> None:

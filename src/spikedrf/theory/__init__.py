@@ -1,6 +1,6 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
-from spikedrf.theory.baseline import best_linear_error
+from spikedrf.theory.baseline import best_linear_error, conditional_target
 from spikedrf.theory.diagram import PhaseDiagram
 from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.phase import phase_diagram
@@ -12,6 +12,7 @@ __all__ = [
     "PhaseDiagram",
     "Solution",
     "best_linear_error",
+    "conditional_target",
     "gradient",
     "phase_diagram",
     "solve",

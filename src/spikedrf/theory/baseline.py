@@ -1,9 +1,15 @@
-"""What could be reached without any feature learning."""
+"""What could be reached: by a linear function, and by a function of one direction."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spikedrf import _core
 from spikedrf.activations import FunctionLike, resolve, step_moments
-from spikedrf.parameters import real_array
+from spikedrf.parameters import number, real_array
 
 
 def best_linear_error(target: FunctionLike, noise: float = 0.0) -> float:
@@ -37,3 +43,44 @@ def best_linear_error(target: FunctionLike, noise: float = 0.0) -> float:
     left = moments.second - moments.h0**2 - moments.h1**2
     # A linear target leaves nothing but rounding.
     return (left if left > 1e-14 * moments.second else 0.0) + sd**2
+
+
+def conditional_target(kappa: ArrayLike, target: FunctionLike, gamma: float) -> Any:
+    r"""Return the mean of the target given the input along the spike.
+
+    ``h(kappa) = E_z g(gamma kappa + sqrt(1 - gamma^2) z)``: of all functions of
+    ``kappa = <v, x>`` the closest to the target, which `Solution.learned_function` approaches.
+
+    Parameters
+    ----------
+    kappa : float or array_like
+        Projection of the input on the spike direction.
+    target : str or callable
+        Teacher function ``g``.
+    gamma : float
+        Alignment of spike and target direction, in [-1, 1].
+
+    Returns
+    -------
+    float or ndarray, shape of kappa
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the target is unknown or an argument is out of range.
+
+    Notes
+    -----
+    Source: theory.md, section 3.
+
+    Examples
+    --------
+    >>> from spikedrf import theory
+    >>> theory.conditional_target([-1.0, 2.0], "hermite2", 0.5).round(3)  # 0.5^2 hermite2(kappa)
+    array([0.  , 0.53])
+    """
+    at = real_array("kappa", kappa)
+    along = number("gamma", gamma, minimum=-1.0, maximum=1.0)
+    g = _core.Function(resolve(target, "target").core)
+    mean, _, _ = g(along * np.ascontiguousarray(at).ravel(), float(np.sqrt(1.0 - along**2)))
+    return np.reshape(mean, at.shape)[()]

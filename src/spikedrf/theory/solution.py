@@ -91,32 +91,36 @@ class Solution:
         """Broadcast shape of the parameters."""
         return np.shape(self.test_error)
 
-    def learned_function(self, kappa: ArrayLike) -> Any:
+    def learned_function(self, kappa: ArrayLike, zeta: ArrayLike = 0.0) -> Any:
         r"""Return the network's output averaged over everything but ``kappa = <v, x>``.
 
         ``fhat(kappa) = sum_k (m_k mu0_k(kappa) + kappa theta_k mu1_k(kappa))``: constant for
-        random features, one nonlinear function for each vocabulary entry after the step.
+        random features, one nonlinear function for each vocabulary entry after the step. Beside
+        it the network keeps a part that is linear in ``zeta = <xi, x>``, the rest of the target
+        direction (``theta = gamma v + sqrt(1 - gamma^2) xi``): ``zeta sum_k psi_k mu1_k(kappa)``.
 
         Parameters
         ----------
         kappa : float or array_like
             Projection of the input on the spike direction.
+        zeta : float or array_like
+            Projection on ``xi``; broadcasts against ``kappa``. At 0, its mean, nothing is added.
 
         Returns
         -------
-        float or ndarray, shape S + kappa.shape
+        float or ndarray, shape S + that of kappa and zeta together
 
         Raises
         ------
         TypeError, ValueError
-            If ``kappa`` is not finite and real.
+            If ``kappa`` or ``zeta`` is not finite and real.
 
         Notes
         -----
         Source: theory.md, sections 4 and 5.
         """
         assert self._activation is not None
-        at = real_array("kappa", kappa)
+        at, beside = np.broadcast_arrays(real_array("kappa", kappa), real_array("zeta", zeta))
         r, c, _, _ = self.spike.arrays()
         groups = self.m.shape[-1]
         batch = np.broadcast_shapes(r.shape[:-1], c.shape[:-1])
@@ -125,17 +129,18 @@ class Solution:
         function = _core.Function(self._activation.core)
         flat = np.ascontiguousarray(at).ravel()
         mu0 = np.empty((r.shape[0], groups, flat.size))
-        kappa_mu1 = np.empty_like(mu0)
+        mu1 = np.empty_like(mu0)
         for s in range(r.shape[0]):
             for k in range(groups):
                 sd = float(np.sqrt(c[s, k]))
                 e0, e1, _ = function(r[s, k] * flat, sd)
                 mu0[s, k] = e0
-                kappa_mu1[s, k] = flat * e1 / sd
-        value = np.einsum("...k,...kn->...n", self.m, mu0.reshape(*batch, groups, -1))
-        value = value + np.einsum(
-            "...k,...kn->...n", self.theta, kappa_mu1.reshape(*batch, groups, -1)
-        )
+                mu1[s, k] = e1 / sd
+        mu0, mu1 = (mu.reshape(*batch, groups, -1) for mu in (mu0, mu1))
+        value = np.einsum("...k,...kn->...n", self.m, mu0)
+        value = value + np.einsum("...k,...kn->...n", self.theta, flat * mu1)
+        if beside.any():
+            value = value + np.einsum("...k,...kn->...n", self.psi, beside.ravel() * mu1)
         return value.reshape(self.shape + at.shape)[()]
 
     def to_xarray(self) -> Any:
