@@ -76,8 +76,8 @@ def conditional_target(kappa: ArrayLike, target: FunctionLike, gamma: float) -> 
     Examples
     --------
     >>> from spikedrf import theory
-    >>> theory.conditional_target([-1.0, 2.0], "hermite2", 0.5).round(3)  # 0.5^2 hermite2(kappa)
-    array([0.  , 0.53])
+    >>> theory.conditional_target([0.0, 2.0], "hermite2", 0.5).round(3)  # 0.5^2 hermite2(kappa)
+    array([-0.177,  0.53 ])
     """
     at = real_array("kappa", kappa)
     along = number("gamma", gamma, minimum=-1.0, maximum=1.0)
