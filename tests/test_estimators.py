@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spikedrf import SpikedRandomFeatures, SpikedRFRegressor
 from spikedrf.activations import resolve, step_moments
+from spikedrf.estimators.rows import Rows
 
 RIDGES = [0.01, 0.1, 1.0]
 
@@ -318,6 +321,61 @@ class TestChoice:
         measured = np.mean((model.predict(X[n:]) - y[n:]) ** 2)
         # Fitted on four fifths of the rows, so not below the error, and within a third of it.
         assert 0.8 < model.loo_error_ / measured < 1.35
+
+    @pytest.mark.parametrize("own", [False, True])
+    @pytest.mark.parametrize("p", [15, 90])
+    def test_cross_fitting_written_out(self, own, p):
+        """Every fifth of the rows predicted by a fit of step and readout to the others."""
+        n = 60
+        X, y = data(n, 4)
+        Y = np.column_stack([y, y + 3.0 * np.random.default_rng(5).standard_normal(n)])
+        weight = np.random.default_rng(6).choice([0.5, 1.0, 3.0], n)
+        model = SpikedRFRegressor(
+            p, step_size=[2.0], alpha=[1e-3, 1.0], alpha_per_target=own, random_state=0
+        )
+        model.fit(X, Y, weight)
+        salt = int(check_random_state(0).randint(2**31 - 1))
+        rank = np.argsort(np.argsort(Rows(X, Y, weight, True, np.arange(n), n).keys(salt)))
+        after, before = np.empty((2, 2, n, 2))
+        for a, ridge in enumerate([1e-3, 1.0]):
+            one = clone(model).set_params(step_size=2.0, alpha=ridge, step_fraction=1.0)
+            for fold in range(5):
+                out = rank % 5 == fold
+                one.fit(X[~out], Y[~out], weight[~out])
+                after[a, out] = (one.predict(X[out]) - Y[out]) ** 2
+            one.set_params(step_size=0.0).fit(X, Y, weight)
+            for i in range(n):
+                left = copy_left_out(one, X, Y, weight, i, ridge)
+                before[a, i] = (left - Y[i]) ** 2
+        errors = [np.average(s, axis=1, weights=weight) for s in (before, after)]
+        np.testing.assert_allclose(model.loo_errors_, np.mean(errors, axis=2), rtol=1e-7)
+        variance = np.average(
+            (Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight
+        )
+        targets = np.arange(2)
+        chosen = [
+            (e / variance).argmin(axis=0) if own else [(e / variance).mean(axis=1).argmin()] * 2
+            for e in errors
+        ]
+        gain = (before[chosen[0], :, targets] - after[chosen[1], :, targets]).T / variance
+        assert model.step_gain_ == pytest.approx(np.average(gain.mean(axis=1), weights=weight))
+        columns = gain if own else gain.mean(axis=1, keepdims=True)
+        spread = np.average(
+            (columns - np.average(columns, axis=0, weights=weight)) ** 2, axis=0, weights=weight
+        )
+        sem = np.sqrt(spread / weight.sum()).mean()
+        assert model.step_gain_sem_ == pytest.approx(sem, rel=1e-6)
+        assert (model.step_size_ == 2.0) == (model.step_gain_ > sem)
+
+    @pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
+    def test_does_not_depend_on_the_number_of_jobs(self, backend):
+        X, y = data(200)
+        one = SpikedRFRegressor(40, random_state=0).fit(X, y)
+        with parallel_config(backend, n_jobs=2):
+            others = [clone(one).fit(X, y), clone(one).set_params(n_jobs=2).fit(X, y)]
+        for other in others:
+            np.testing.assert_allclose(other.loo_errors_, one.loo_errors_, rtol=1e-10)
+            np.testing.assert_allclose(other.predict(X), one.predict(X), rtol=1e-10)
 
     @pytest.mark.parametrize("setting", [{}, {"step_fraction": 0.5}, {"step_fraction": 1.0}])
     @pytest.mark.parametrize("p", [40, 400])

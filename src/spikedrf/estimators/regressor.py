@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,9 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         Whether ``b``, which is not penalised, is fitted; otherwise it is 0.
     alpha_per_target : bool
         Whether each target has its own ridge.
+    n_jobs : int, optional
+        How many of the fits of the cross-fitting are made at a time, by threads unless
+        `joblib.parallel_config` says otherwise. The result does not depend on it.
     W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
         The weights before the step; the extra column holds the offsets.
     random_state : int, RandomState or None
@@ -94,6 +98,9 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
     loo_errors_ : ndarray, shape (S, A)
         The same estimate for each, averaged over targets. Of a step that was only screened it is
         that of a fifth of the rows, scaled by the error without a step there and everywhere.
+    step_gain_, step_gain_sem_ : float
+        What the best step gains over none, in R^2, by cross-fitting, and its standard error: the
+        step is taken if the gain is the larger of the two. NaN if there was no such comparison.
 
     Raises
     ------
@@ -151,6 +158,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         bias: bool = True,
         fit_intercept: bool = True,
         alpha_per_target: bool = False,
+        n_jobs: int | None = None,
         W0: ArrayLike | None = None,
         random_state: Any = None,
     ) -> None:
@@ -164,6 +172,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         self.bias = bias
         self.fit_intercept = fit_intercept
         self.alpha_per_target = alpha_per_target
+        self.n_jobs = n_jobs
         self.W0 = W0
         self.random_state = random_state
 
@@ -193,6 +202,9 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         layer, rows, alpha, choice = self._fit_first_layer(rows)
         weights = self._weights()
         targets = rows.y.shape[1]
+        if choice is not None and choice.path is not None:
+            self._store_readout(*choice.path.readout(choice.alpha))
+            return self
         coef, intercept = np.empty((len(weights), targets)), np.empty(targets)
         # Targets that share a ridge share a factorisation.
         for value in np.unique(alpha):
@@ -330,6 +342,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
             alphas,
             flag("alpha_per_target", self.alpha_per_target),
             flag("fit_intercept", self.fit_intercept),
+            self.n_jobs,
         )
         choice = None
         if (scalar or step is None) and alphas.size == 1:
@@ -359,7 +372,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
             if choice.step_size == 0.0 and some is not rows:
                 # The ridge of plain random features, from all rows, as if there were no step.
                 plain = self._choose(task, None, rows, rows, salt, scalar)
-                choice = Choice(0.0, plain.alpha, plain.error, choice.step_sizes, choice.errors)
+                choice = replace(choice, alpha=plain.alpha, error=plain.error, path=plain.path)
             return choice
         return choose_on(task, step, fresh, rows, forced=forced)
 
@@ -399,6 +412,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
     def _store_errors(self, choice: Choice, alphas: Floats) -> None:
         self.step_sizes_, self.alphas_ = choice.step_sizes, alphas
         self.loo_errors_ = choice.errors.mean(axis=2)
+        self.step_gain_, self.step_gain_sem_ = choice.gain, choice.gain_sem
         if self.alpha_per_target:
             self.loo_error_: Any = choice.error
         else:

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from spikedrf.estimators.layer import Layer, Step
@@ -47,6 +49,11 @@ class Choice:
         All that were tried, ascending.
     errors : ndarray, shape (steps, alphas, targets)
         Estimated mean squared error of each.
+    gain, gain_sem : float
+        What the best step gains over none, targets standardised, and its standard error; NaN if
+        they were not compared row by row.
+    path : RidgePath or None
+        The fit to all rows of the readout with the chosen step, if the choice has made it.
     """
 
     step_size: float
@@ -54,6 +61,9 @@ class Choice:
     error: Floats
     step_sizes: Floats
     errors: Floats
+    gain: float = np.nan
+    gain_sem: float = np.nan
+    path: RidgePath | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +80,8 @@ class Task:
     per_target : bool
         Whether each target has its own ridge.
     intercept : bool
+    n_jobs : int or None
+        Fits at a time, as joblib's.
     """
 
     layer: Layer
@@ -77,6 +89,7 @@ class Task:
     alphas: Floats
     per_target: bool
     intercept: bool
+    n_jobs: int | None = None
 
     def path(self, rows: Rows, step: Step | None, eta: float) -> RidgePath:
         """Fit the readout to the features of the rows, for every ridge."""
@@ -89,14 +102,18 @@ class Task:
             intercept=self.intercept,
         )
 
+    def unit(self, rows: Rows) -> Floats:
+        """Return the variance of each target, or 1 if it does not vary."""
+        share = rows.weight / rows.weight.sum()
+        variance = share @ (rows.y - share @ rows.y) ** 2
+        return np.asarray(np.where(variance > 0, variance, 1.0))
+
     def best(self, errors: Floats, rows: Rows) -> tuple[NDArray[np.int64], float]:
         """Return the best ridge of each target and the error there, targets standardised.
 
         ``errors`` has shape (alphas, targets).
         """
-        share = rows.weight / rows.weight.sum()
-        variance = share @ (rows.y - share @ rows.y) ** 2
-        relative = errors / np.where(variance > 0, variance, 1.0)
+        relative = errors / self.unit(rows)
         relative = np.where(np.isnan(relative), np.inf, relative)
         targets = errors.shape[1]
         if self.per_target:
@@ -106,16 +123,9 @@ class Task:
         return alpha, float(relative[alpha, np.arange(targets)].mean())
 
 
-def leave_one_out(task: Task, rows: Rows, path: RidgePath) -> Floats:
-    """Return squared leave-one-out residuals of the rows, averaged: shape (alphas, targets)."""
-    share = rows.weight / rows.weight.sum()
-    total = np.zeros((task.alphas.size, rows.y.shape[1]))
-    for part, residual in path.leave_one_out():
-        total += np.einsum("i,iat->at", share[part], residual**2)
-    return total
-
-
-def _finalists(task: Task, unit: float, error: Callable[[float], float]) -> list[float]:
+def _finalists(
+    task: Task, unit: float, errors: Callable[[list[float]], list[float]]
+) -> list[float]:
     """Return the steps worth a closer look: those given, or the best strength and its neighbours.
 
     Parameters
@@ -123,14 +133,15 @@ def _finalists(task: Task, unit: float, error: Callable[[float], float]) -> list
     task : Task
     unit : float
         Strength of a step of size one.
-    error : callable
-        A cheap estimate of the error at a step size.
+    errors : callable
+        A cheap estimate of the error at some step sizes.
     """
     if task.step_sizes is not None:
         return [float(eta) for eta in task.step_sizes if eta != 0.0]
     if unit == 0.0:
         return []
-    best = min((_STRENGTHS / unit).tolist(), key=error)
+    tried = (_STRENGTHS / unit).tolist()
+    best = tried[int(np.argmin(errors(tried)))]
     return [best, best / np.sqrt(2.0), best * np.sqrt(2.0)]
 
 
@@ -152,24 +163,43 @@ def choose_on(
         The step size, if only the ridge is to be chosen.
     """
     table: dict[float, Floats] = {}
+    best: tuple[float, RidgePath] | None = None
 
     def error(eta: float) -> float:
-        if eta not in table:
-            rows = fresh if eta else everything
-            table[eta] = leave_one_out(task, rows, task.path(rows, step, eta))
         return task.best(table[eta], everything)[1]
 
+    def errors(etas: list[float]) -> list[float]:
+        nonlocal best
+        for eta in etas:
+            if eta in table:
+                continue
+            rows = fresh if eta else everything
+            path = task.path(rows, step, eta)
+            table[eta] = _mean_square(rows, path)
+            # In doubt the smaller step; only the fit of the best is kept.
+            if best is None or (error(eta), abs(eta)) < (error(best[0]), abs(best[0])):
+                best = eta, path
+        return [error(eta) for eta in etas]
+
     if forced is not None:
-        etas = [forced]
+        errors([forced])
     else:
-        etas = [0.0] if step is None else [0.0, *_finalists(task, step.strength, error)]
-    for eta in etas:
-        error(eta)
-    chosen = min(sorted(table, key=abs), key=error)
-    return _choice(task, table, chosen, everything)
+        errors([0.0])
+        errors([] if step is None else _finalists(task, step.strength, errors))
+    assert best is not None
+    return _choice(task, table, best[0], everything, path=best[1])
 
 
-def _choice(task: Task, table: dict[float, Floats], chosen: float, rows: Rows) -> Choice:
+def _mean_square(rows: Rows, path: RidgePath) -> Floats:
+    """Return squared leave-one-out residuals of the rows, averaged: shape (alphas, targets)."""
+    share = rows.weight / rows.weight.sum()
+    parts = path.leave_one_out()
+    return np.asarray(sum(np.einsum("i,iat->at", share[at], r**2) for at, r in parts))
+
+
+def _choice(
+    task: Task, table: dict[float, Floats], chosen: float, rows: Rows, **more: Any
+) -> Choice:
     alpha, _ = task.best(table[chosen], rows)
     targets = np.arange(alpha.size)
     etas = sorted(table)
@@ -179,7 +209,54 @@ def _choice(task: Task, table: dict[float, Floats], chosen: float, rows: Rows) -
         error=table[chosen][alpha, targets],
         step_sizes=np.array(etas),
         errors=np.stack([table[eta] for eta in etas]),
+        **more,
     )
+
+
+class _Sums(NamedTuple):
+    """Weighted sums over rows: of squared residuals, of the gain and of its square.
+
+    The gain is that over no step, targets standardised. Of shape (alphas, targets), the latter two
+    (alphas, 1), averaged over targets first, if these have the same ridge.
+    """
+
+    square: Floats
+    gain: Floats
+    gain2: Floats
+
+
+def _left_out(
+    task: Task, rows: Rows, out: NDArray[Any], before: Floats, step: Step, eta: float
+) -> _Sums:
+    """Leave some rows out of step and readout, and predict them.
+
+    Parameters
+    ----------
+    task : Task
+    rows : Rows
+    out : ndarray of bool, shape (n,)
+        Those left out.
+    before : ndarray, shape (n, targets)
+        Squared residuals without a step.
+    step : Step
+        That of the other rows.
+    eta : float
+        Its size.
+    """
+    held, before, unit = rows.take(out), before[out], task.unit(rows)
+    path = task.path(rows.take(~out), step, eta)
+    shape = task.alphas.size, rows.y.shape[1]
+    square = np.zeros(shape)
+    gain, gain2 = np.zeros((2, shape[0], shape[1] if task.per_target else 1))
+    for part, phi, y, weight in task.layer.feature_blocks(held, task.layer.weights(step, eta)):
+        after = (path.predict(phi) - y[:, None, :]) ** 2
+        square += np.einsum("i,iat->at", weight, after)
+        gained = (before[part, None, :] - after) / unit
+        if not task.per_target:
+            gained = gained.mean(axis=2, keepdims=True)
+        gain += np.einsum("i,iat->at", weight, gained)
+        gain2 += np.einsum("i,iat->at", weight, gained**2)
+    return _Sums(square, gain, gain2)
 
 
 def cross_fit(
@@ -189,7 +266,8 @@ def cross_fit(
 
     The steps are screened on the first fifth; the best and its neighbours are then judged on all
     of them, against the leave-one-out error without a step: a step is taken only if it is better
-    by one standard error of the difference, row by row.
+    by one standard error of the difference, row by row. (Of several targets with a ridge each, the
+    mean of their standard errors, which is not less than that of the mean.)
 
     Parameters
     ----------
@@ -202,67 +280,73 @@ def cross_fit(
     forced : float, optional
         The step size, if only the ridge is to be chosen.
     """
-    share = rows.weight / rows.weight.sum()
-    keys = rows.keys(salt)
-    distinct, rank = np.unique(keys, return_inverse=True)
+    total = rows.weight.sum()
+    distinct, rank = np.unique(rows.keys(salt), return_inverse=True)
     folds = min(_FOLDS, distinct.size)
-    fold = rank % folds if folds else rank
-    targets = rows.y.shape[1]
+    fold = rank % folds
+    targets = np.arange(rows.y.shape[1])
 
-    # Without a step the leave-one-out error is exact and uses every row.
-    plain = np.empty((len(rows), task.alphas.size, targets))
-    for part, residual in task.path(rows, None, 0.0).leave_one_out():
-        plain[part] = residual**2
-    table = {0.0: np.einsum("i,iat->at", share, plain)}
+    # Without a step the leave-one-out error is exact and uses every row. A second pass for the
+    # residuals at the best ridge: those at every ridge would be n x alphas x targets numbers.
+    path = task.path(rows, None, 0.0)
+    plain = np.zeros((folds, task.alphas.size, targets.size))
+    for part, residual in path.leave_one_out():
+        dealt = (fold[part] == np.arange(folds)[:, None]) * rows.weight[part]
+        plain += np.tensordot(dealt, residual**2, axes=1)
+    table = {0.0: plain.sum(axis=0) / total}
+    alpha, _ = task.best(table[0.0], rows)
+    before = np.empty((len(rows), targets.size))
+    for part, residual in path.leave_one_out():
+        before[part] = residual[:, alpha, targets] ** 2
     if folds < 2:
-        return _choice(task, table, 0.0, rows)
-    steps = [task.layer.step(rows.take(fold != f)) for f in range(folds)]
+        if forced is None:
+            return _choice(task, table, 0.0, rows, path=path)
+        return choose_on(task, task.layer.step(rows), rows, rows, forced=forced)
 
-    squares: dict[float, Floats] = {}
+    parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
+    steps = parallel(delayed(task.layer.step)(rows.take(fold != f)) for f in range(folds))
+    known: dict[tuple[float, int], _Sums] = {}
 
-    def judge(eta: float, some: range) -> None:
-        """Predict the rows of some folds by fits without them; NaN marks what is missing."""
-        if eta not in squares:
-            squares[eta] = np.full_like(plain, np.nan)
-        for f in some:
-            out = fold == f
-            if not np.isnan(squares[eta][out]).any():
-                continue
-            path = task.path(rows.take(~out), steps[f], eta)
-            held = rows.take(out)
-            value = np.empty((len(held), task.alphas.size, targets))
-            weights = task.layer.weights(steps[f], eta)
-            for part, phi, y, _ in task.layer.feature_blocks(held, weights):
-                value[part] = (path.predict(phi) - y[:, None, :]) ** 2
-            squares[eta][out] = value
+    def judge(pairs: list[tuple[float, int]]) -> None:
+        new = [pair for pair in pairs if pair not in known]
+        fits = (delayed(_left_out)(task, rows, fold == f, before, steps[f], eta) for eta, f in new)
+        known.update(zip(new, parallel(fits), strict=True))
 
-    first = fold == 0
+    def screen(etas: list[float]) -> list[float]:
+        """Judge on the first fold, on the scale of all rows by the error without a step."""
+        judge([(eta, 0) for eta in etas])
+        for eta in etas:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                table[eta] = known[eta, 0].square / plain[0] * table[0.0]
+        return [task.best(table[eta], rows)[1] for eta in etas]
 
-    def screened(eta: float) -> Floats:
-        """Error over the first fold, on the scale of all rows by the error without a step."""
-        weight = share[first] / share[first].sum()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.einsum("i,iat->at", weight, squares[eta][first]) / np.einsum(
-                "i,iat->at", weight, plain[first]
-            )
-        return np.asarray(ratio * table[0.0])
-
-    def error(eta: float) -> float:
-        judge(eta, range(1))
-        table[eta] = screened(eta)
-        return task.best(table[eta], rows)[1]
-
-    finalists = [forced] if forced is not None else _finalists(task, unit, error)
+    finalists = [forced] if forced is not None else _finalists(task, unit, screen)
+    if not finalists:
+        return _choice(task, table, 0.0, rows, path=path)
+    judge([(eta, f) for eta in finalists for f in range(folds)])
+    sums = {eta: [known[eta, f] for f in range(folds)] for eta in finalists}
     for eta in finalists:
-        judge(eta, range(folds))
-        table[eta] = np.einsum("i,iat->at", share, squares[eta])
+        table[eta] = np.add.reduce([s.square for s in sums[eta]]) / total
     if forced is not None:
         return _choice(task, {forced: table[forced]}, forced, rows)
-    if not finalists:
-        return _choice(task, table, 0.0, rows)
-    chosen = min(finalists, key=lambda eta: task.best(table[eta], rows)[1])
-    gain, spread = _gain(task, rows, plain, squares[chosen], table[0.0], table[chosen])
-    return _choice(task, table, chosen if gain > _MARGIN * spread else 0.0, rows)
+
+    best = min(finalists, key=lambda eta: task.best(table[eta], rows)[1])
+    alpha, _ = task.best(table[best], rows)
+    gain = np.add.reduce([s.gain for s in sums[best]]) / total
+    variance = np.add.reduce([s.gain2 for s in sums[best]]) / total - gain**2
+    at = alpha[: gain.shape[1]], np.arange(gain.shape[1])
+    mean = float(gain[at].mean())
+    sem = float(np.sqrt(np.maximum(variance[at], 0.0) / total).mean())
+    taken = mean > _MARGIN * sem
+    return _choice(
+        task,
+        table,
+        best if taken else 0.0,
+        rows,
+        gain=mean,
+        gain_sem=sem,
+        path=None if taken else path,
+    )
 
 
 def judged(path: RidgePath, rows: Rows, step_size: float) -> Choice:
@@ -273,18 +357,3 @@ def judged(path: RidgePath, rows: Rows, step_size: float) -> Choice:
         error += share[part] @ residual[:, 0] ** 2
     at = np.zeros(error.size, np.int64)
     return Choice(step_size, at, error, np.array([step_size]), error[None, None])
-
-
-def _gain(
-    task: Task, rows: Rows, plain: Floats, stepped: Floats, without: Floats, with_step: Floats
-) -> tuple[float, float]:
-    """Return the mean gain of the step, targets standardised, and its standard error."""
-    share = rows.weight / rows.weight.sum()
-    variance = share @ (rows.y - share @ rows.y) ** 2
-    targets = np.arange(rows.y.shape[1])
-    before = plain[:, task.best(without, rows)[0], targets]
-    after = stepped[:, task.best(with_step, rows)[0], targets]
-    gain = ((before - after) / np.where(variance > 0, variance, 1.0)).mean(axis=1)
-    mean = float(share @ gain)
-    spread = np.sqrt(float(share @ (gain - mean) ** 2) / rows.weight.sum())
-    return mean, spread
