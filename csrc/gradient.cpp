@@ -84,8 +84,8 @@ class Watcher {
   // Returns the largest change of a wanted derivative since the last call, relative to the
   // derivative or to 1e-4 test / scale, whichever is larger.
   double look(const Tables& tables, const TableSlopes* slopes, const Points& points,
-              std::size_t point, bool linear, const Regime& regime, const Errors& errors,
-              Resolvent<KS>& step_a, OrderParameters<KS>& order) {
+              std::size_t point, std::size_t rule, bool linear, const Regime& regime,
+              const Errors& errors, Resolvent<KS>& step_a, OrderParameters<KS>& order) {
     constexpr double kFloor = 1e-4;
     const int K = step_a.groups();
     const double alpha = points.alpha[point];
@@ -146,7 +146,8 @@ class Watcher {
       if (isotropic_) {
         along += s.along_values(dc);
       } else if (directions_.bulk != nullptr) {
-        along += s.along_bulk(directions_.bulk + row * bulk_width, regime.bulk.nodes);
+        const std::size_t move = rule * directions_.count + d;
+        along += s.along_bulk(directions_.bulk + move * bulk_width, regime.bulk.nodes);
       }
       if (!std::isfinite(along)) {
         along = kNotANumber;
@@ -196,7 +197,8 @@ bool gradient_groups(const Spikes& spikes, const Points& points, const Direction
       double moved = std::numeric_limits<double>::infinity();
       const auto watch = [&](std::size_t level, const Regime& regime, const Errors& errors) {
         moved = watcher.look(ladder[level], ladder.slopes(level), points, point,
-                             activation.linear(), regime, errors, step_a, order);
+                             bulk_rule(spikes, spike, level), activation.linear(), regime, errors,
+                             step_a, order);
         return moved;
       };
       if (!climb(ladder, spikes, points, point, activation.linear(), accuracy, step_a, order, at,

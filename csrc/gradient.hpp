@@ -17,7 +17,7 @@ struct Directions {
   std::size_t count;
   const double* slope;  // spikes x count x (2K + 1)
   const double* scale;  // spikes x count
-  const double* bulk = nullptr;  // spikes x count x nodes (K + 4)
+  const double* bulk = nullptr;  // spikes x rules x count x nodes (K + 4)
 };
 
 // Which of the other parameters are wanted, in the order of `Gradients`.

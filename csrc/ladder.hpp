@@ -90,10 +90,17 @@ class TableLadder {
   std::deque<TableSlopes> slopes_;
 };
 
-inline Bulk bulk_of(const Spikes& spikes, std::size_t index) {
+// Which of all rules for the bulk (of all spikes) a spike uses on a level.
+inline std::size_t bulk_rule(const Spikes& spikes, std::size_t index, std::size_t level) {
+  const auto rules = static_cast<std::size_t>(spikes.bulk_rules);
+  return index * rules + level % rules;
+}
+
+inline Bulk bulk_of(const Spikes& spikes, std::size_t index, std::size_t level) {
   const auto groups = static_cast<std::size_t>(spikes.groups);
   if (spikes.bulk_nodes == 0) return Bulk::isotropic(spikes.c + index * groups);
-  const std::size_t at = index * static_cast<std::size_t>(spikes.bulk_nodes);
+  const std::size_t at =
+      bulk_rule(spikes, index, level) * static_cast<std::size_t>(spikes.bulk_nodes);
   const Bulk& all = spikes.bulk;
   return {spikes.bulk_nodes, all.value + at * groups, all.trace + at,
           all.vv + at,       all.vx + at,             all.xx + at};
@@ -168,7 +175,7 @@ bool climb(TableLadder& ladder, const Spikes& spikes, const Points& points, std:
     const Tables& tables = ladder[at.level];
     at.regime = pose(points.alpha[point], points.beta[point], points.lam[point], linear, tables);
     at.regime.pi = spikes.pi + spike * static_cast<std::size_t>(spikes.groups);
-    at.regime.bulk = bulk_of(spikes, spike);
+    at.regime.bulk = bulk_of(spikes, spike, at.level);
     const bool warm = at.level > 0 && at.newton.converged;
     at.newton = step_a.solve(tables, at.regime, warm);
     at.iterations += at.newton.iterations;

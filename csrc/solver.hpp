@@ -25,9 +25,12 @@ struct Spikes {
   const double* c;      // count x groups, > 0
   const double* gamma;  // count, in [-1, 1]
   const double* pi;     // count x groups, > 0
-  // The bulk of each spike: `bulk_nodes` nodes (count x nodes x groups values, count x nodes
-  // weights), with c their mean; 0 nodes is the isotropic bulk of variance c.
+  // The bulk of each spike: `bulk_rules` descriptions of it by `bulk_nodes` nodes each (count x
+  // rules x nodes x groups values, count x rules x nodes weights), with c their mean; 0 nodes is the
+  // isotropic bulk of variance c. Rules that are not exact take turns on the ladder of quadrature
+  // rules, so that what they differ by shows in the certificate.
   int bulk_nodes = 0;
+  int bulk_rules = 1;
   Bulk bulk{};
 };
 

@@ -527,7 +527,7 @@ def test_groups_without_neurons_and_merged_linear_groups():
         ({"wrt": "eta"}, ValueError, "wrt='eta' needs a GradientStep"),
         ({"wrt": "alpha0", "step": Spike(1.0, 1.0, 0.5)}, ValueError, "needs a GradientStep"),
         ({"lam": -1.0}, ValueError, "lam must be >= 0"),
-        ({"bulk": "network"}, ValueError, "bulk must be 'isotropic'"),
+        ({"bulk": "trained"}, ValueError, "bulk must be one of 'isotropic', 'network'"),
         ({"loss": "hinge"}, ValueError, "loss must be 'square'"),
         ({"rtol": 0.0}, ValueError, "rtol must be"),
         ({"lam": 0.0}, ValueError, "interpolation threshold"),

@@ -32,7 +32,7 @@ OK = {"lam": 0.1, "target": "sin"}
         ({"rtol": [1e-8, 1e-8]}, ValueError, "rtol must be one number"),
         ({"workers": 0}, ValueError, "workers must be >= 1"),
         ({"workers": 1.5}, TypeError, "workers must be an integer"),
-        ({"bulk": "network"}, ValueError, "bulk must be 'isotropic', got 'network'"),
+        ({"bulk": "round"}, ValueError, "bulk must be one of 'isotropic', 'network', got 'round'"),
         ({"loss": "hinge"}, ValueError, "loss must be 'square', got 'hinge'"),
         ({"step": 3.0}, TypeError, "step must be a GradientStep, a Spike or None, got 3.0"),
         ({"activation": "rely"}, ValueError, "activation must be .* relu.* got 'rely'"),

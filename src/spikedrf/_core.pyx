@@ -52,6 +52,7 @@ cdef extern from "solver.hpp" namespace "spikedrf" nogil:
         const double* gamma
         const double* pi
         int bulk_nodes
+        int bulk_rules
         Bulk bulk
     cdef struct Points:
         size_t count
@@ -184,6 +185,20 @@ cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, 
     return 0
 
 
+cdef void take_bulk(Spikes* spikes, const double[:, :, ::1] value, const double[:, :, ::1] weight):
+    spikes.bulk_nodes = 0
+    spikes.bulk_rules = 1
+    if value is None:
+        return
+    spikes.bulk_nodes = <int>value.shape[1]
+    spikes.bulk_rules = <int>(<size_t>value.shape[0] // spikes.count)
+    spikes.bulk.value = &value[0, 0, 0]
+    spikes.bulk.trace = &weight[0, 0, 0]
+    spikes.bulk.vv = &weight[1, 0, 0]
+    spikes.bulk.vx = &weight[2, 0, 0]
+    spikes.bulk.xx = &weight[3, 0, 0]
+
+
 def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
                  const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
                  const double[::1] alpha, const double[::1] beta, const double[::1] lam,
@@ -194,9 +209,10 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
     """Solve points[start:stop] (sorted by spike) into the result arrays.
 
     scalars: test, excess, train, norm, residual, quadrature_error; vectors: m, theta, psi, q2, V2;
-    matrices: q1, V1; counts: status, nit. The point is the second axis. Without bulk_value
-    (spikes x nodes x groups) the bulk is isotropic; bulk_weight (4 x spikes x nodes) holds the
-    weights seen by the trace, (v, v), (v, xi) and (xi, xi).
+    matrices: q1, V1; counts: status, nit. The point is the second axis. Without bulk_value the bulk
+    is isotropic; otherwise bulk_value (spikes rules x nodes x groups) holds one description of the
+    bulk or several of each spike, which take turns on the quadrature rules, and bulk_weight
+    (4 x spikes rules x nodes) the weights seen by the trace, (v, v), (v, xi) and (xi, xi).
     """
     cdef int groups = <int>r.shape[1]
     cdef Spikes spikes
@@ -214,14 +230,7 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
     spikes.c = &c[0, 0]
     spikes.gamma = &gamma[0]
     spikes.pi = &pi[0, 0]
-    spikes.bulk_nodes = 0
-    if bulk_value is not None:
-        spikes.bulk_nodes = <int>bulk_value.shape[1]
-        spikes.bulk.value = &bulk_value[0, 0, 0]
-        spikes.bulk.trace = &bulk_weight[0, 0, 0]
-        spikes.bulk.vv = &bulk_weight[1, 0, 0]
-        spikes.bulk.vx = &bulk_weight[2, 0, 0]
-        spikes.bulk.xx = &bulk_weight[3, 0, 0]
+    take_bulk(&spikes, bulk_value, bulk_weight)
     points.count = stop - start
     points.spike = &spike[start]
     points.alpha = &alpha[start]
@@ -327,8 +336,8 @@ def gradient_points(activation, target, const double[:, ::1] r, const double[:, 
     direction (spikes x D x (2K + 1)) holds dr, dc, dgamma, scale (spikes x D) what matters;
     wanted: the names among alpha, beta, lam, noise. scalars: test error, d/dalpha, d/dbeta, d/dlam,
     d/dnoise at a fixed spike, quadrature_error; along (points x D): the directional derivatives.
-    Bulk as for solve_points; bulk_direction (spikes x D x nodes (K + 4)) is how its values and then
-    its four weights move.
+    Bulk as for solve_points; bulk_direction (spikes rules x D x nodes (K + 4)) is how its values and
+    then its four weights move.
     """
     cdef Spikes spikes
     cdef Points points
@@ -346,14 +355,7 @@ def gradient_points(activation, target, const double[:, ::1] r, const double[:, 
     spikes.c = &c[0, 0]
     spikes.gamma = &gamma[0]
     spikes.pi = &pi[0, 0]
-    spikes.bulk_nodes = 0
-    if bulk_value is not None:
-        spikes.bulk_nodes = <int>bulk_value.shape[1]
-        spikes.bulk.value = &bulk_value[0, 0, 0]
-        spikes.bulk.trace = &bulk_weight[0, 0, 0]
-        spikes.bulk.vv = &bulk_weight[1, 0, 0]
-        spikes.bulk.vx = &bulk_weight[2, 0, 0]
-        spikes.bulk.xx = &bulk_weight[3, 0, 0]
+    take_bulk(&spikes, bulk_value, bulk_weight)
     points.count = stop - start
     points.spike = &spike[start]
     points.alpha = &alpha[start]

@@ -147,6 +147,22 @@ class Activation:
         rounded = round(float(at), 9)
         return rounded if abs(rounded - at) < 1e-11 else float(at)
 
+    def gaussian_rule(self, split: int, degree: int) -> tuple[Floats, Floats]:
+        """Nodes and weights for averages over z ~ N(0, 1) of what f(z) enters smoothly.
+
+        Gauss-Legendre panels of width 1/2 or less that end at the kinks and jumps of f, cut into
+        ``split`` pieces each.
+        """
+        z, w = _panel_rule(self._gaussian_edges(split), degree)
+        matters = w * (1.0 + z * z) > 1e-20
+        return z[matters], w[matters]
+
+    def _gaussian_edges(self, split: int) -> Floats:
+        if self.code is None:
+            return self._edges(np.zeros(1), 1.0, split)
+        # Named functions have no kink but at 0, where a panel ends.
+        return np.linspace(-_CUTOFF, _CUTOFF, 44 * split + 1)[None, :]
+
     def _edges(self, mean: Floats, sd: float, split: int) -> Floats:
         """Panel edges in z for f(mean + sd z), one row for each mean."""
         breaks, grain = self.structure
@@ -297,10 +313,7 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
             f"activation={function.name!r} cannot take a gradient step: its derivative vanishes "
             f"wherever it exists; use a differentiable activation, or give a Spike directly"
         )
-    if function.code is None:
-        edges = function._edges(np.zeros(1), 1.0, 1)
-    else:
-        edges = np.linspace(-_CUTOFF, _CUTOFF, 45)[None, :]  # panels of 1/2, one ends at 0
+    edges = function._gaussian_edges(1)
 
     def integrate(degree: int) -> StepMoments:
         z, w = _panel_rule(edges, degree)

@@ -205,7 +205,7 @@ class GradientStep:
         -----
         Source: theory.md, section 2.
         """
-        model = _StepModel(self, activation, target, noise)
+        model = StepModel(self, activation, target, noise)
         return model.spike(np.where(model.stepped, model.gamma, 0.0))
 
     def spike_slopes(
@@ -248,7 +248,7 @@ class GradientStep:
         -----
         Source: theory.md, section 2.
         """
-        model = _StepModel(self, activation, target, noise)
+        model = StepModel(self, activation, target, noise)
         return model.spike(model.gamma), model.slopes()
 
     def __repr__(self) -> str:
@@ -258,7 +258,7 @@ class GradientStep:
         return f"GradientStep({', '.join(parts)})"
 
 
-class _StepModel:
+class StepModel:
     """The constants of theory.md, section 2, for one gradient step."""
 
     def __init__(
@@ -275,24 +275,27 @@ class _StepModel:
         self.pi = None if step.pi is None else _proportions(step.pi, groups)
         self.alpha0 = np.asarray(step.alpha0, dtype=np.float64)
 
-        h0 = _clean(of_sigma.h0, of_sigma.second)
-        self.h1 = _clean(of_sigma.h1, of_sigma.second)
+        h0 = clean(of_sigma.h0, of_sigma.second)
+        self.h1 = clean(of_sigma.h1, of_sigma.second)
+        self.h2 = clean(of_sigma.h2, of_sigma.second)
         self.chk = of_sigma.slope_variance
-        self.t1 = _clean(of_g.h1, of_g.second)
+        self.t1 = clean(of_g.h1, of_g.second)
         ubar = np.sum(_proportions(step.pi, groups) * self.u, axis=-1)
+        self.shift = ubar * h0
         # The mean residual, times h2 as it always comes.
-        self.s0_h2 = (of_g.h0 - ubar * h0) * _clean(of_sigma.h2, of_sigma.second)
-        self.s2 = of_g.second - 2.0 * ubar * h0 * of_g.h0 + (ubar * h0) ** 2 + self.noise**2
+        self.s0_h2 = (of_g.h0 - self.shift) * self.h2
+        self.s2 = of_g.second - 2.0 * self.shift * of_g.h0 + self.shift**2 + self.noise**2
         self.rho = self.s2 / np.where(self.alpha0 > 0, self.alpha0, np.inf)
         self.nu = np.sqrt(self.t1**2 + self.rho)
-        eta = np.asarray(step.eta, dtype=np.float64)
-        self.stepped = (self.alpha0 > 0) & (eta != 0)
-        self.move = np.where(self.stepped, eta, 0.0)[..., None] * self.u
+        self.eta = np.asarray(step.eta, dtype=np.float64)
+        self.stepped = (self.alpha0 > 0) & (self.eta != 0)
+        self.move = np.where(self.stepped, self.eta, 0.0)[..., None] * self.u
         with np.errstate(invalid="ignore", divide="ignore"):
             gamma = np.where((self.alpha0 > 0) & (self.nu > 0), self.t1 / self.nu, 0.0)
         self.gamma = np.clip(gamma, -1.0, 1.0)
 
     def spike(self, gamma: Floats) -> Spike:
+        """Return the spiked model, given the alignment where there is no step."""
         r = self.move * self.h1 * self.nu[..., None]
         c = (1.0 + self.move * self.s0_h2[..., None]) ** 2
         c = c + self.move**2 * self.rho[..., None] * self.chk
@@ -308,6 +311,7 @@ class _StepModel:
         return Spike(r=r, c=c, gamma=gamma, pi=self.pi)
 
     def slopes(self) -> dict[str, tuple[Floats, Floats, Floats]]:
+        """Return how ``r, c, gamma`` move, see `GradientStep.spike_slopes`."""
         taken = (self.alpha0 > 0)[..., None]
         pull = self.u * self.s0_h2[..., None]
         by_eta = (
@@ -343,7 +347,7 @@ class _StepModel:
         }
 
 
-def _clean(value: float, second: float) -> float:
+def clean(value: float, second: float) -> float:
     """Zero out what symmetry makes zero but rounding does not."""
     return 0.0 if abs(value) <= 1e-14 * second**0.5 else value
 

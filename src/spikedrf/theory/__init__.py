@@ -1,6 +1,7 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
 from spikedrf.theory.baseline import best_linear_error, conditional_target
+from spikedrf.theory.bulk import Bulk, trained_bulk
 from spikedrf.theory.diagram import PhaseDiagram
 from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.phase import phase_diagram
@@ -8,6 +9,7 @@ from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
 
 __all__ = [
+    "Bulk",
     "Gradient",
     "PhaseDiagram",
     "Solution",
@@ -16,4 +18,5 @@ __all__ = [
     "gradient",
     "phase_diagram",
     "solve",
+    "trained_bulk",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.bulk import BulkRules, bulk_rules, check_bulk, trained_columns
 
 Floats = NDArray[np.float64]
 Step = GradientStep | Spike | None
@@ -36,6 +37,8 @@ class Part:
     gamma : ndarray, shape (S,)
     columns : ndarray, shape (S, E)
         What else tells spikes apart, see `pose`.
+    bulk : BulkRules or None
+        Their bulks, None if these are isotropic.
     which : ndarray of int64, shape (N',)
         Index of each point's spike, ascending.
     values : dict
@@ -49,6 +52,7 @@ class Part:
     pi: Floats
     gamma: Floats
     columns: Floats
+    bulk: BulkRules | None
     which: NDArray[np.int64]
     values: dict[str, Floats]
 
@@ -85,6 +89,10 @@ class Batch:
     gamma : ndarray, shape (S,)
     columns : ndarray, shape (S, E)
         What else tells spikes apart, see `pose`.
+    bulk : BulkRules or None
+        Their bulks, None if these are isotropic.
+    bulk_name : str
+        What the caller called them.
     which : ndarray of int64, shape (N,)
         Index of each sorted point's spike, ascending.
     values : dict
@@ -102,6 +110,8 @@ class Batch:
     pi: Floats
     gamma: Floats
     columns: Floats
+    bulk: BulkRules | None
+    bulk_name: str
     which: NDArray[np.int64]
     values: dict[str, Floats]
     _unsorted: NDArray[np.int64]
@@ -142,6 +152,7 @@ class Batch:
             pi=np.ascontiguousarray(self.pi[spikes][:, live]),
             gamma=self.gamma[spikes],
             columns=self.columns[spikes],
+            bulk=None if self.bulk is None else self.bulk.part(spikes, live),
             which=(np.cumsum(spikes) - 1)[self.which[points]].astype(np.int64),
             values={name: value[points] for name, value in self.values.items()},
         )
@@ -157,6 +168,9 @@ def pose(
     step: Step,
     noise: ArrayLike,
     follow: Follow | None = None,
+    bulk: str = "isotropic",
+    rtol: float = 1e-8,
+    bulk_wrt: Sequence[str] = (),
 ) -> Batch:
     """Check and broadcast the parameters of the theory (see `theory.solve`).
 
@@ -167,6 +181,10 @@ def pose(
     follow : callable, optional
         Takes ``(step, sigma, g, noise)`` and returns the spike and columns, shape (..., E), of
         other things that come with it: equal spikes whose columns differ are told apart.
+    bulk, rtol
+        As for `theory.solve`: the trained network's bulks come with the batch.
+    bulk_wrt : sequence of str
+        Parameters of the step by which these are to be differentiated.
 
     Raises
     ------
@@ -188,6 +206,10 @@ def pose(
         spike = spike_of(step, sigma, g, values["noise"])
     else:
         spike, columns = follow(step, sigma, g, values["noise"])
+    trained = np.empty(0)
+    check_bulk(bulk)
+    if bulk == "network":
+        trained = trained_columns(step, sigma, g, values["noise"])
     if isinstance(step, GradientStep):
         parameters |= {"eta": step.eta, "alpha0": step.alpha0}
     r, c, gamma, pi = spike.arrays()
@@ -199,6 +221,7 @@ def pose(
             "gamma": gamma.shape,
             "pi": pi.shape[:-1],
             "the step": columns.shape[:-1],
+            "the bulk": trained.shape[:-1],
         }
     )
     shape = broadcast_shape({k: v.shape for k, v in values.items()} | {"the spike": spike_shape})
@@ -210,9 +233,11 @@ def pose(
             np.broadcast_to(pi, (*spike_shape, groups)),
             np.broadcast_to(gamma, spike_shape)[..., None],
             np.broadcast_to(columns, (*spike_shape, columns.shape[-1])),
+            np.broadcast_to(trained, (*spike_shape, trained.shape[-1])),
         ],
         axis=-1,
-    ).reshape(-1, 3 * groups + 1 + columns.shape[-1])
+    )
+    rows = rows.reshape(-1, rows.shape[-1])
     rows = rows + 0.0  # -0.0 is 0.0
     inverse = np.zeros(rows.shape[0], dtype=np.int64)
     if rows.shape[0] > 1:
@@ -222,6 +247,11 @@ def pose(
     unsorted = np.empty_like(order)
     unsorted[order] = np.arange(order.size)
     of_r, of_c, of_pi = (rows[:, i * groups : (i + 1) * groups] for i in range(3))
+    of_step, of_bulk = np.split(rows[:, 3 * groups + 1 :], [columns.shape[-1]], axis=1)
+    rules = None
+    # Linear features keep their isotropic bulk.
+    if bulk == "network" and not sigma.linear and which.size:
+        rules = bulk_rules(of_bulk, sigma, g, rtol, bulk_wrt)
     return Batch(
         sigma=sigma,
         g=g,
@@ -233,7 +263,9 @@ def pose(
         c=of_c,
         pi=of_pi,
         gamma=np.ascontiguousarray(rows[:, 3 * groups]),
-        columns=rows[:, 3 * groups + 1 :],
+        columns=of_step,
+        bulk=rules,
+        bulk_name=bulk,
         which=which[order].astype(np.int64),
         values={k: np.broadcast_to(v, shape).ravel()[order] for k, v in values.items()},
         _unsorted=unsorted,

@@ -20,6 +20,8 @@ from spikedrf.workers import for_each, thread_count
 #: What the test error can be differentiated by: the readout's side, the step, the spiked model.
 PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")
 _OF_STEP = ("eta", "alpha0")
+_THROUGH_STEP = ("eta", "alpha0", "noise")
+_OF_SPIKE = ("gamma", "r", "c")
 _SCALARS = ("alpha", "beta", "lam", "noise")
 
 
@@ -118,7 +120,8 @@ def gradient(
         * ``noise``: through the labels of both stages if ``step`` is a `GradientStep` (whose
           ``r, c, gamma`` depend on it), of the second stage only if it is a `Spike`;
         * ``eta``, ``alpha0``: of a `GradientStep`, through ``r, c, gamma``;
-        * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed.
+        * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed;
+          not with ``bulk="network"``, where they do not move alone.
     rtol : float
         Quadrature nodes are added until the errors and the derivatives move by less than this.
 
@@ -164,9 +167,7 @@ def gradient(
     >>> print(round(slope["eta"], 6))
     -0.014605
     """
-    names = _check_names(wrt, step)
-    if bulk != "isotropic":
-        raise ValueError(f"bulk must be 'isotropic', got {bulk!r}")
+    names = _check_names(wrt, step, bulk)
     if loss != "square":
         raise ValueError(f"loss must be 'square', got {loss!r}")
     accuracy = check_accuracy(rtol)
@@ -181,6 +182,9 @@ def gradient(
         step=step,
         noise=noise,
         follow=moves.follow,
+        bulk=bulk,
+        rtol=accuracy,
+        bulk_wrt=[name for name in _THROUGH_STEP if name in names],
     )
     refuse_infinite(batch)
     result = differentiate(batch, moves, accuracy, threads)
@@ -188,7 +192,7 @@ def gradient(
     return result
 
 
-def _check_names(wrt: str | Sequence[str], step: Step) -> tuple[str, ...]:
+def _check_names(wrt: str | Sequence[str], step: Step, bulk: str) -> tuple[str, ...]:
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in names:
         if name not in PARAMETERS:
@@ -196,6 +200,11 @@ def _check_names(wrt: str | Sequence[str], step: Step) -> tuple[str, ...]:
         if name in _OF_STEP and not isinstance(step, GradientStep):
             raise ValueError(
                 f"wrt={name!r} needs a GradientStep, which has {name}; got step={step!r}"
+            )
+        if name in _OF_SPIKE and bulk != "isotropic":
+            raise ValueError(
+                f"wrt={name!r} is for bulk='isotropic': {name} of a trained network does not move "
+                f"alone; differentiate by {', '.join(_OF_STEP)}"
             )
     if not names:
         raise ValueError(f"wrt must name at least one of {', '.join(PARAMETERS)}")
@@ -219,7 +228,7 @@ class _Moves:
     ) -> tuple[Spike, Floats]:
         if not isinstance(step, GradientStep):
             return spike_of(step, sigma, g, noise), np.empty(0)
-        self.through_step = tuple(n for n in ("eta", "alpha0", "noise") if n in self.names)
+        self.through_step = tuple(n for n in _THROUGH_STEP if n in self.names)
         if not self.through_step:
             return step.spike(sigma, g, noise), np.empty(0)
         spike, slopes = step.spike_slopes(sigma, g, noise)
@@ -343,6 +352,9 @@ def _run(
     scalars = np.zeros((6, points))
     along = np.zeros((points, direction.shape[1]))
     status = np.zeros(points, dtype=np.int32)
+    bulk: tuple[Floats, ...] = ()
+    if part.bulk is not None:
+        bulk = *part.bulk.core(), part.bulk.core_slopes()
 
     def chunk(which: slice) -> None:
         _core.gradient_points(
@@ -367,6 +379,7 @@ def _run(
             status,
             which.start,
             which.stop,
+            *bulk,
         )
 
     for_each(chunk, part.chunks(), threads)

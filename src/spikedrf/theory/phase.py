@@ -21,6 +21,7 @@ from spikedrf.parameters import ConvergenceWarning
 from spikedrf.progress import Progress, reporting
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import pose
+from spikedrf.theory.bulk import check_bulk, trained_columns
 from spikedrf.theory.diagram import VALUES, PhaseDiagram
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.solve import refuse_infinite, solve
@@ -124,6 +125,7 @@ def phase_diagram(
         resolve(target, "target"),
         {"bulk": bulk, "loss": loss, "rtol": rtol},
     )
+    check_bulk(bulk)
     points = plan.mesh.shape[0] * plan.mesh.shape[1]
     require_memory(13 * points, "the diagram", "choose coarser grids")
     threads = thread_count(workers)
@@ -201,9 +203,12 @@ class _Plan:
                 )
             if isinstance(step, GradientStep):
                 step.spike(self.sigma, self.g, values["noise"])
+            if self.solver["bulk"] == "network":
+                trained_columns(step, self.sigma, self.g, values["noise"])
             if np.any(values["lam"] == 0):
                 refuse_infinite(pose(**values, step=step, **functions))
-        solve([], lam=1.0, **functions, **self.solver)
+        others = {name: value for name, value in self.solver.items() if name != "bulk"}
+        solve([], lam=1.0, **functions, **others)
 
     def compute(self, piece: Piece) -> dict[str, NDArray[Any]]:
         """Solve the points of a rectangle."""
