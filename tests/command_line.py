@@ -1,5 +1,10 @@
 """What the tests of the command line share: one model, and how a command is run and read."""
 
+import contextlib
+import json
+import subprocess
+import sys
+
 from spikedrf.cli import main
 
 MODEL = {"lam": 0.05, "beta": 0.7, "activation": "relu", "target": "tanh", "noise": 0.2}
@@ -18,3 +23,15 @@ def run(capsys, line, *more):
 
 def rows_of(table):
     return [line.split() for line in table.splitlines() if not line.startswith("#")]
+
+
+@contextlib.contextmanager
+def explore_server(*arguments):
+    """`spikedrf explore` on a free port: the process and what it said when it was ready."""
+    command = [sys.executable, "-m", "spikedrf", "explore", "--port", "0", "--json", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()

@@ -11,7 +11,7 @@ from spikedrf import GradientStep, SpikedRFRegressor, theory
 from spikedrf.figures import Plan
 from spikedrf.figures.measured import mean_outputs
 from spikedrf.plotting import LearnedFunctionDisplay
-from spikedrf.plotting.learned_function import binned, function_along_target
+from spikedrf.plotting.learned_function import binned
 
 pytest.importorskip("matplotlib")
 
@@ -38,7 +38,7 @@ def test_conditional_target_in_closed_form():
 
 def test_random_features_are_linear_along_the_target(solutions):
     s = np.linspace(-3.0, 3.0, 7)
-    line = function_along_target(solutions["no step"], s)
+    line = solutions["no step"].learned_along_target(s)
     # theory.md, section 5: psi mu1 zeta, mu1 = E sigma'.
     z = np.linspace(-9.0, 9.0, 4001)
     weight = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
@@ -85,7 +85,7 @@ def test_functions_of_both_projections_against_simulation(solutions):
     moments = []
     for f, kappa, zeta in srf_outputs(solution.spike, 200, 12, np.random.default_rng(0)):
         s = gamma * kappa + np.sqrt(1 - gamma**2) * zeta
-        along = function_along_target(solution, s)
+        along = solution.learned_along_target(s)
         both = solution.learned_function(kappa, zeta)
         # What is left of the output has no part along functions of the projections.
         moments.append(
@@ -107,9 +107,7 @@ def test_trained_networks_are_measured():
         x, y, sem = points["step"]
         assert np.abs(x).max() > 2.5
         predicted = (
-            function_along_target(solution, x)
-            if along == "target"
-            else solution.learned_function(x)
+            solution.learned_along_target(x) if along == "target" else solution.learned_function(x)
         )
         assert y @ predicted / (predicted @ predicted) == pytest.approx(1.0, abs=0.05)
         assert 0 < sem.max() < 0.1
@@ -150,6 +148,8 @@ def test_bad_input(solutions):
     several = theory.solve([1.0, 2.0], lam=0.1)
     with pytest.raises(ValueError, match="solution 'a' must be one point"):
         LearnedFunctionDisplay.from_theory({"a": several}, target="sin")
+    with pytest.raises(ValueError, match="the solution must be one point"):
+        several.learned_along_target(0.0)
     other = theory.solve(**MODEL, step=GradientStep(1.0, 1.0))
     with pytest.raises(ValueError, match="solutions must have one gamma"):
         LearnedFunctionDisplay.from_theory(solutions | {"b": other}, target="sin", along="spike")

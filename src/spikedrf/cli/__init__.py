@@ -33,6 +33,7 @@ COMMANDS = (
     "simulate",
     "fit",
     "reproduce",
+    "explore",
 )
 
 

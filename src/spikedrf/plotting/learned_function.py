@@ -117,8 +117,8 @@ class LearnedFunctionDisplay:
     ) -> LearnedFunctionDisplay:
         r"""Draw what networks of the theory have learned.
 
-        Along the target direction that is `function_along_target`, a straight line for random
-        features, and ``g`` itself for the target. Along the spike it is
+        Along the target direction that is `Solution.learned_along_target`, a straight line for
+        random features, and ``g`` itself for the target. Along the spike it is
         `Solution.learned_function`, constant for random features, and `theory.conditional_target`.
 
         Parameters
@@ -158,7 +158,7 @@ class LearnedFunctionDisplay:
             else:
                 plain.add(label)
             functions[label] = (
-                function_along_target(solution, at)
+                solution.learned_along_target(at)
                 if along == "target"
                 else solution.learned_function(at)
             )
@@ -302,41 +302,6 @@ class LearnedFunctionDisplay:
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")
         return self
-
-
-def function_along_target(solution: Solution, s: ArrayLike) -> Floats:
-    r"""Return the output of a network averaged over everything but ``s = <theta, x>``.
-
-    ``E_z fhat(gamma s + g' z, g' s - gamma z)`` with `Solution.learned_function` of ``kappa`` and
-    ``zeta``, and ``g' = sqrt(1 - gamma^2)``: the two projections that make up ``s``. For random
-    features a straight line.
-
-    Parameters
-    ----------
-    solution : Solution
-        A single point.
-    s : array_like, shape (N,)
-        Projection of the input on the target direction.
-
-    Returns
-    -------
-    ndarray, shape (N,)
-
-    Notes
-    -----
-    Source: theory.md, section 5.
-    """
-    at = real_array("s", s)[..., None]
-    r, _, gamma, _ = solution.spike.arrays()
-    # Without a spike any direction may be called v; one across theta leaves zeta = s.
-    along = float(gamma) if np.any(r) else 0.0
-    across = np.sqrt(1.0 - along**2)
-    z = np.linspace(-8.0, 8.0, 161)
-    weight = np.exp(-0.5 * z**2)
-    weight /= weight.sum()  # trapezoid rule, exact to rounding for functions as smooth as these
-    return np.asarray(
-        solution.learned_function(along * at + across * z, across * at - along * z) @ weight
-    )
 
 
 def binned(x: Floats, y: Floats, bins: int) -> tuple[Floats, Floats, Floats]:

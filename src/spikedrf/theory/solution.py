@@ -143,6 +143,45 @@ class Solution:
             value = value + np.einsum("...k,...kn->...n", self.psi, beside.ravel() * mu1)
         return value.reshape(self.shape + at.shape)[()]
 
+    def learned_along_target(self, s: ArrayLike) -> Any:
+        r"""Return the network's output averaged over everything but ``s = <theta, x>``.
+
+        ``E_z fhat(gamma s + g' z, g' s - gamma z)`` with `learned_function` of ``kappa`` and
+        ``zeta``, and ``g' = sqrt(1 - gamma^2)``: the two projections that make up ``s``. A
+        straight line for random features, which is all that they learn.
+
+        Parameters
+        ----------
+        s : float or array_like
+            Projection of the input on the target direction.
+
+        Returns
+        -------
+        float or ndarray, shape of s
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``s`` is not finite and real, or the solution holds more than one point.
+
+        Notes
+        -----
+        Source: theory.md, section 5.
+        """
+        if self.shape:
+            raise ValueError(f"the solution must be one point, got shape {self.shape}")
+        at = real_array("s", s)[..., None]
+        r, _, gamma, _ = self.spike.arrays()
+        # Without a spike any direction may be called v; one across theta leaves zeta = s.
+        along = float(gamma) if np.any(r) else 0.0
+        across = np.sqrt((1.0 - along) * (1.0 + along))
+        z = np.linspace(-8.0, 8.0, 161)
+        weight = np.exp(-0.5 * z**2)
+        weight /= weight.sum()  # trapezoid rule: exact to rounding for functions of scale one
+        return (self.learned_function(along * at + across * z, across * at - along * z) @ weight)[
+            ()
+        ]
+
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset``, its axes named after the parameters that vary along them.
 

@@ -1,0 +1,174 @@
+"""What the page shows: its parameters, as an address, as a command line and as a Python call."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import parse_qs, urlencode
+
+from spikedrf.activations import NAMES
+
+#: Where the learning curve has its points.
+LOWEST, HIGHEST, POINTS = 0.1, 100.0, 61
+
+#: The most values of a vocabulary: a page must stay quick.
+MOST_GROUPS = 5
+
+#: What the numbers may be. A page is no place for the hardest cases.
+RANGES = {
+    "alpha": (0.01, 1e4),
+    "beta": (0.01, 100.0),
+    "lam": (1e-8, 1e3),
+    "noise": (0.0, 10.0),
+    "eta": (0.0, 100.0),
+    "alpha0": (0.01, math.inf),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """Parameters of a page.
+
+    Parameters
+    ----------
+    alpha, beta, lam, noise, eta, alpha0 : float
+        As in `theory.solve` and `GradientStep`, within `RANGES`.
+    activation, target : str
+        Names of `spikedrf.activations.NAMES`.
+    u, pi : tuple of float
+        The vocabulary and its proportions; no proportions are equal ones.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range; the message names it.
+
+    Examples
+    --------
+    >>> from spikedrf.explore.state import State
+    >>> State.from_query("eta=2&target=relu").eta
+    2.0
+    >>> State.from_query(State(u=(1.0, -0.5)).query()).u
+    (1.0, -0.5)
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    lam: float = 0.1
+    noise: float = 0.0
+    eta: float = 3.0
+    alpha0: float = 20.0
+    activation: str = "tanh"
+    target: str = "sin"
+    u: tuple[float, ...] = (1.0,)
+    pi: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be {low:g} to {high:g}, got {value:g}")
+        for name in ("activation", "target"):
+            if getattr(self, name) not in NAMES:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(NAMES)}, got {getattr(self, name)!r}"
+                )
+        if not 1 <= len(self.u) <= MOST_GROUPS:
+            raise ValueError(f"u must have 1 to {MOST_GROUPS} values, got {len(self.u)}")
+
+    @classmethod
+    def from_query(cls, query: str, default: State | None = None) -> State:
+        """Read the query of an address; what it does not say is as in ``default``.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown, given twice, no number or out of range.
+        """
+        given = parse_qs(query, keep_blank_values=True)
+        kinds = {field.name: field.type for field in fields(cls)}
+        values: dict[str, object] = dict(vars(default or cls()))
+        for name, texts in given.items():
+            if name not in kinds:
+                raise ValueError(f"there is no parameter {name!r}")
+            if len(texts) > 1:
+                raise ValueError(f"{name} is given {len(texts)} times")
+            values[name] = (
+                texts[0]
+                if kinds[name] == "str"
+                else numbers(name, texts[0])
+                if kinds[name].startswith("tuple")
+                else _number(name, texts[0])
+            )
+        return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, list[bytes]], default: State) -> State:
+        """Read the arguments of a request, as a web server gives them; as `from_query`."""
+        pairs = [(name, text.decode()) for name, texts in arguments.items() for text in texts]
+        return cls.from_query(urlencode(pairs), default)
+
+    def query(self) -> str:
+        """Write all parameters as the query of an address; `from_query` reads it back."""
+        return urlencode(
+            {
+                name: ",".join(map(_text, value))
+                if isinstance(value, tuple)
+                else value
+                if isinstance(value, str)
+                else _text(value)
+                for name, value in vars(self).items()
+                if value != ()
+            }
+        )
+
+    def command(self) -> str:
+        """Write the command line that prints the curves of the page."""
+        words = ["spikedrf", "curve", "--activation", self.activation, "--target", self.target]
+        for name in ("eta", "alpha0", "u", "pi", "beta", "lam", "noise"):
+            value = getattr(self, name)
+            if value != ():
+                several = value if isinstance(value, tuple) else (value,)
+                words += [f"--{name}", *map(_text, several)]
+        words += ["--alpha", f"{LOWEST:g}:{HIGHEST:g}:{POINTS}:log", _text(self.alpha)]
+        return shlex.join(words)
+
+    def python(self) -> str:
+        """Write the Python call that computes what the page draws."""
+        shares = f", pi={list(self.pi)}" if self.pi else ""
+        alpha0 = "np.inf" if math.isinf(self.alpha0) else repr(self.alpha0)
+        return f"""\
+import numpy as np
+from spikedrf import GradientStep, theory
+
+model = {{"beta": {self.beta!r}, "lam": {self.lam!r}, "noise": {self.noise!r},
+         "activation": "{self.activation}", "target": "{self.target}"}}
+step = GradientStep(eta={self.eta!r}, alpha0={alpha0}, u={list(self.u)}{shares})
+alpha = np.geomspace({LOWEST!r}, {HIGHEST!r}, {POINTS})
+with_step = theory.solve(alpha, step=step, **model).test_error
+without_step = theory.solve(alpha, **model).test_error
+here = theory.solve({self.alpha!r}, step=step, **model)
+learned = here.learned_along_target(np.linspace(-3.0, 3.0, 121))
+print(here)
+"""
+
+
+def _text(value: float) -> str:
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
+    if math.isnan(value):
+        raise ValueError(f"{name} must be a number, got {text!r}")
+    return value
+
+
+def numbers(name: str, text: str) -> tuple[float, ...]:
+    """Read numbers separated by commas or spaces; ``name`` is for the message."""
+    return tuple(_number(name, part) for part in text.replace(",", " ").split())

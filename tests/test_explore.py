@@ -1,0 +1,252 @@
+"""`spikedrf explore` without a browser: state, view, page and server."""
+
+import json
+import math
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from urllib.parse import urljoin
+
+import numpy as np
+import pytest
+
+from command_line import explore_server, run
+from spikedrf import GradientStep, theory
+from spikedrf.explore.state import MOST_GROUPS, State
+from spikedrf.explore.view import view
+
+OTHER = State(
+    alpha=1.3,
+    beta=0.7,
+    lam=1e-3,
+    noise=0.25,
+    eta=1.0 / 3.0,
+    alpha0=math.inf,
+    activation="relu",
+    target="hermite2",
+    u=(1.0, -0.5),
+    pi=(0.25, 0.75),
+)
+
+
+@pytest.mark.parametrize("state", [State(), OTHER])
+def test_an_address_holds_the_whole_state(state):
+    assert State.from_query(state.query()) == state
+    assert State.from_query(state.query(), default=OTHER) == (
+        state if state.pi else State.from_query(state.query() + "&pi=0.25,0.75")
+    )
+
+
+def test_what_an_address_does_not_say_is_as_before():
+    assert State.from_query("", OTHER) == OTHER
+    assert State.from_query("eta=2&u=1,+3", OTHER).u == (1.0, 3.0)
+    assert State.from_arguments({"lam": [b"0.5"]}, OTHER).lam == 0.5
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("eta=x", "eta must be a number, got 'x'"),
+        ("eta=nan", "eta must be a number, got 'nan'"),
+        ("lam=0", "lam must be 1e-08 to 1000, got 0"),
+        ("eta=1&eta=2", "eta is given 2 times"),
+        ("rho=1", "there is no parameter 'rho'"),
+        ("activation=exp", "activation must be one of tanh, "),
+        ("u=", "u must have 1 to 5 values, got 0"),
+        ("u=1,2,3,4,5,6", "u must have 1 to 5 values, got 6"),
+        ("u=1,x", "u must be a number, got 'x'"),
+    ],
+)
+def test_addresses_that_are_not_understood(query, message):
+    assert MOST_GROUPS == 5
+    with pytest.raises(ValueError, match=message):
+        State.from_query(query)
+
+
+@pytest.mark.parametrize("state", [State(), OTHER])
+def test_the_view_is_the_theory(state):
+    shown = view(state)
+    model = {"beta": state.beta, "lam": state.lam, "noise": state.noise}
+    model |= {"activation": state.activation, "target": state.target}
+    step = GradientStep(state.eta, state.alpha0, u=list(state.u), pi=list(state.pi) or None)
+    expected = theory.solve(shown.alpha, step=step, **model)
+    np.testing.assert_allclose(shown.with_step, expected.test_error, rtol=1e-12)
+    here = theory.solve(state.alpha, step=step, **model)
+    assert shown.here == pytest.approx(here.test_error, rel=1e-12)
+    np.testing.assert_allclose(shown.learned, here.learned_along_target(shown.s), rtol=1e-12)
+    without = theory.solve(shown.alpha, **model)
+    np.testing.assert_allclose(shown.without_step, without.test_error, rtol=1e-12)
+    assert shown.lost == 0
+    if state == State():
+        np.testing.assert_allclose(shown.target, np.sin(shown.s), rtol=1e-12)
+
+
+def test_points_without_the_accuracy_are_counted(monkeypatch):
+    from dataclasses import replace
+
+    original = theory.solve
+
+    def doubtful(*args, **kwargs):
+        solution = original(*args, **kwargs)
+        return replace(solution, success=np.zeros_like(solution.success))
+
+    monkeypatch.setattr(theory, "solve", doubtful)
+    assert view(State()).lost == 122
+
+
+@pytest.mark.parametrize("state", [State(), OTHER])
+def test_what_is_copied_gives_the_same_numbers(capsys, state):
+    shown = view(state)
+    names = {}
+    exec(state.python(), names)
+    capsys.readouterr()
+    np.testing.assert_array_equal(names["alpha"], shown.alpha)
+    np.testing.assert_array_equal(names["with_step"], shown.with_step)
+    np.testing.assert_array_equal(names["without_step"], shown.without_step)
+    np.testing.assert_array_equal(names["learned"], shown.learned)
+    assert names["here"].test_error == shown.here
+    program, command = state.command().split(" ", 1)
+    assert program == "spikedrf"
+    _, out, _ = run(capsys, "", *shlex.split(command), "--json")
+    result = json.loads(out)
+    np.testing.assert_allclose(result["alpha"], [*shown.alpha, state.alpha], rtol=1e-14)
+    expected = [*shown.with_step, shown.here]
+    np.testing.assert_allclose(result["with_step"]["test_error"], expected, rtol=1e-12)
+
+
+# --------------------------------------------------------------------------------------------------
+# With Bokeh, in this process
+
+
+def page(state):
+    pytest.importorskip("bokeh")
+    from bokeh.document import Document
+
+    from spikedrf.explore.page import Page
+
+    document = Document()
+    return Page(document, state), document
+
+
+def tick(document):
+    for callback in document.session_callbacks:
+        document.remove_next_tick_callback(callback)
+        callback.callback()
+
+
+def test_widgets_change_the_pictures():
+    shown, document = page(State())
+    model = document.get_model_by_name
+    before = view(State())
+    np.testing.assert_array_equal(model("curves").data["with_step"], before.with_step)
+    changes = [
+        ("eta", 6.0, {"eta": 6.0}),
+        ("lam", -2.0, {"lam": 0.01}),
+        ("alpha0", 3.1, {"alpha0": math.inf}),
+        ("target", "relu", {"target": "relu"}),
+        ("u", "1, -1", {"u": (1.0, -1.0)}),
+        ("pi", "0.3 0.7", {"pi": (0.3, 0.7)}),
+    ]
+    expected = dict(vars(State()))
+    for name, value, change in changes:
+        model(name).value = value
+        expected |= change
+    # All of them are drawn at once.
+    assert len(document.session_callbacks) == 1
+    tick(document)
+    state = State(**expected)
+    assert shown.state == state
+    now = view(state)
+    np.testing.assert_array_equal(model("curves").data["with_step"], now.with_step)
+    np.testing.assert_array_equal(model("functions").data["learned"], now.learned)
+    assert model("point").data["error"] == [now.here, now.here_without]
+    assert State.from_query(model("query").value) == state
+    assert model("command").text == state.command()
+    assert f"{now.here:.5g}" in model("facts").text
+
+
+def test_what_goes_badly_together_is_said():
+    _, document = page(State())
+    model = document.get_model_by_name
+    before = model("curves").data["with_step"]
+    model("activation").value = "sign"
+    tick(document)
+    assert "sign" in model("message").text
+    assert model("curves").data["with_step"] is before
+    model("u").value = "1, <b>"
+    assert model("message").text == "u must be a number, got &#x27;&lt;b&gt;&#x27;"
+    model("activation").value = "tanh"
+    tick(document)
+    assert model("message").text == ""
+
+
+def test_sliders_reach_what_they_show_first():
+    state = State(eta=50.0, alpha=500.0, lam=1e-8, alpha0=5000.0, noise=3.0)
+    _, document = page(state)
+    for name in ("eta", "alpha", "lam", "alpha0", "noise", "beta"):
+        slider = document.get_model_by_name(name)
+        assert slider.start <= slider.value <= slider.end
+    document.get_model_by_name("alpha0").value = document.get_model_by_name("alpha0").end
+    tick(document)
+    assert "alpha0=inf" in document.get_model_by_name("query").value
+
+
+# --------------------------------------------------------------------------------------------------
+# On the command line
+
+
+def test_the_server():
+    """It answers on loopback only, brings its own scripts, and ends with Ctrl-C."""
+    pytest.importorskip("bokeh")
+    with explore_server("--eta", "2") as (process, announced):
+        assert (announced["schema"], announced["command"]) == (1, "explore")
+        assert announced["parameters"]["eta"] == 2.0
+        url = announced["url"]
+        port = int(url.rstrip("/").rpartition(":")[2])
+        assert url == f"http://127.0.0.1:{port}/"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            text = answer.read().decode()
+        scripts = re.findall(r'<script [^>]*src="([^"]*)"', text)
+        assert len(scripts) > 2
+        assert all(urljoin(url, script).startswith(f"{url}static/") for script in scripts)
+        assert "https://" not in text
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=10)
+        command = [sys.executable, "-m", "spikedrf", "explore", "--port", str(port)]
+        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert second.returncode == 2
+        assert f"cannot listen on --address 127.0.0.1 --port {port}: " in second.stderr
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert err == "spikedrf explore: Ctrl-C ends it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--lam 0", "argument --lam: lam must be 1e-08 to 1000, got 0"),
+        ("--eta -1", "argument --eta: eta must be 0 to 100, got -1"),
+        ("--activation sign", "argument --activation: "),
+        ("--target foo", "argument --target: target must be one of tanh, "),
+        ("--u 1 2 3 4 5 6", "argument --u: u must have 1 to 5 values, got 6"),
+        ("--pi 0.5 0.4 --u 1 2", "argument --pi: pi must sum to one"),
+        ("--port 70000", "argument --port: must be 0 to 65535, got 70000"),
+        ("--alpha x", "argument --alpha: invalid float value: 'x'"),
+    ],
+)
+def test_misuse(capsys, arguments, message):
+    status, out, err = run(capsys, f"explore {arguments}")
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_without_bokeh(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    status, out, err = run(capsys, "explore")
+    assert (status, out) == (2, "")
+    assert "pip install 'spikedrf[explore]'" in err
