@@ -38,7 +38,7 @@ def test_json_is_what_the_library_says(capsys, expected):
     result = json.loads(out)
     assert (result["schema"], result["command"]) == (1, "curve")
     assert result["version"] == spikedrf.__version__
-    assert result["parameters"] == {**MODEL, **STEP, "rtol": 1e-8}
+    assert result["parameters"] == {**MODEL, **STEP, "bulk": "isotropic", "rtol": 1e-8}
     assert result["alpha"] == [0.3, 1.0, 2.0, 3.0, "inf"]
     for name, solution in expected.items():
         for quantity in ("test_error", "train_error", "excess_error", "norm"):
@@ -276,6 +276,32 @@ def test_a_reader_that_leaves_early_sees_no_traceback():
         )
     assert done.stderr == b""
     assert done.returncode == 141
+
+
+def test_the_bulk_is_told_when_it_matters(capsys):
+    line = "curve --alpha 0.5 2 --noise 0.1 --alpha0"
+    step = GradientStep(3.0, 0.5)
+    own, isotropic = (
+        theory.solve([0.5, 2.0], lam=0.1, target="sin", noise=0.1, step=step, bulk=bulk)
+        for bulk in ("network", "isotropic")
+    )
+    _, out, _ = run(capsys, f"{line} 0.5")
+    change = own.test_error / isotropic.test_error - 1
+    assert f"--bulk network changes the test error with step by {change[0]:+.1%}" in out
+    _, out, _ = run(capsys, f"{line} 0.5 --bulk network")
+    assert "network's own bulk" in out.splitlines()[0]
+    assert "--bulk isotropic changes the test error with step by -" in out
+    table = np.array(rows_of(out), dtype=float)
+    np.testing.assert_allclose(table[:, 2], own.test_error, rtol=5e-6)
+    _, out, _ = run(capsys, f"{line} 0.5 --json")
+    np.testing.assert_allclose(json.loads(out)["other_bulk"]["norm"], own.norm, rtol=1e-12)
+    # A large batch; and groups of an activation that is not odd, for which there is no other bulk.
+    for quiet in (f"{line} 50", f"{line} 0.5 --activation relu --u 1 -1"):
+        _, out, _ = run(capsys, quiet)
+        assert "bulk" not in out
+    status, _, err = run(capsys, f"{line} 0.5 --activation relu --u 1 -1 --bulk network")
+    assert status == 2
+    assert "argument --bulk: bulk='network' is the trained network's bulk" in err
 
 
 def test_help_and_tables_import_nothing_heavy():

@@ -131,6 +131,37 @@ def test_curve_table_has_z_scores(capsys, expected):
     assert {len(line) for line in lines[header:]} == {len(lines[header])}
 
 
+def test_curve_shows_both_bulks_beside_the_network(capsys, tmp_path):
+    line = (
+        "curve --simulate network --alpha 0.5 2 --eta 3 --alpha0 0.5 --noise 0.1 --d 80 "
+        "--replicates 3 --n-test 500 --seed 1"
+    )
+    model = {"lam": 0.1, "target": "sin", "noise": 0.1}
+    step, alpha = GradientStep(3.0, 0.5), [0.5, 2.0]
+    own, isotropic = (
+        theory.solve(alpha, step=step, bulk=bulk, **model) for bulk in ("network", "isotropic")
+    )
+    simulation = simulate(
+        alpha, step=step, model="network", d=80, replicates=3, n_test=500,
+        rng=np.random.default_rng(1), **model,
+    )  # fmt: skip
+    for bulk, asked, other in (("isotropic", isotropic, own), ("network", own, isotropic)):
+        files = tmp_path / f"{bulk}.csv", tmp_path / f"{bulk}.svg"
+        _, out, _ = run(capsys, f"{line} --bulk {bulk} --out", *files)
+        table = np.array(rows_of(out), dtype=float)
+        assert table.shape == (2, 11)
+        for column, z_column, solution in ((5, 8, asked), (9, 10, other)):
+            np.testing.assert_allclose(table[:, column], solution.test_error, rtol=5e-6)
+            z = simulation.z(solution)["test_error"]
+            np.testing.assert_allclose(table[:, z_column], z, atol=0.006)
+        assert f"# the bulk matters: --bulk {other.bulk} changes the test error" in out
+        rows = list(csv.DictReader(files[0].read_text().splitlines()))
+        assert float(rows[1]["norm_other_bulk"]) == pytest.approx(other.norm[1], rel=1e-12)
+        z = simulation.z(other)["norm"][1]
+        assert float(rows[1]["z_norm_other_bulk"]) == pytest.approx(z, rel=1e-6)
+        assert "own bulk" in files[1].read_text()
+
+
 def test_ratios_are_what_d_realises(capsys):
     line = "curve --simulate srf --d 30 --replicates 2 --n-test 10 --alpha 0.51 --beta 0.99 --json"
     _, out, _ = run(capsys, line)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from differences import central
-from spikedrf import GradientStep, Spike, theory
+from spikedrf import GradientStep, Spike, simulate, theory
 from spikedrf.theory.rational import node_count, rational_rule, rational_weights
 
 ERRORS = ("test_error", "train_error", "norm")
@@ -290,3 +290,31 @@ def test_misuse(options, message):
 def test_parameters_of_the_spike_do_not_move_alone():
     with pytest.raises(ValueError, match="wrt='c' is for bulk='isotropic'"):
         theory.gradient(1.0, lam=0.1, step=GradientStep(1.0, 1.0), wrt="c", bulk="network")
+
+
+# --------------------------------------------------------------------------------------------------
+# Networks
+
+# alpha, replicates, model: for each the isotropic theory is more than 5 standard errors away.
+NETWORKS = [
+    (2.0, 16, {"activation": "tanh", "target": "sin", "lam": 0.05, "noise": 0.1,
+               "step": GradientStep(3.0, 0.3, u=[1.0, -1.5])}),
+    (2.0, 40, {"activation": "relu", "target": "tanh", "lam": 0.02, "noise": 0.1,
+               "step": GradientStep(2.0, 0.3)}),
+    (2.0, 24, {"activation": "erf", "target": "sin", "lam": 0.05, "noise": 0.2, "beta": 0.7,
+               "step": GradientStep(4.0, 0.4)}),
+    (3.0, 24, {"activation": "tanh", "target": "sin", "lam": 0.05, "noise": 0.2,
+               "step": GradientStep(6.0, 1.5)}),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(len(NETWORKS)))
+def test_trained_networks(index):
+    alpha, replicates, model = NETWORKS[index]
+    run = simulate(
+        alpha, d=800, model="network", replicates=replicates, n_test=1600, rng=index, **model
+    )
+    z, apart = (run.z(theory.solve(alpha, bulk=bulk, **model)) for bulk in ("network", "isotropic"))
+    assert max(abs(score) for score in z.values()) < 3, z
+    assert apart["test_error"] > 5

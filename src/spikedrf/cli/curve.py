@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,13 @@ EXAMPLE = "spikedrf curve --activation relu --target tanh --alpha 0.1:100:25:log
 #: Where the curve has its points unless --alpha says: without a simulation, and with one.
 ALPHA, SIMULATED_ALPHA = "0.1:100:25:log", "0.1:10:7:log"
 
+#: Among the curves: with the step, and the bulk that was not asked for.
+_OTHER = "other_bulk"
+
+# A bulk whose variance is this near to one is isotropic for all practical purposes; a change of the
+# test error by so much is told.
+_ROUND, _MATTERS = 0.02, 0.01
+
 _COLUMNS = (
     "test_error",
     "train_error",
@@ -43,13 +51,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f"values, or MIN:MAX:N:log ({ALPHA}; {SIMULATED_ALPHA} with --simulate)",
     )
     options.add_model(parser)
+    options.add_bulk(parser)
     group = options.add_simulation(parser)
     group.add_argument(
         "--simulate",
         choices=("srf", "network"),
         help=(
             "also simulate every point of the table, spiked random features or the trained network "
-            "itself, and print how many standard errors z it is above the theory"
+            "itself, and print how many standard errors z it is above the theory (for the network "
+            "with both bulks)"
         ),
     )
     options.add_solver(parser)
@@ -63,18 +73,20 @@ def run(args: argparse.Namespace) -> int:
             if getattr(args, name) is not None:
                 args.parser.error(f"argument --{name.replace('_', '-')}: is for --simulate only")
     args.alpha = options.alpha_of(args, ALPHA if args.simulate is None else SIMULATED_ALPHA)
-    spike, best_linear, curves, simulations, status = options.checked(args, lambda: _compute(args))
+    done = options.checked(args, lambda: _compute(args))
+    spike, best_linear, curves, simulations, status = done
     beside = {
-        name: _beside(simulation, args.alpha, curves[name])
+        name: _beside(simulation, args.alpha, curves, name)
         for name, simulation in simulations.items()
     }
     failed = _write_files(args, curves, best_linear, beside)
     status = status or failed
-    lost = sum(int(np.count_nonzero(~curve.success)) for curve in curves.values())
+    shown = [c for name, c in curves.items() if name != _OTHER or args.simulate == "network"]
+    lost = sum(int(np.count_nonzero(~curve.success)) for curve in shown)
     if lost:
         output.say(
-            f"spikedrf curve: {lost} of {2 * args.alpha.size} points did not reach --rtol "
-            f"{args.rtol:g}; raise it, or read their errors off the table"
+            f"spikedrf curve: {lost} of {len(shown) * args.alpha.size} points did not reach "
+            f"--rtol {args.rtol:g}; raise it, or read their errors off the table"
         )
         status = status or output.NOT_CONVERGED
     if args.json:
@@ -82,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"# {output.title(args)}: {output.spike_text(spike)}")
         print(f"# best linear function: {best_linear:#.6g}")
+        _print_difference(curves)
         _print_table(args, curves, simulations, beside)
     return status
 
@@ -104,15 +117,26 @@ def _compute(
 
 
 def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
-    """Solve at these points without the step and with it: the order of the table."""
+    """Solve at these points without the step and with it: the order of the table.
+
+    With the step also for the other bulk, if that is not about the same by all means.
+    """
     from spikedrf import theory
 
     model = options.model_of(args) | {"rtol": args.rtol}
-    with_step = theory.solve(alpha, step=options.step_of(args)[0], **model)
-    return {"without_step": theory.solve(alpha, **model), "with_step": with_step}
+    step, spike = options.step_of(args)
+    with_step = theory.solve(alpha, step=step, bulk=args.bulk, **model)
+    curves = {"without_step": theory.solve(alpha, **model), "with_step": with_step}
+    if args.simulate == "network" or np.abs(spike.arrays()[1] - 1.0).max() > _ROUND:
+        other = "network" if args.bulk == "isotropic" else "isotropic"
+        with suppress(ValueError):  # what has no closed form has no other bulk
+            curves[_OTHER] = theory.solve(alpha, step=step, bulk=other, **model)
+    return curves
 
 
-def _beside(simulation: Simulation, alpha: Floats, theirs: Solution) -> dict[str, Any]:
+def _beside(
+    simulation: Simulation, alpha: Floats, curves: dict[str, Solution], name: str
+) -> dict[str, Any]:
     """Arrange simulated errors and z-scores like the rows of the table, NaN at alpha = inf."""
     finite = np.isfinite(alpha)
 
@@ -121,12 +145,18 @@ def _beside(simulation: Simulation, alpha: Floats, theirs: Solution) -> dict[str
         column[finite] = values
         return column
 
-    columns: dict[str, Any] = {"alpha": spread(alpha[finite]), "n": spread(simulation.n), "z": {}}
-    for name in simulated.ERRORS:
-        mean, sem = spread(getattr(simulation, name)), spread(getattr(simulation, f"{name}_sem"))
-        columns |= {name: mean, f"{name}_sem": sem}
-        with np.errstate(divide="ignore", invalid="ignore"):
-            columns["z"][name] = (mean - getattr(theirs, name)) / sem
+    theirs = {"z": curves[name]}
+    if name == "with_step" and _OTHER in curves:
+        theirs[f"z_{_OTHER}"] = curves[_OTHER]
+    columns: dict[str, Any] = {"alpha": spread(alpha[finite]), "n": spread(simulation.n)}
+    columns |= {z: {} for z in theirs}
+    for quantity in simulated.ERRORS:
+        mean = spread(getattr(simulation, quantity))
+        sem = spread(getattr(simulation, f"{quantity}_sem"))
+        columns |= {quantity: mean, f"{quantity}_sem": sem}
+        for z, curve in theirs.items():
+            with np.errstate(divide="ignore", invalid="ignore"):
+                columns[z][quantity] = (mean - getattr(curve, quantity)) / sem
     return columns
 
 
@@ -165,6 +195,18 @@ def _print_json(
     output.print_json(args, result, spike=spike)
 
 
+def _print_difference(curves: dict[str, Solution]) -> None:
+    """Say so when it matters which bulk was asked for."""
+    if _OTHER not in curves:
+        return
+    change = curves[_OTHER].test_error / curves["with_step"].test_error - 1.0
+    if np.nanmax(np.abs(change)) > _MATTERS:
+        print(
+            f"# the bulk matters: --bulk {curves[_OTHER].bulk} changes the test error with step by "
+            f"{np.nanmin(change):+.1%} to {np.nanmax(change):+.1%}"
+        )
+
+
 def _print_table(
     args: argparse.Namespace,
     curves: dict[str, Solution],
@@ -174,6 +216,8 @@ def _print_table(
     header = ["alpha"]
     columns = [[f"{a:.6g}" for a in args.alpha]]
     for name, curve in curves.items():
+        if name == _OTHER:
+            continue
         header.append(name.replace("_", " "))
         columns.append(_cells(curve))
         if name in beside:
@@ -182,6 +226,11 @@ def _print_table(
             columns.append([f"{x:#.6g}" for x in mean])
             columns.append([f"{x:#.2g}" for x in sem])
             columns.append([f"{x:.2f}" for x in beside[name]["z"]["test_error"]])
+    if simulations and _OTHER in curves:
+        header += [f"{curves[_OTHER].bulk} bulk", "z"]
+        columns.append(_cells(curves[_OTHER]))
+        z = beside["with_step"][f"z_{_OTHER}"]["test_error"]
+        columns.append([f"{x:.2f}" for x in z])
     if simulations:
         print(simulated.text(args, simulations["with_step"]))
         print("# z: standard errors by which the simulated test error is above the theory")
@@ -241,6 +290,8 @@ def _csv_columns(
         columns |= {f"{column}_{name}": getattr(curve, column) for column in _COLUMNS}
     for name, numbers in beside.items():
         for quantity in simulated.ERRORS:
+            if f"z_{_OTHER}" in numbers:
+                columns[f"z_{quantity}_{_OTHER}"] = numbers[f"z_{_OTHER}"][quantity]
             for key in (quantity, f"{quantity}_sem"):
                 columns[f"simulated_{key}_{name}"] = numbers[key]
             columns[f"z_{quantity}_{name}"] = numbers["z"][quantity]
@@ -260,11 +311,17 @@ def _display(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             curves = _solve(args, alpha)
+    bulks = {curve.bulk: curve for curve in (curves["with_step"], curves.get(_OTHER)) if curve}
+    if args.simulate != "network" or len(bulks) == 1:
+        bulks = {"isotropic": curves["with_step"]}
+    own = bulks.get("network")
     return LearningCurveDisplay(
         alpha,
-        curves["with_step"].test_error,
+        bulks["isotropic"].test_error,
         curves["without_step"].test_error,
         best_linear=best_linear,
-        success=curves["with_step"].success,
+        success=bulks["isotropic"].success,
         success_without_step=curves["without_step"].success,
+        test_error_network=None if own is None else own.test_error,
+        success_network=None if own is None else own.success,
     )

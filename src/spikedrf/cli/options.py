@@ -88,6 +88,20 @@ def add_model(parser: argparse.ArgumentParser, *, grids: bool = False) -> None:
     )
 
 
+def add_bulk(parser: argparse.ArgumentParser) -> None:
+    """Add the choice between the spiked model and the trained network's own bulk."""
+    group = parser.add_argument_group("first layer")
+    group.add_argument(
+        "--bulk",
+        choices=("isotropic", "network"),
+        default="isotropic",
+        help=(
+            "the bulk of the weights after the step: isotropic as in the spiked model, or that of "
+            "the trained network, which differs for small batches (%(default)s)"
+        ),
+    )
+
+
 def add_simulation(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add the options that say what is simulated; `fill_in_simulation` knows their defaults."""
     group = parser.add_argument_group("simulation")

@@ -86,7 +86,8 @@ def print_json(
 
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """Collect the options that are the same for every number printed."""
-    names = ("activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise", "rtol")
+    names = ["activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise"]
+    names += ["bulk", "rtol"]
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     fixed = {name: value for name, value in given.items() if not isinstance(value, np.ndarray)}
     return fixed | {"pi": args.pi or [1.0 / len(args.u)] * len(args.u)}
@@ -152,6 +153,8 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
             parts.append(f"${symbol} = {text}$")
         else:
             parts.append(f"{name} {' '.join(f'{x:g}' for x in numbers)}")
+    if getattr(args, "bulk", "isotropic") == "network":
+        parts.append("network's own bulk")
     if picture and len(parts) > 6:
         return ", ".join(parts[:4]) + ",\n" + ", ".join(parts[4:])
     return ", ".join(parts)

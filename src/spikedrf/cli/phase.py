@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--value", choices=VALUES, default="test_error", help="what to compute (%(default)s)"
     )
     options.add_model(parser, grids=True)
+    options.add_bulk(parser)
     options.add_solver(parser)
     group = parser.add_argument_group("work")
     group.add_argument(
@@ -100,6 +101,7 @@ def _compute(args: argparse.Namespace, axes: list[str]) -> PhaseDiagram:
     arrays = {name: getattr(args, name) for name in axes}
     return theory.phase_diagram(
         **arrays | numbers | model | {"pi": args.pi, "rtol": args.rtol, "value": args.value},
+        bulk=args.bulk,
         workers=args.workers,
         checkpoint=args.checkpoint,
         progress=output.progress(args, "point"),

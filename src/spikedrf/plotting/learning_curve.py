@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Points = Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]]
 
 _STYLES = {"without_step": NO_STEP, "with_step": STYLES[0]}
+_NETWORK_STYLE, _NETWORK_LABEL = STYLES[1], "after it, with the trained network's own bulk"
 _LABELS = {
     "without_step": "no step (random features)",
     "with_step": "after one gradient step",
@@ -42,6 +43,10 @@ class LearningCurveDisplay:
         Test error of the best linear function, drawn as a reference line if > 0.
     success, success_without_step : array_like of bool, shape (N,), optional
         Whether the point has converged; the others are marked by crosses.
+    test_error_network : array_like, shape (N,), optional
+        Test error after the step with ``bulk="network"``, drawn beside the isotropic one.
+    success_network : array_like of bool, shape (N,), optional
+        The same for it.
 
     Attributes
     ----------
@@ -50,7 +55,8 @@ class LearningCurveDisplay:
     figure_ : matplotlib.figure.Figure
         Its figure.
     lines_ : list of matplotlib.lines.Line2D
-        The curve without the step and the curve after it; then, if drawn, the best linear function.
+        The curve without the step and the curve after it; then, if drawn, that of the network's own
+        bulk and the best linear function.
 
     Raises
     ------
@@ -80,6 +86,8 @@ class LearningCurveDisplay:
         best_linear: float | None = None,
         success: ArrayLike | None = None,
         success_without_step: ArrayLike | None = None,
+        test_error_network: ArrayLike | None = None,
+        success_network: ArrayLike | None = None,
     ) -> None:
         self.alpha = real_array("alpha", alpha, minimum=0.0, exclusive=True, infinite=True)
         if self.alpha.ndim != 1:
@@ -91,6 +99,10 @@ class LearningCurveDisplay:
         self.best_linear = best_linear
         self.success = self._flags("success", success)
         self.success_without_step = self._flags("success_without_step", success_without_step)
+        self.test_error_network = None
+        if test_error_network is not None:
+            self.test_error_network = self._like_alpha("test_error_network", test_error_network)
+        self.success_network = self._flags("success_network", success_network)
 
     def _like_alpha(self, name: str, value: ArrayLike) -> Floats:
         array = np.asarray(value, dtype=np.float64)
@@ -116,6 +128,7 @@ class LearningCurveDisplay:
         activation: FunctionLike = "tanh",
         target: FunctionLike = "tanh",
         noise: float = 0.0,
+        bulk: str = "isotropic",
         rtol: float = 1e-8,
         points: Points | None = None,
         ax: Any = None,
@@ -126,8 +139,8 @@ class LearningCurveDisplay:
         ----------
         alpha : array_like, shape (N,)
             Samples over dimension, ``n/d``, > 0; ``inf`` is allowed.
-        lam, beta, activation, target, noise, rtol
-            As in `theory.solve`, one value each.
+        lam, beta, activation, target, noise, bulk, rtol
+            As in `theory.solve`, one value each. Without the step the bulk is isotropic.
         step : GradientStep or Spike
             How the first layer was trained.
         points : mapping, optional
@@ -157,7 +170,7 @@ class LearningCurveDisplay:
             "rtol": rtol,
         }
         at = np.asarray(alpha)
-        with_step = theory.solve(alpha, step=step, **model)
+        with_step = theory.solve(alpha, step=step, bulk=bulk, **model)
         if with_step.shape != at.shape:
             raise ValueError(
                 f"only alpha may vary along a learning curve: alpha has shape {at.shape}, the "
@@ -177,7 +190,7 @@ class LearningCurveDisplay:
     def plot(
         self, ax: Any = None, *, points: Points | None = None, title: str | None = None
     ) -> LearningCurveDisplay:
-        """Draw the two curves.
+        """Draw the curves.
 
         Axes are logarithmic where the data span a factor of five or more.
 
@@ -217,6 +230,9 @@ class LearningCurveDisplay:
             Curve(_LABELS[name], _STYLES[name], errors[name], success[name], points.get(name))
             for name in errors
         ]
+        if self.test_error_network is not None:
+            own_bulk = self.test_error_network, self.success_network
+            curves.append(Curve(_NETWORK_LABEL, _NETWORK_STYLE, *own_bulk))
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_ = draw_curves(ax, "alpha", self.alpha, curves, best_linear=self.best_linear)
         legend(ax, own=own)
