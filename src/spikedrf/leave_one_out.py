@@ -13,7 +13,8 @@ picks its own ridge must use this and not generalised cross-validation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy import linalg
@@ -38,16 +39,14 @@ Blocks = Callable[[], Iterator[Block]]
 
 
 class RidgePath(Protocol):
-    """Fits for every penalty of a path."""
+    """Fits for every penalty of a path. Features that are given to it may be overwritten."""
 
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
         """Yield the leave-one-out residuals of blocks of rows, shape (m, penalties, targets)."""
 
-    def predict(self, Phi: Floats) -> Floats:
-        """Return predictions, shape (m, penalties, targets)."""
-
-    def readout(self, choice: Any) -> tuple[Floats, Floats]:
-        """Return ``a / sqrt p``, shape (p, targets), and ``b`` for one penalty of each target."""
+    @property
+    def readouts(self) -> tuple[Floats, Floats]:
+        """``a / sqrt p``, shape (p, penalties, targets), and ``b``, shape (penalties, targets)."""
 
 
 def ridge_path(blocks: Blocks, n: int, p: int, lam: Floats, *, intercept: bool) -> RidgePath:
@@ -87,54 +86,57 @@ class _Primal:
         gram = np.asfortranarray(statistics.upper / p)
         require_finite_gram(gram)
         require_memory(3 * gram.nbytes, f"the factorisation of a matrix of order {p}")
-        moment = statistics.moment / self.root
         lost = p * np.finfo(float).eps * np.trace(gram)
         # One penalty that rounding cannot swallow: a Cholesky factor, 25 times cheaper than the
         # eigenvectors. Then gram + lam = U^T U, and U^{-1} takes the place of the eigenvectors.
+        # The factor 1/sqrt p of the features goes into either.
         self.factor: Floats | None = None
         if lam.size == 1 and lam[0] > lost:
             gram[np.diag_indices(p)] += lam[0]
             self.factor = linalg.cholesky(gram, lower=False, overwrite_a=True, check_finite=False)
-            rotated = linalg.solve_triangular(self.factor, moment, trans=1, check_finite=False)
+            self.factor *= self.root
+            rotated = linalg.solve_triangular(
+                self.factor, statistics.moment, trans=1, check_finite=False
+            )
             self.inverse = np.ones((1, p))
         else:
             # numpy's eigh lets go of the GIL, scipy's does not.
             value, self.vector = np.linalg.eigh(gram, UPLO="U")
-            rotated = self.vector.T @ moment
+            self.vector /= self.root
+            rotated = self.vector.T @ statistics.moment
             shifted = np.maximum(value, 0.0) + lam[:, None]
             self.inverse = np.zeros_like(shifted)
             np.divide(1.0, shifted, out=self.inverse, where=shifted > lost)
         self.coef = self.inverse[:, :, None] * rotated  # (penalties, p, targets)
 
     def _rotate(self, Phi: Floats) -> Floats:
-        deviation = Phi - self.statistics.mean
+        Phi -= self.statistics.mean
         if self.factor is None:
-            return np.asarray(deviation @ self.vector / self.root)
-        solved = blas.dtrsm(1.0 / self.root, self.factor, deviation.T, trans_a=1, overwrite_b=1)
-        return np.asarray(solved.T)
+            return np.asarray(Phi @ self.vector)
+        return np.asarray(blas.dtrsm(1.0, self.factor, Phi.T, trans_a=1, overwrite_b=1).T)
 
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
         share = 1.0 / self.statistics.n if self.statistics.intercept else 0.0
         for block in self.blocks():
             B = self._rotate(block.Phi)
             residual = (block.y - self.statistics.mean_y)[:, None, :] - _apply(B, self.coef)
-            np.square(B, out=B)
-            leverage = share + B @ self.inverse.T
+            if self.factor is None:
+                leverage = share + np.square(B, out=B) @ self.inverse.T
+            else:
+                leverage = share + np.einsum("ij,ij->i", B, B)[:, None]
             kept = 1.0 - np.minimum(block.weight, 1.0)[:, None] * leverage
             yield block.rows, residual / kept[:, :, None]
 
-    def predict(self, Phi: Floats) -> Floats:
-        return np.asarray(_apply(self._rotate(Phi), self.coef) + self.statistics.mean_y)
-
-    def readout(self, choice: Any) -> tuple[Floats, Floats]:
+    @cached_property
+    def readouts(self) -> tuple[Floats, Floats]:
         targets = self.coef.shape[2]
-        at = np.broadcast_to(choice, (targets,))
-        rotated = self.coef[at, :, np.arange(targets)].T
+        flat = self.coef.transpose(1, 0, 2).reshape(len(self.coef[0]), -1)
         if self.factor is None:
-            a = self.vector @ rotated
+            a = self.vector @ flat
         else:
-            a = linalg.solve_triangular(self.factor, rotated, check_finite=False)
-        return a / self.root, np.atleast_1d(self.statistics.offset(a))
+            a = linalg.solve_triangular(self.factor, flat, check_finite=False)
+        a = a.reshape(len(a), -1, targets)
+        return a, self.statistics.mean_y - np.tensordot(self.statistics.mean, a, axes=1)
 
 
 class _Dual:
@@ -194,17 +196,13 @@ class _Dual:
             above = np.where(more > 0, self.scale * w / (more + self.scale * stay), 1.0 / stay)
         yield slice(0, len(w)), left * above[:, :, None] / self.half[:, None, None]
 
-    def predict(self, Phi: Floats) -> Floats:
-        kernel = (Phi - self.mean) @ self.F.T / self.root**2
-        coef = np.einsum("ij,ajt->ait", self.U, self.inverse[:, :, None] * self.rotated)
-        return np.asarray(_apply(kernel, coef) + self.mean_y)
-
-    def readout(self, choice: Any) -> tuple[Floats, Floats]:
-        targets = self.rotated.shape[1]
-        at = np.broadcast_to(choice, (targets,))
-        dual = self.U @ (self.inverse[at].T * self.rotated)
-        coef = self.F.T @ dual / self.root**2
-        return coef, self.mean_y - self.mean @ coef
+    @cached_property
+    def readouts(self) -> tuple[Floats, Floats]:
+        penalties, targets = len(self.inverse), self.rotated.shape[1]
+        scaled = self.inverse.T[:, :, None] * self.rotated[:, None, :]
+        dual = self.U @ scaled.reshape(len(scaled), -1)
+        a = (self.F.T @ dual / self.root**2).reshape(-1, penalties, targets)
+        return a, self.mean_y - np.tensordot(self.mean, a, axes=1)
 
 
 def _without(value: Floats, U: Floats, direction: Floats) -> tuple[Floats, Floats]:

@@ -203,7 +203,9 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         weights = self._weights()
         targets = rows.y.shape[1]
         if choice is not None and choice.path is not None:
-            self._store_readout(*choice.path.readout(choice.alpha))
+            a, b = choice.path.readouts
+            at = np.arange(targets)
+            self._store_readout(a[:, choice.alpha, at], b[choice.alpha, at])
             return self
         coef, intercept = np.empty((len(weights), targets)), np.empty(targets)
         # Targets that share a ridge share a factorisation.
@@ -216,8 +218,8 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
                 intercept=bool(self.fit_intercept),
             )
             ours = alpha == value
-            a, b = path.readout(0)
-            coef[:, ours], intercept[ours] = a[:, ours], b[ours]
+            a, b = path.readouts
+            coef[:, ours], intercept[ours] = a[:, 0, ours], b[0, ours]
             if choice is None:  # a single candidate, not judged yet
                 self._store_errors(judged(path, rows, self.step_size_), np.array([value]))
         self._store_readout(coef, intercept)

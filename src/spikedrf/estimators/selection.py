@@ -248,8 +248,10 @@ def _left_out(
     shape = task.alphas.size, rows.y.shape[1]
     square = np.zeros(shape)
     gain, gain2 = np.zeros((2, shape[0], shape[1] if task.per_target else 1))
+    a, b = path.readouts
+    flat = a.reshape(len(a), -1)
     for part, phi, y, weight in task.layer.feature_blocks(held, task.layer.weights(step, eta)):
-        after = (path.predict(phi) - y[:, None, :]) ** 2
+        after = ((phi @ flat).reshape(-1, *b.shape) + b - y[:, None, :]) ** 2
         square += np.einsum("i,iat->at", weight, after)
         gained = (before[part, None, :] - after) / unit
         if not task.per_target:
