@@ -8,7 +8,7 @@ from spikedrf.simulation import Simulation, SimulationFailed, SimulationInterrup
 from spikedrf.step import GradientStep, Spike
 
 if TYPE_CHECKING:
-    from spikedrf.estimators import SpikedRandomFeatures, SpikedRFRegressor
+    from spikedrf.estimators import SpikedRandomFeatures, SpikedRFClassifier, SpikedRFRegressor
 
 __version__ = "0.1.0"
 
@@ -19,6 +19,7 @@ __all__ = [
     "SimulationFailed",
     "SimulationInterrupted",
     "Spike",
+    "SpikedRFClassifier",
     "SpikedRFRegressor",
     "SpikedRandomFeatures",
     "__version__",
@@ -27,7 +28,7 @@ __all__ = [
     "theory",
 ]
 
-_ESTIMATORS = ("SpikedRFRegressor", "SpikedRandomFeatures")
+_ESTIMATORS = ("SpikedRFClassifier", "SpikedRFRegressor", "SpikedRandomFeatures")
 
 
 def __getattr__(name: str) -> Any:

@@ -26,9 +26,11 @@ _LINE_STEPS = 60
 #: A step along a line is long enough if the slope has fallen to this part.
 _FLAT = 0.1
 #: The intercept, which has no penalty, keeps this part of the largest curvature it can have.
-_STIFFNESS = 1e-6
+_STIFFNESS = 1e-9
 #: Where Newton's steps promise less than this part of the objective they are near its minimum.
 _NEAR = 1e-12
+#: And where the intercept is off by less than this part of the labels it is near its own.
+_CLOSE = 1e-3
 _BLOCK = 2048
 
 
@@ -133,8 +135,20 @@ class Objective:
         return np.asarray(self.design.weight * self.terms(self.design.A @ x).curvature)
 
     def bound(self, gradient: Floats, x: Floats) -> float:
-        """Return how much lower the minimum can be, see `Design.bound`."""
-        return self.design.bound(gradient, x, self.lam, self.reach)
+        """Return how much lower the minimum can be: the duality gap of the slopes at ``x``.
+
+        As `Design.bound`, if the intercept is far off. Near its minimum the slopes are moved so
+        that they add up to zero, each in proportion to its curvature, which costs
+        ``along^2 / (2 total)`` to leading order; twice that is counted.
+        """
+        design = self.design
+        if design.intercept:
+            curvature = self.curvature(x)
+            along, total = float(gradient[-1]), float(curvature.sum())
+            if abs(along) < _CLOSE * total * self.reach:
+                rest = gradient[:-1] - (along / total) * (curvature @ design.A)[:-1]
+                return float(rest @ rest) / (2.0 * self.lam) + along**2 / total
+        return design.bound(gradient, x, self.lam, self.reach)
 
     def factor(self, gram: Floats) -> Floats:
         """Return the upper Cholesky factor of the Hessian, given its part of the rows (used up)."""
@@ -221,19 +235,22 @@ def newton(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int]:
     design = objective.design
     value, gradient = objective(x)
     bound = objective.bound(gradient, x)
-    nit = 0
+    nit, failed = 0, 0
     while nit < _NEWTON_STEPS and bound > tol * value:
         factor = objective.factor(design.weighted_gram(objective.curvature(x)))
         step = -linalg.cho_solve((factor, False), gradient, check_finite=False)
         fall = -0.5 * float(gradient @ step)
         there = x + _along(objective, x, step) * step
-        value, gradient = objective(there)
-        before, bound = bound, objective.bound(gradient, there)
-        # Near the minimum a step gains many digits, or there are none left to gain.
-        if fall <= _NEAR * value and bound > 0.5 * before:
+        found, slope = objective(there)
+        if not found <= value * (1.0 + _NEAR):  # a direction made of rounding
             break
-        x = there
+        x, value, gradient = there, found, slope
+        before, bound = bound, objective.bound(gradient, x)
         nit += 1
+        # Near the minimum a step gains many digits, or there are none left to gain.
+        failed = failed + 1 if fall <= _NEAR * value and bound > 0.5 * before else 0
+        if failed == 2:
+            break
     return x, nit
 
 

@@ -17,6 +17,8 @@ from spikedrf.parameters import Floats, number, real_array
 # Rounds of the method of multipliers; the prox parameter falls by a factor while it helps.
 _ROUNDS = 40
 _FALL = 0.25
+# Near the minimum, a few rounds that do not gain say that rounding leaves no more to gain.
+_NEAR, _PATIENCE = 1e-9, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,6 +291,7 @@ class ReadoutProblem:
         minimum. What the objective is above it is a sum of terms that are not negative.
         """
         design, w = self.design, self.weight
+        tol = max(tol, 1e-14)  # the conditions at the kinks hold up to rounding
         below, above = _slopes(y, loss)
         reach = float(np.abs(y).max())
 
@@ -305,7 +308,7 @@ class ReadoutProblem:
         best = (sum(judged(x, dual)[1:]), x, dual)
         spread, off = (float(w @ np.abs(t) / w.sum()) for t in (y, h - y))
         s = 2.0 * spread if start is None else max(0.1 * off, 1e-3 * spread)
-        nit = 0
+        nit, stalled = 0, 0
         for _ in range(_ROUNDS):
             if s == 0.0:  # all labels are the same
                 break
@@ -320,17 +323,27 @@ class ReadoutProblem:
             x, more = newton(objective, x, 0.1 * tol)
             nit += more
             dual = np.clip(dual + (design.A @ x - y) / s, below, above)
+            if design.intercept:
+                # They add up to zero, but for rounding over s: that is shared out.
+                free = (dual > below) & (dual < above)
+                if free.any():
+                    dual[free] -= float(w @ dual) / float(w[free].sum())
+                    dual = np.clip(dual, below, above)
             value, slack, rest = judged(x, dual)
+            stalled = stalled + 1 if slack + rest > 0.5 * best[0] else 0
             best = min(best, (slack + rest, x, dual), key=lambda found: found[0])
-            if slack + rest <= tol * value:
+            if best[0] <= tol * value or (stalled == _PATIENCE and best[0] <= _NEAR * value):
                 break
             if slack > rest:
                 s *= _FALL
-        _, x, dual = best
+        gap, x, dual = best
         if design.intercept:
-            x = x.copy()
-            x[-1] += _middle(y - design.A @ x, below, above, w)
-        return x, nit, sum(judged(x, dual)[1:]), dual
+            middle = x.copy()
+            middle[-1] += _middle(y - design.A @ x, below, above, w)
+            value, *parts = judged(middle, dual)
+            if sum(parts) <= max(gap, tol * value):
+                x, gap = middle, sum(parts)
+        return x, nit, gap, dual
 
 
 def best_constant(y: Floats, loss: Loss, weight: Floats) -> float:

@@ -16,7 +16,7 @@ from spikedrf.arrays import Array
 from spikedrf.estimators.layer import Layer, Step, draw_weights
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.features import feature_map
-from spikedrf.parameters import flag, number, real_array
+from spikedrf.parameters import Floats, flag, number, real_array
 
 
 class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -44,19 +44,8 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Rows:
         """Check the data; rows of weight zero are absent."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-            ensure_min_samples=2 if reset else 1,
-        )
+        X, y = self._validated(X, y, reset=reset, multi_output=True, y_numeric=True)
         targets = np.asarray(y, np.float64)
-        _require_squares("X", X)
         _require_squares("y", targets)
         one = targets.ndim == 1
         if reset:
@@ -67,20 +56,41 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 f"y must have as many targets as in the first call, "
                 f"{self.spike_.size // self.n_features_in_}, got {targets.shape[1]}"
             )
+        weight = self._weight(sample_weight, X)
+        present = weight > 0
+        if reset and not present.all() and np.count_nonzero(present) < 2:
+            raise ValueError("sample_weight must be > 0 for at least 2 rows, it is for 1")
+        return self._present(X, targets, weight)
+
+    def _validated(self, X: Any, y: Any, *, reset: bool, **kwargs: Any) -> tuple[Any, Any]:
+        """Return the data as scikit-learn wants them."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2 if reset else 1,
+            **kwargs,
+        )
+        _require_squares("X", X)
+        return X, y
+
+    def _weight(self, sample_weight: Any, X: Any) -> Floats:
         if sample_weight is None:
-            weight = np.ones(len(targets))
-        else:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            if weight.min() < 0:
-                raise ValueError(f"sample_weight must be >= 0, got {float(weight.min())!r}")
+            return np.ones(X.shape[0])
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if weight.min() < 0:
+            raise ValueError(f"sample_weight must be >= 0, got {float(weight.min())!r}")
+        return np.asarray(weight)
+
+    def _present(self, X: Any, targets: Floats, weight: Floats) -> Rows:
+        """Return the rows of positive weight."""
         n = len(targets)
         rows = Rows(X, targets, weight, flag("bias", self.bias), np.arange(n), n)
         present = weight > 0
-        if present.all():
-            return rows
-        if reset and np.count_nonzero(present) < 2:
-            raise ValueError("sample_weight must be > 0 for at least 2 rows, it is for 1")
-        return rows.take(present)
+        return rows if present.all() else rows.take(present)
 
     def _draw(self, rows: Rows) -> tuple[Layer, int]:
         """Draw the first layer; also a number to deal out the rows by."""

@@ -15,6 +15,7 @@ from spikedrf.estimators.rows import Rows
 from spikedrf.features import feature_map
 from spikedrf.first_layer import LayerGradient, differentiable
 from spikedrf.leave_one_out import Block
+from spikedrf.memory import require_memory
 from spikedrf.parameters import Floats
 
 
@@ -158,6 +159,46 @@ class Layer:
         for part, x in rows.blocks(weights.dtype):
             phi = feature_map(x, weights, self.activation)
             yield Block(part, phi.astype(np.float64, copy=False), rows.y[part], rows.weight[part])
+
+
+@dataclass(frozen=True, eq=False)
+class SteppedLayer:
+    """A first layer and the step that it takes.
+
+    Attributes
+    ----------
+    layer : Layer
+    step : Step or None
+        None is no step.
+    step_size : float
+    reused : bool
+        Whether the rows that fed the step feed the readout too.
+    """
+
+    layer: Layer
+    step: Step | None
+    step_size: float
+    reused: bool
+
+    @property
+    def weights(self) -> Array:
+        """The weights after the step."""
+        return self.layer.weights(self.step, self.step_size)
+
+    def weights_from(self, rows: Rows) -> Array:
+        """Return the weights if only these rows of the readout had been there."""
+        if not self.reused:
+            return self.weights
+        return self.layer.weights(self.layer.step(rows), self.step_size)
+
+    def features(self, rows: Rows, weights: Array) -> Floats:
+        """Return the features of the rows in double precision, shape (n, p)."""
+        size = 8 * len(rows) * len(weights)
+        require_memory(size, f"the features of {len(rows)} rows", "use fewer features or rows")
+        features = np.empty((len(rows), len(weights)))
+        for block in self.layer.feature_blocks(rows, weights):
+            features[block.rows] = block.Phi
+        return features
 
 
 class StreamedStep:

@@ -1,42 +1,57 @@
-"""Ridge regression on random features that have learned a direction."""
+"""Regression on random features that have learned a direction."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.arrays import Array
-from spikedrf.estimators.base import FirstLayerMixin
-from spikedrf.estimators.layer import Layer, Step
-from spikedrf.estimators.rows import Rows, dense_blocks
-from spikedrf.estimators.selection import Choice, Task, choose_on, cross_fit, judged
-from spikedrf.features import feature_map
+from spikedrf.estimators.layer import Layer
+from spikedrf.estimators.network import NetworkMixin
+from spikedrf.estimators.rows import Rows
+from spikedrf.estimators.selection import Choice, judged
 from spikedrf.leave_one_out import ridge_path
-from spikedrf.parameters import Floats, flag, real_array
+from spikedrf.losses import LossLike, Square
+from spikedrf.losses import resolve as resolve_loss
+from spikedrf.parameters import Floats, flag
 from spikedrf.ridge import RidgeStatistics
 
-#: Rows that a step is chosen on: at least so many, and so many for each feature.
-_ENOUGH_ROWS, _ENOUGH_PER_FEATURE = 10_000, 10
-
 _STATISTICS = ("n", "upper", "moment", "square", "mean", "mean_y")
+_OF_THE_SQUARE = ("loo_error_", "loo_errors_", "step_gain_", "step_gain_sem_")
+_OF_OTHERS = ("step_errors_", "cv_loss_", "cv_losses_", "n_iter_")
 
 
-class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
-    r"""Ridge regression on random features after one gradient step.
+def _is_square(model: Any) -> bool:
+    return bool(model.loss == "square" or isinstance(model.loss, Square))
+
+
+def _sums_squares(model: Any) -> bool:
+    """Say why a readout under another loss cannot be added to."""
+    if not _is_square(model):
+        raise AttributeError(
+            f"partial_fit and merge add up Gram matrices, which are all that the square loss "
+            f"needs; loss={model.loss!r} needs all rows at once: use fit"
+        )
+    return True
+
+
+class SpikedRFRegressor(RegressorMixin, NetworkMixin):
+    r"""Ridge regression, or a robust or quantile one, on random features after one gradient step.
 
     A two-layer network of width ``p`` whose first layer takes one gradient step
     (`SpikedRandomFeatures`) and whose readout minimises::
 
-        sum_mu (y_mu - b - Phi_mu . a / sqrt p)^2 + alpha |a|^2
+        sum_mu loss(y_mu, b + Phi_mu . a / sqrt p) + (alpha/2) |a|^2
 
-    so that ``alpha`` is ``lam`` of the theory. Step and ridge are chosen from the data, no step
-    among the candidates. Inputs should have about unit variance: put a `StandardScaler` before it.
+    so that ``alpha`` is ``lam`` of the theory, with the square loss ``(y - h)^2 / 2`` or another.
+    Step and ridge are chosen from the data, no step among the candidates. Inputs should have about
+    unit variance: put a `StandardScaler` before it.
 
     Parameters
     ----------
@@ -50,8 +65,12 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         grid that ``"auto"`` adapts to the data, the best is taken. No step is always a candidate
         beside several.
     alpha : float, array_like or "auto"
-        Ridge, >= 0. Of several, or of the grid that ``"auto"`` adapts to the data, the best is
-        taken.
+        Ridge, >= 0, and > 0 for losses other than the square. Of several, or of the grid that
+        ``"auto"`` adapts to the data, the best is taken.
+    loss : {"square", "huber", "pseudo_huber", "quantile", "absolute"} or Loss
+        Loss of the readout: a name, or a member of `spikedrf.losses` with its parameters, such as
+        ``losses.Huber(delta=0.1)``, in units of the targets, or ``losses.Quantile(level=0.9)``.
+        With one other than the square there is no `partial_fit`: see Notes.
     readout : "normal" or array_like, shape (K,)
         The vocabulary of the initial readout, in equal proportions; ``"normal"`` draws it.
         Several targets have a network each, of an equal share of the neurons.
@@ -90,9 +109,10 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
     step_size_ : float
         The step; 0 if none was better.
     loo_error_ : float or ndarray, shape (targets,)
-        Estimated mean squared error on new rows at the choice: every row predicted by a fit that
-        left it out, of the readout and, with ``step_fraction="auto"`` where there was something
-        to choose and a step was taken, of the step. An array if ``alpha_per_target``.
+        Of the square loss. Estimated mean squared error on new rows at the choice: every row
+        predicted by a fit that left it out, of the readout and, with ``step_fraction="auto"``
+        where there was something to choose and a step was taken, of the step. An array if
+        ``alpha_per_target``.
     step_sizes_, alphas_ : ndarray, shapes (S,) and (A,)
         What was tried.
     loo_errors_ : ndarray, shape (S, A)
@@ -101,6 +121,16 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
     step_gain_, step_gain_sem_ : float
         What the best step gains over none, in R^2, by cross-fitting, and its standard error: the
         step is taken if the gain is the larger of the two. NaN if there was no such comparison.
+    cv_loss_ : float or ndarray, shape (targets,)
+        Of other losses, if there was a ridge to choose. Estimated mean loss on new rows: every
+        row predicted by a fit that left out a fifth of the rows, of the readout and of the step.
+    cv_losses_ : ndarray, shape (A,)
+        The same for each of ``alphas_``, averaged over targets.
+    step_errors_ : ndarray, shape (S,)
+        Of other losses, if there was a step to choose. What it was chosen by: the estimated mean
+        squared error of ridge regression of the targets of the step (see Notes) at its best ridge.
+    n_iter_ : ndarray of int, shape (targets,)
+        Of other losses. Iterations of the solver.
 
     Raises
     ------
@@ -111,9 +141,13 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
     -----
     UserWarning
         If the gradient is zero; then no step is taken.
+    sklearn.exceptions.ConvergenceWarning
+        If the duality gap of a readout is above 1e-8 of the objective, which takes a ridge close
+        to zero.
 
     See Also
     --------
+    SpikedRFClassifier : The same for classes.
     SpikedRandomFeatures : The features alone.
     spikedrf.theory.solve : What test error to expect.
 
@@ -128,7 +162,14 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
     The fit costs one pass over the rows for each step that is tried, for the features and their
     p x p Gram matrix (n x n if there are fewer rows than features). Memory is O(p^2), not O(n p).
 
-    Source: theory.md, sections 1 and 5; Cui et al., ICML 2024, arXiv 2402.04980.
+    With a loss other than the square the targets of the step are ``-loss'(y, b)`` at the best
+    constant ``b``: deviations from the mean for the square loss, and bounded for those that do not
+    trust every ``y``. The step is chosen by ridge regression of them, as above, and the ridge by
+    the loss itself on rows left out, in five folds. A smooth loss is minimised by SciPy's L-BFGS
+    in white coordinates and then Newton's method, one with a kink by the method of multipliers
+    (`spikedrf.readout.fit_readout`). All features have to be in memory, O(n p).
+
+    Source: theory.md, sections 1, 5 and 11; Cui et al., ICML 2024, arXiv 2402.04980.
 
     Examples
     --------
@@ -152,6 +193,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         activation: FunctionLike = "tanh",
         step_size: Any = "auto",
         alpha: Any = "auto",
+        loss: LossLike = "square",
         readout: Any = (1.0, -1.0),
         step_fraction: Any = "auto",
         update: str = "full",
@@ -166,6 +208,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         self.activation = activation
         self.step_size = step_size
         self.alpha = alpha
+        self.loss = loss
         self.readout = readout
         self.step_fraction = step_fraction
         self.update = update
@@ -196,10 +239,19 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         SpikedRFRegressor
             Itself.
         """
+        loss = resolve_loss(self.loss)
+        if loss.margin:
+            raise ValueError(
+                f"loss={loss.name!r} is for classes: SpikedRFClassifier takes it; "
+                f"SpikedRFRegressor takes losses of y - h"
+            )
         rows = self._rows(X, y, sample_weight, reset=True)
-        for name in _STATISTICS:
-            self.__dict__.pop(f"statistics_{name}_", None)
-        layer, rows, alpha, choice = self._fit_first_layer(rows)
+        self._forget()
+        if not _is_square(self):
+            per_target = flag("alpha_per_target", self.alpha_per_target)
+            self._fit_under(loss, rows, per_target=per_target)
+            return self
+        layer, rows, alpha, choice = self._fit_ridge_layer(rows)
         weights = self._weights()
         targets = rows.y.shape[1]
         if choice is not None and choice.path is not None:
@@ -225,6 +277,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         self._store_readout(coef, intercept)
         return self
 
+    @available_if(_sums_squares)
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Any:
@@ -263,7 +316,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         rows = self._rows(X, y, sample_weight, reset=begins)
         targets = rows.y.shape[1]
         if begins:
-            layer, rows, alpha, _ = self._fit_first_layer(rows)
+            layer, rows, alpha, _ = self._fit_ridge_layer(rows)
             statistics = self._statistics(targets)
         else:
             # Only its activation is used again: the weights are what they are.
@@ -278,6 +331,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         self._refit(statistics, alpha)
         return self
 
+    @available_if(_sums_squares)
     def merge(self, other: SpikedRFRegressor) -> Any:
         """Add the rows that another estimator with the same first layer has seen.
 
@@ -321,92 +375,24 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         self._refit(statistics, np.broadcast_to(self.alpha_, targets))
         return self
 
-    def _fit_first_layer(self, rows: Rows) -> tuple[Layer, Rows, Floats, Choice | None]:
+    def _fit_ridge_layer(self, rows: Rows) -> tuple[Layer, Rows, Floats, Choice | None]:
         """Choose and take the step; the layer, the rows of the readout, the ridges, the choice."""
-        step_sizes = self._candidates("step_size", self.step_size)
         alphas = self._candidates("alpha", self.alpha, minimum=0.0)
-        layer, salt = self._draw(rows)
-        steps = step_sizes is None or bool(np.any(step_sizes != 0.0))
-        targets = rows.y.shape[1]
-        feeding, fresh = self._split(rows, salt)
-        if steps:
-            self._require_varying(rows)
-        if alphas is None:
-            alphas = self._default_alphas(layer, rows, salt)
-        step: Step | None = layer.step(feeding) if steps else None
-        if step is not None and step.degenerate:
-            self._warn_degenerate()
-            step, step_sizes = None, np.zeros(1)
-        scalar = step_sizes is not None and np.ndim(self.step_size) == 0
-        task = Task(
-            layer,
-            step_sizes,
-            alphas,
-            flag("alpha_per_target", self.alpha_per_target),
-            flag("fit_intercept", self.fit_intercept),
-            self.n_jobs,
-        )
-        choice = None
-        if (scalar or step is None) and alphas.size == 1:
-            eta = 0.0 if step is None else float(step_sizes[0])  # type: ignore[index]
-            alpha = np.broadcast_to(alphas, (targets,))
+        per_target = flag("alpha_per_target", self.alpha_per_target)
+        first = self._fit_first_layer(rows, alphas, per_target=per_target)
+        if first.choice is None:
+            alpha = np.broadcast_to(first.alphas, (rows.y.shape[1],))
         else:
-            choice = self._choose(task, step, rows, fresh, salt, scalar)
-            eta, alpha = choice.step_size, alphas[choice.alpha]
-            self._store_errors(choice, alphas)
-        self.alpha_: Any = alpha.copy() if self.alpha_per_target else float(alpha[0])
-        self._store_layer(layer, step, eta, targets)
-        return layer, (rows if eta == 0.0 else fresh), alpha, choice
+            alpha = first.alphas[first.choice.alpha]
+            self._store_errors(first.choice, first.alphas)
+        self.alpha_: Any = alpha.copy() if per_target else float(alpha[0])
+        return first.stepped.layer, first.rows, alpha, first.choice
 
-    def _choose(
-        self, task: Task, step: Step | None, rows: Rows, fresh: Rows, salt: int, scalar: bool
-    ) -> Choice:
-        if step is None:
-            return choose_on(task, None, rows, rows)
-        forced = float(task.step_sizes[0]) if scalar and task.step_sizes is not None else None
-        if isinstance(self.step_fraction, str):
-            enough = max(_ENOUGH_ROWS, _ENOUGH_PER_FEATURE * len(task.layer.W))
-            some = rows
-            if len(rows) > enough:
-                rank = np.unique(rows.keys(salt), return_inverse=True)[1]
-                some = rows.take(rank < enough)
-            choice = cross_fit(task, some, step.strength, salt, forced=forced)
-            if choice.step_size == 0.0 and some is not rows:
-                # The ridge of plain random features, from all rows, as if there were no step.
-                plain = self._choose(task, None, rows, rows, salt, scalar)
-                choice = replace(choice, alpha=plain.alpha, error=plain.error, path=plain.path)
-            return choice
-        return choose_on(task, step, fresh, rows, forced=forced)
-
-    def _candidates(self, name: str, value: Any, minimum: float = -np.inf) -> Floats | None:
-        if isinstance(value, str):
-            if value != "auto":
-                raise ValueError(f"{name} must be a number, an array or 'auto', got {value!r}")
-            return None
-        array = real_array(name, value, minimum=minimum)
-        if array.ndim > 1 or array.size == 0:
-            raise ValueError(
-                f"{name} must be a number, a list of numbers or 'auto', got shape {array.shape}"
-            )
-        return np.atleast_1d(array)
-
-    def _default_alphas(self, layer: Layer, rows: Rows, salt: int) -> Floats:
-        """Two ridges a decade, from next to nothing to more than all that the features hold.
-
-        In units of the variance of a feature: ``Phi^T Phi / p`` has eigenvalues up to n times it.
-        """
-        _, first, copy = np.unique(rows.keys(salt), return_index=True, return_inverse=True)
-        some = rows.take(first[:2000])
-        weight = np.bincount(copy, rows.weight)[:2000]
-        share = weight / weight.sum()
-        mean, square = np.zeros(len(layer.W)), np.zeros(len(layer.W))
-        for part, phi, _, _ in layer.feature_blocks(some, layer.W):
-            mean += share[part] @ phi
-            square += share[part] @ phi**2
-        variance = float(np.mean(np.maximum(square - mean**2, 0.0)))
-        top = max(3.0, np.ceil(np.log10(rows.weight.sum())))
-        grid = np.logspace(-6, top, int(2 * (top + 6)) + 1)
-        return grid * (variance if variance > 0 else 1.0)
+    def _forget(self) -> None:
+        """Forget what a fit under another loss, or a stream, has left."""
+        left = [f"statistics_{name}_" for name in _STATISTICS]
+        for name in [*left, *_OF_THE_SQUARE, *_OF_OTHERS]:
+            self.__dict__.pop(name, None)
 
     # ---------------------------------------------------------------------------------------------
     # What a fit leaves
@@ -421,9 +407,7 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
             self.loo_error_ = float(choice.error.mean())
 
     def _store_readout(self, coef: Floats, intercept: Floats) -> None:
-        dtype = self.weights_.dtype
-        self.coef_ = np.ascontiguousarray(coef.T.astype(dtype))
-        self.intercept_: Any = intercept.astype(dtype)
+        super()._store_readout(coef, intercept)
         if self._one_target:
             self.coef_, self.intercept_ = self.coef_[0], self.intercept_[0]
 
@@ -464,10 +448,4 @@ class SpikedRFRegressor(RegressorMixin, FirstLayerMixin):
         -------
         ndarray, shape (n,) or (n, targets)
         """
-        X = self._checked(X)
-        weights = self._weights()
-        coef = self.coef_.T
-        out = np.empty((X.shape[0], *coef.shape[1:]), weights.dtype)
-        for rows, x in dense_blocks(X, weights.dtype, bias=self.bias):
-            out[rows] = feature_map(x, weights, self.activation) @ coef + self.intercept_
-        return out
+        return self._outputs(X)

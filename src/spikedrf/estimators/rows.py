@@ -74,6 +74,10 @@ class Rows:
             number=self.number[index],
         )
 
+    def labelled(self, y: Floats) -> Rows:
+        """Return the rows with other targets."""
+        return replace(self, y=y)
+
     def blocks(self, dtype: Any) -> Iterator[tuple[slice, Array]]:
         """Yield the inputs in blocks, as `dense_blocks`."""
         return dense_blocks(self.X, dtype, bias=self.bias)
@@ -91,6 +95,24 @@ class Rows:
             bits = (x + 0.0).view(np.uint64)  # -0.0 is 0.0
             keys[rows] = _mixed(bits ^ mask).sum(axis=1, dtype=np.uint64)
         return keys
+
+    def deal(
+        self, salt: int, folds: int, strata: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the fold of each row, by its `keys`: at most so many, of about equal size.
+
+        Parameters
+        ----------
+        salt : int
+        folds : int
+        strata : ndarray of int, shape (n,), optional
+            Rows of each stratum are dealt out evenly too.
+        """
+        distinct, rank = np.unique(self.keys(salt), return_inverse=True)
+        if strata is not None:
+            code = strata * distinct.size + rank
+            distinct, rank = np.unique(code, return_inverse=True)
+        return np.asarray(rank % max(1, min(folds, distinct.size)))
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

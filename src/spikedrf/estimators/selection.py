@@ -283,9 +283,8 @@ def cross_fit(
         The step size, if only the ridge is to be chosen.
     """
     total = rows.weight.sum()
-    distinct, rank = np.unique(rows.keys(salt), return_inverse=True)
-    folds = min(_FOLDS, distinct.size)
-    fold = rank % folds
+    fold = rows.deal(salt, _FOLDS)
+    folds = int(fold.max()) + 1
     targets = np.arange(rows.y.shape[1])
 
     # Without a step the leave-one-out error is exact and uses every row. A second pass for the

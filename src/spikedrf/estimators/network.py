@@ -1,0 +1,247 @@
+"""What the estimators with a readout share: the choice of the step, the readout under a loss."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from spikedrf.arrays import Array
+from spikedrf.estimators.base import FirstLayerMixin
+from spikedrf.estimators.layer import Layer, Step, SteppedLayer
+from spikedrf.estimators.penalty import choose_penalty
+from spikedrf.estimators.rows import Rows, dense_blocks
+from spikedrf.estimators.selection import Choice, Task, choose_on, cross_fit
+from spikedrf.features import feature_map
+from spikedrf.losses import Loss
+from spikedrf.parameters import Floats, flag, real_array
+from spikedrf.readout import ReadoutProblem, best_constant
+
+#: Rows that a step is chosen on: at least so many, and so many for each feature.
+_ENOUGH_ROWS, _ENOUGH_PER_FEATURE = 10_000, 10
+#: Relative duality gap that a readout is brought to, if rounding lets it, and that it must have.
+_AIM, _ACCURACY = 1e-18, 1e-8
+
+
+class FirstLayer(NamedTuple):
+    """A first layer whose step has been chosen.
+
+    Attributes
+    ----------
+    stepped : SteppedLayer
+    rows : Rows
+        The rows of the readout.
+    alphas : ndarray, shape (alphas,)
+        The ridges that there were to choose from with the step.
+    choice : Choice or None
+        None if there was nothing to choose.
+    salt : int
+        What rows are dealt out by.
+    """
+
+    stepped: SteppedLayer
+    rows: Rows
+    alphas: Floats
+    choice: Choice | None
+    salt: int
+
+
+class NetworkMixin(FirstLayerMixin):
+    """A first layer, its step chosen from the data, and a linear readout."""
+
+    step_size: Any
+    alpha: Any
+    fit_intercept: bool
+    n_jobs: int | None
+
+    def _fit_first_layer(
+        self, rows: Rows, alphas: Floats | None, *, per_target: bool
+    ) -> FirstLayer:
+        """Choose and take the step, by the squared error of ridge regression on its features.
+
+        Parameters
+        ----------
+        rows : Rows
+            Their targets are those of the step.
+        alphas : ndarray, shape (alphas,), optional
+            Ridges to choose from at the same time.
+        per_target : bool
+            Whether each target has its own ridge.
+        """
+        step_sizes = self._candidates("step_size", self.step_size)
+        layer, salt = self._draw(rows)
+        steps = step_sizes is None or bool(np.any(step_sizes != 0.0))
+        feeding, fresh = self._split(rows, salt)
+        if steps:
+            self._require_varying(rows)
+        if alphas is None:
+            alphas = self._default_alphas(layer, rows, salt)
+        step: Step | None = layer.step(feeding) if steps else None
+        if step is not None and step.degenerate:
+            self._warn_degenerate()
+            step, step_sizes = None, np.zeros(1)
+        scalar = step_sizes is not None and np.ndim(self.step_size) == 0
+        intercept = flag("fit_intercept", self.fit_intercept)
+        choice = None
+        if (scalar or step is None) and alphas.size == 1:
+            eta = 0.0 if step is None else float(step_sizes[0])  # type: ignore[index]
+        else:
+            task = Task(layer, step_sizes, alphas, per_target, intercept, self.n_jobs)
+            choice = self._choose(task, step, rows, fresh, salt, scalar)
+            eta = choice.step_size
+        step = step if eta != 0.0 else None
+        self._store_layer(layer, step, eta, rows.y.shape[1])
+        stepped = SteppedLayer(layer, step, eta, reused=step is not None and fresh is rows)
+        return FirstLayer(stepped, rows if step is None else fresh, alphas, choice, salt)
+
+    def _choose(
+        self, task: Task, step: Step | None, rows: Rows, fresh: Rows, salt: int, scalar: bool
+    ) -> Choice:
+        if step is None:
+            return choose_on(task, None, rows, rows)
+        forced = float(task.step_sizes[0]) if scalar and task.step_sizes is not None else None
+        if isinstance(self.step_fraction, str):
+            some = self._enough(rows, salt)
+            choice = cross_fit(task, some, step.strength, salt, forced=forced)
+            if choice.step_size == 0.0 and some is not rows:
+                # The ridge of plain random features, from all rows, as if there were no step.
+                plain = self._choose(task, None, rows, rows, salt, scalar)
+                choice = replace(choice, alpha=plain.alpha, error=plain.error, path=plain.path)
+            return choice
+        return choose_on(task, step, fresh, rows, forced=forced)
+
+    def _enough(self, rows: Rows, salt: int) -> Rows:
+        """Return the rows, or of very many a random part that is enough to choose on."""
+        enough = max(_ENOUGH_ROWS, _ENOUGH_PER_FEATURE * int(self.n_components))
+        if len(rows) <= enough:
+            return rows
+        rank = np.unique(rows.keys(salt), return_inverse=True)[1]
+        return rows.take(rank < enough)
+
+    def _candidates(
+        self, name: str, value: Any, minimum: float = -np.inf, *, exclusive: bool = False
+    ) -> Floats | None:
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError(f"{name} must be a number, an array or 'auto', got {value!r}")
+            return None
+        array = real_array(name, value, minimum=minimum, exclusive=exclusive)
+        if array.ndim > 1 or array.size == 0:
+            raise ValueError(
+                f"{name} must be a number, a list of numbers or 'auto', got shape {array.shape}"
+            )
+        return np.atleast_1d(array)
+
+    def _default_alphas(self, layer: Layer, rows: Rows, salt: int) -> Floats:
+        """Two ridges a decade, from next to nothing to more than all that the features hold.
+
+        In units of the variance of a feature: ``Phi^T Phi / p`` has eigenvalues up to n times it.
+        """
+        _, first, copy = np.unique(rows.keys(salt), return_index=True, return_inverse=True)
+        some = rows.take(first[:2000])
+        weight = np.bincount(copy, rows.weight)[:2000]
+        share = weight / weight.sum()
+        mean, square = np.zeros(len(layer.W)), np.zeros(len(layer.W))
+        for part, phi, _, _ in layer.feature_blocks(some, layer.W):
+            mean += share[part] @ phi
+            square += share[part] @ phi**2
+        variance = float(np.mean(np.maximum(square - mean**2, 0.0)))
+        top = max(3.0, np.ceil(np.log10(rows.weight.sum())))
+        grid = np.logspace(-6, top, int(2 * (top + 6)) + 1)
+        return grid * (variance if variance > 0 else 1.0)
+
+    # ---------------------------------------------------------------------------------------------
+    # The readout
+
+    def _fit_under(self, loss: Loss, rows: Rows, *, per_target: bool) -> None:
+        """Choose and take the step, choose the ridge by the loss on rows left out, fit.
+
+        The targets of the step are what the loss pulls at if the network is the best constant,
+        ``-loss'(y, b)``: for the square loss deviations from the mean, for a robust one bounded.
+        Of two classes they are, standardised, the labels themselves.
+        """
+        alphas = self._candidates("alpha", self.alpha, minimum=0.0, exclusive=True)
+        constants = np.array([best_constant(y, loss, rows.weight) for y in rows.y.T])
+        pull = loss.derivative(rows.y, constants)
+        several = isinstance(self.step_size, str) or np.ndim(self.step_size) > 0
+        first = self._fit_first_layer(
+            rows.labelled(rows.y if loss.margin else -pull),
+            None if several else np.ones(1),
+            per_target=False,
+        )
+        self.step_sizes_ = np.array([first.stepped.step_size])
+        if first.choice is not None:
+            self.step_sizes_ = first.choice.step_sizes
+            self.step_errors_ = first.choice.errors.mean(axis=2).min(axis=1)
+            self.step_gain_, self.step_gain_sem_ = first.choice.gain, first.choice.gain_sem
+        ours = first.rows.labelled(rows.y[np.searchsorted(rows.number, first.rows.number)])
+        intercept = flag("fit_intercept", self.fit_intercept)
+        targets = rows.y.shape[1]
+        if alphas is not None and alphas.size == 1:
+            self.alphas_, alpha = alphas, np.broadcast_to(alphas, (targets,))
+        else:
+            stop_early = alphas is None
+            if alphas is None:
+                # In units of the parabola that pulls as much as the loss does.
+                size = (rows.weight @ np.abs(rows.y - constants)).sum()
+                unit = (rows.weight @ np.abs(pull)).sum() / size if size > 0 else 1.0
+                alphas = unit * self._default_alphas(first.stepped.layer, rows, first.salt)
+            chosen = choose_penalty(
+                first.stepped,
+                self._enough(ours, first.salt),
+                loss,
+                alphas,
+                intercept=intercept,
+                per_target=per_target,
+                stop_early=stop_early,
+                salt=first.salt,
+                n_jobs=self.n_jobs,
+            )
+            self.alphas_, alpha = chosen.alphas, chosen.alphas[chosen.best]
+            self.cv_losses_ = chosen.mean
+            error = chosen.losses[chosen.best, np.arange(targets)]
+            self.cv_loss_: Any = error if per_target else float(self.cv_losses_[chosen.best[0]])
+        self.alpha_: Any = alpha.copy() if per_target else float(alpha[0])
+        self._fit_readout(first.stepped, ours, loss, alpha, intercept)
+
+    def _fit_readout(
+        self, stepped: SteppedLayer, rows: Rows, loss: Loss, alpha: Floats, intercept: bool
+    ) -> None:
+        problem = ReadoutProblem(
+            stepped.features(rows, stepped.weights), rows.weight, intercept=intercept
+        )
+        fits = [
+            problem.fit(y, loss, float(lam), tol=_AIM)
+            for y, lam in zip(rows.y.T, alpha, strict=True)
+        ]
+        self.n_iter_ = np.array([fit.nit for fit in fits])
+        gap = max(fit.gap / fit.objective if fit.gap > 0.0 else 0.0 for fit in fits)
+        if gap > _ACCURACY:
+            warnings.warn(
+                f"the readout may be above its minimum by {gap:.1e} of the objective, more than "
+                f"{_ACCURACY:.0e}: take a larger alpha (here {alpha.min():.3g})",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        root = np.sqrt(problem.p)
+        self._store_readout(
+            np.column_stack([fit.a / root for fit in fits]), np.array([fit.b for fit in fits])
+        )
+
+    def _store_readout(self, coef: Floats, intercept: Floats) -> None:
+        dtype = self.weights_.dtype
+        self.coef_ = np.ascontiguousarray(coef.T.astype(dtype))
+        self.intercept_: Any = intercept.astype(dtype)
+
+    def _outputs(self, X: Any) -> Array:
+        """Return what the readout makes of the inputs, shape (n,) or (n, targets)."""
+        X = self._checked(X)
+        weights = self._weights()
+        coef = self.coef_.T
+        out = np.empty((X.shape[0], *coef.shape[1:]), weights.dtype)
+        for rows, x in dense_blocks(X, weights.dtype, bias=self.bias):
+            out[rows] = feature_map(x, weights, self.activation) @ coef + self.intercept_
+        return out
