@@ -200,7 +200,7 @@ class _Dual:
     def readouts(self) -> tuple[Floats, Floats]:
         penalties, targets = len(self.inverse), self.rotated.shape[1]
         scaled = self.inverse.T[:, :, None] * self.rotated[:, None, :]
-        dual = self.U @ scaled.reshape(len(scaled), -1)
+        dual = self.U @ scaled.reshape(len(scaled), penalties * targets)
         a = (self.F.T @ dual / self.root**2).reshape(-1, penalties, targets)
         return a, self.mean_y - np.tensordot(self.mean, a, axes=1)
 
