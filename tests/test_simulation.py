@@ -10,7 +10,6 @@ import types
 import numpy as np
 import pytest
 
-import spikedrf.simulation
 from spikedrf import (
     GradientStep,
     SimulationFailed,
@@ -22,6 +21,7 @@ from spikedrf import (
 from spikedrf.features import feature_map
 from spikedrf.first_layer import gradient_step
 from spikedrf.ridge import ridge_readout
+from spikedrf.simulation import errors, network, replicates
 
 ERRORS = ("test_error", "train_error", "norm")
 
@@ -242,7 +242,7 @@ def test_penalties_broadcast_against_alpha(count):
 
 def test_blocks_do_not_change_the_samples(monkeypatch):
     whole = simulate([0.5, 3.0], step=STEP, **SMALL)
-    monkeypatch.setattr(spikedrf.simulation._Plan, "block", 7)
+    monkeypatch.setattr(network.Network, "block", 7)
     cut = simulate([0.5, 3.0], step=STEP, **SMALL)
     for name in ERRORS:
         np.testing.assert_allclose(cut.samples[name], whole.samples[name], rtol=1e-9)
@@ -458,8 +458,8 @@ def test_what_does_not_fit_is_refused_in_bytes(monkeypatch):
     def refuse(*args):
         raise AssertionError("something was allocated")
 
-    monkeypatch.setattr(spikedrf.simulation, "available_memory", lambda: 10**9)
-    monkeypatch.setattr(spikedrf.simulation, "_replicate", refuse)
+    monkeypatch.setattr(replicates, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(errors, "_replicate", refuse)
     with pytest.raises(MemoryError, match=r"need about \d{11,} bytes, but only 1000000000 are"):
         simulate(1.0, d=100_000, lam=0.1)
     with pytest.raises(MemoryError, match="n0 = 10000000"):
@@ -467,14 +467,11 @@ def test_what_does_not_fit_is_refused_in_bytes(monkeypatch):
 
 
 def test_workers_are_as_many_as_fit(monkeypatch):
-    plan, _, _ = spikedrf.simulation._plan(
-        [1.0], 500, 0.1, 1.0, "tanh", "tanh", None, 0.0, "srf", None
-    )
-    fit = spikedrf.simulation._fit_memory
+    plan, _, _ = errors._plan([1.0], 500, 0.1, 1.0, "tanh", "tanh", None, 0.0, "srf", None)
     for available, threads in ((2.5, 2), (1.0, 1), (100, 8), (None, 8)):
         size = None if available is None else int(available * plan.bytes)
-        monkeypatch.setattr(spikedrf.simulation, "available_memory", lambda size=size: size)
-        assert fit(plan, 8) == threads
+        monkeypatch.setattr(replicates, "available_memory", lambda size=size: size)
+        assert replicates.fit_memory(plan.bytes, 8, plan.needs) == threads
 
 
 @pytest.mark.parametrize(
@@ -489,7 +486,7 @@ def test_workers_are_as_many_as_fit(monkeypatch):
 )
 def test_the_estimate_holds(alpha, lam, beta, model):
     arguments = (STEP, 0.0, model, 500)
-    plan, _, _ = spikedrf.simulation._plan(alpha, 400, lam, beta, "tanh", "tanh", *arguments)
+    plan, _, _ = errors._plan(alpha, 400, lam, beta, "tanh", "tanh", *arguments)
     options = {"lam": lam, "beta": beta, "step": STEP, "model": model, "n_test": 500}
     simulate(alpha, d=10, replicates=1, **options)  # imports
     tracemalloc.start()

@@ -1,67 +1,41 @@
-"""Finite-size experiments: the spiked model and the trained network itself, with error bars."""
+"""Errors of the spiked model and of the trained network at finite size, with error bars."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from spikedrf.activations import Activation, FunctionLike, resolve
-from spikedrf.memory import available_memory
+from spikedrf.activations import FunctionLike
 from spikedrf.parameters import real_array
-from spikedrf.progress import Progress, reporting
+from spikedrf.progress import Progress
+from spikedrf.simulation.network import (
+    Floats,
+    Integers,
+    Layer,
+    Network,
+    Samples,
+    first_layer,
+    integer,
+    make_network,
+    sample_sizes,
+)
+from spikedrf.simulation.replicates import Stopped, fit_memory, replicate, streams_of
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import broadcast_shape
 from spikedrf.theory.solution import Solution
 from spikedrf.workers import cores, thread_count
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 _ERRORS = ("test_error", "train_error", "norm")
 _MEASURED = ("r", "c", "gamma")
 
 # From so many penalties at one n on, one eigendecomposition is cheaper than Cholesky for each.
 _PATH = 24
-
-
-class SimulationFailed(RuntimeError):
-    """A replicate failed; the exception is the ``__cause__``.
-
-    Attributes
-    ----------
-    partial : Simulation
-        The replicates that had finished.
-    """
-
-    def __init__(self, message: str, partial: Simulation) -> None:
-        super().__init__(message)
-        self.partial = partial
-
-
-class SimulationInterrupted(KeyboardInterrupt):
-    """A simulation was interrupted from the keyboard.
-
-    Attributes
-    ----------
-    partial : Simulation or None
-        The replicates that had finished, None if there were none.
-    """
-
-    def __init__(self, message: str, partial: Simulation | None) -> None:
-        super().__init__(message)
-        self.partial = partial
-
-
-class _Stopped(Exception):
-    """Another replicate failed, or the caller gave up: what this one has done is not needed."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -288,32 +262,17 @@ def simulate(
     plan, parameters, shape = _plan(
         alpha, d, lam, beta, activation, target, step, noise, model, n_test
     )
-    count = _size("replicates", replicates)
+    count = integer("replicates", replicates)
     threads = min(thread_count(workers) or cores(), count)
-    try:
-        streams = np.random.default_rng(rng).spawn(count)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"rng must be None, a seed or a numpy random generator, got {rng!r} ({error})"
-        ) from None
-    threads = _fit_memory(plan, threads)
-
-    def collect(finished: dict[int, _Result]) -> Simulation:
-        return _collect(plan, finished, parameters | {"model": model}, shape)
-
-    with reporting(progress, count, "replicate") as report:
-        finished, failure = _run(plan, streams, threads, report)
-    if failure is None:
-        return collect(finished)
-    partial = collect(finished) if finished else None
-    told = f"after {len(finished)} of {count} replicates"
-    if isinstance(failure, KeyboardInterrupt):
-        raise SimulationInterrupted(f"interrupted {told}", partial) from None
-    if partial is None or not isinstance(failure, Exception):
-        raise failure
-    raise SimulationFailed(
-        f"{type(failure).__name__} {told}, which are in .partial: {failure}", partial
-    ) from failure
+    streams = streams_of(rng, count)
+    threads = fit_memory(plan.bytes, threads, plan.needs)
+    return replicate(
+        partial(_replicate, plan),
+        streams,
+        threads,
+        progress,
+        partial(_collect, plan, parameters=parameters | {"model": model}, shape=shape),
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -322,51 +281,44 @@ def simulate(
 
 @dataclass(frozen=True)
 class _Plan:
-    """One replicate, in numbers; the points are flat."""
+    """One replicate; the points are flat."""
 
-    model: str
-    sigma: Activation
-    g: Activation
-    noise: float
-    d: int
-    p: int
+    network: Network
     n: Integers
     lam: Floats
     n_test: int
-    groups: Integers  # neurons in each
-    spike: tuple[Floats, Floats, float] | None  # r, c, gamma of the srf
-    eta: float = 0.0
-    u: Floats = field(default_factory=lambda: np.ones(1))
-    n0: int = 0
 
     @property
     def kernel_size(self) -> int:
         """Largest ``n`` that is solved through the kernel matrix, 0 if none."""
-        return int(np.max(self.n, where=self.n < self.p, initial=0))
+        return int(np.max(self.n, where=self.n < self.network.p, initial=0))
 
     @property
     def primal(self) -> bool:
         """Whether any point is solved through the Gram matrix of the features."""
-        return bool(np.any(self.n >= self.p))
-
-    @property
-    def block(self) -> int:
-        """Samples handled at a time."""
-        return int(np.clip((1 << 20) // (self.d + self.p), 128, 1024))
+        return bool(np.any(self.n >= self.network.p))
 
     @property
     def bytes(self) -> int:
         """Peak memory of a replicate: matrices of doubles, generously counted."""
-        layer = self.p * self.d
-        blocks = self.block * 2 * (self.d + self.p)
-        head = self.kernel_size * self.p * (3 if (self.lam == 0).any() else 1)
-        dual, primal = 3 * self.kernel_size**2, 3 * self.p**2 if self.primal else 0
+        network = self.network
+        layer = network.p * network.d
+        blocks = network.block * 2 * (network.d + network.p)
+        head = self.kernel_size * network.p * (3 if (self.lam == 0).any() else 1)
+        gram = network.p**2 if self.primal else 0
+        dual, primal = 3 * self.kernel_size**2, 3 * gram
         if np.unique(self.n, return_counts=True)[1].max() >= _PATH:
             dual, primal = 2 * dual, 2 * primal
         # The Gram matrix of the features is there while kernel matrices are solved.
-        readout = layer + blocks + head + max(primal, dual + (self.p**2 if self.primal else 0))
-        step = (4 * layer if self.n0 else 2 * layer) + self.n0 * self.d + blocks
-        return 8 * max(readout, step)
+        readout = layer + blocks + head + max(primal, dual + gram)
+        return max(8 * readout, network.layer_bytes)
+
+    @property
+    def needs(self) -> str:
+        """What needs these bytes."""
+        network = self.network
+        step = f", n0 = {network.n0}" if network.n0 else ""
+        return f"d = {network.d}, p = {network.p}, n up to {int(self.n.max())}{step}"
 
 
 def _plan(
@@ -382,12 +334,6 @@ def _plan(
     n_test: Any,
 ) -> tuple[_Plan, dict[str, Any], tuple[int, ...]]:
     """Hold the arguments against their ranges and turn ratios into sizes."""
-    sigma = resolve(activation, "activation")
-    g = resolve(target, "target")
-    if model not in ("srf", "network"):
-        raise ValueError(f"model must be 'srf' or 'network', got {model!r}")
-    dimension = _size("d", d, minimum=2)
-    tests = max(4 * dimension, 2000) if n_test is None else _size("n_test", n_test)
     points = {
         "alpha": real_array("alpha", alpha, minimum=0.0, exclusive=True),
         "lam": real_array("lam", lam, minimum=0.0),
@@ -395,151 +341,12 @@ def _plan(
     for name, value in points.items():
         if value.size == 0:
             raise ValueError(f"{name} is empty: there is nothing to simulate")
-    ratio = _scalar("beta", beta, minimum=0.0, exclusive=True)
-    sd = _scalar("noise", noise, minimum=0.0)
+    network = make_network(model, d, beta, activation, target, step, noise)
+    tests = max(4 * network.d, 2000) if n_test is None else integer("n_test", n_test)
     shape = broadcast_shape({name: value.shape for name, value in points.items()})
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in points.items()}
-    n = np.rint(flat["alpha"] * dimension).astype(np.int64)
-    if n.min() < 1:
-        smallest = float(flat["alpha"].min())
-        raise ValueError(
-            f"d = {dimension} is too small for alpha = {smallest:g}: round(alpha d) is no sample"
-        )
-    p = round(ratio * dimension)
-    if p < 1:
-        raise ValueError(
-            f"d = {dimension} is too small for beta = {ratio:g}: round(beta d) is no neuron"
-        )
-    common: dict[str, Any] = {
-        "model": model, "sigma": sigma, "g": g, "noise": sd, "d": dimension, "p": p, "n": n,
-        "lam": flat["lam"], "n_test": tests,
-    }  # fmt: skip
-    if model == "srf":
-        r, c, gamma, pi = _spike(step, sigma, g, sd)
-        plan = _Plan(**common, groups=_group_sizes(p, pi), spike=(r, c, gamma))
-    else:
-        plan = _Plan(**common, **_network(step, sigma, dimension, p), spike=None)
-    parameters = {
-        "alpha": points["alpha"], "lam": points["lam"], "beta": ratio, "noise": sd,
-        "activation": sigma.name, "target": g.name, "step": step,
-    }  # fmt: skip
-    return plan, parameters, shape
-
-
-def _size(name: str, value: Any, minimum: int = 1) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        size = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if size < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {size}")
-    return size
-
-
-def _scalar(name: str, value: Any, **limits: Any) -> float:
-    array = real_array(name, value, **limits)
-    if array.ndim:
-        raise ValueError(
-            f"{name} must be one number, got an array of shape {array.shape}: within one "
-            f"simulation only alpha and lam may vary"
-        )
-    return float(array)
-
-
-def _spike(
-    step: GradientStep | Spike | None, sigma: Activation, g: Activation, noise: float
-) -> tuple[Floats, Floats, float, Floats]:
-    """Return ``r, c, gamma, pi`` of the one spiked model that is to be drawn."""
-    if step is None:
-        step = Spike(r=0.0, c=1.0, gamma=0.0)
-    elif isinstance(step, GradientStep):
-        step = step.spike(sigma, g, noise)
-    elif not isinstance(step, Spike):
-        raise TypeError(f"step must be a GradientStep, a Spike or None, got {step!r}")
-    r, c, gamma, pi = step.arrays()
-    for name, value, ndim in (("r", r, 1), ("c", c, 1), ("gamma", gamma, 0), ("pi", pi, 1)):
-        if value.ndim > ndim:
-            raise ValueError(
-                f"step must be a single spike, but its {name} has shape {value.shape}: within one "
-                f"simulation only alpha and lam may vary"
-            )
-    return r, c, float(gamma), pi
-
-
-def _network(
-    step: GradientStep | Spike | None, sigma: Activation, d: int, p: int
-) -> dict[str, Any]:
-    """Return groups and step of a first layer that is really trained."""
-    if isinstance(step, Spike):
-        raise ValueError("model='network' takes a GradientStep or no step, not a Spike")
-    if step is None:
-        return {"groups": _group_sizes(p, np.ones(1))}
-    if not isinstance(step, GradientStep):
-        raise TypeError(f"step must be a GradientStep or None, got {step!r}")
-    u = np.atleast_1d(np.asarray(step.u, dtype=np.float64))
-    groups = u.shape[-1] if step.pi is None else step.pi.shape[-1]
-    pi = np.full(groups, 1.0 / groups) if step.pi is None else step.pi
-    for name, ndim in (("eta", 0), ("alpha0", 0)):
-        if np.ndim(getattr(step, name)) > ndim:
-            raise ValueError(
-                f"step must be a single step, but its {name} is an array: within one "
-                f"simulation only alpha and lam may vary"
-            )
-    if u.ndim > 1 or pi.ndim > 1:
-        raise ValueError("step must be a single step, but its u or pi has more than one axis")
-    alpha0 = float(step.alpha0)
-    if step.eta == 0 or alpha0 == 0:
-        return {"groups": _group_sizes(p, np.ones(1))}
-    if alpha0 == np.inf:
-        raise ValueError(
-            "alpha0 = inf cannot be simulated with model='network': the step would need "
-            "infinitely many samples; use a finite alpha0, or model='srf'"
-        )
-    if not sigma.differentiable or (sigma.code is None and sigma.slope is None):
-        raise ValueError(
-            f"activation={sigma.name!r} has no derivative for model='network' to take a gradient "
-            f"step with: use a differentiable one, and give a callable as (function, derivative)"
-        )
-    n0 = round(alpha0 * d)
-    if n0 < 1:
-        raise ValueError(f"d = {d} is too small for alpha0 = {alpha0:g}: round(alpha0 d) is 0")
-    return {
-        "groups": _group_sizes(p, pi),
-        "u": np.broadcast_to(u, groups),
-        "eta": float(step.eta),
-        "n0": n0,
-    }
-
-
-def _group_sizes(p: int, pi: Floats) -> Integers:
-    """Integers closest to ``p pi_k`` that sum to ``p`` (largest remainders)."""
-    sizes = np.floor(p * pi).astype(np.int64)
-    order = np.argsort(sizes - p * pi, kind="stable")
-    sizes[order[: p - sizes.sum()]] += 1
-    empty = (sizes == 0) & (pi > 0)
-    if empty.any():
-        raise ValueError(
-            f"d is too small: of p = {p} neurons none is left for the readout group with "
-            f"pi = {float(pi[empty][0]):g}"
-        )
-    return sizes
-
-
-def _fit_memory(plan: _Plan, threads: int) -> int:
-    """Return how many replicates fit at a time, at most ``threads``; refuse if none does."""
-    available = available_memory()
-    if available is None:
-        return threads
-    if plan.bytes > available:
-        raise MemoryError(
-            f"d = {plan.d}, p = {plan.p}, n up to {int(plan.n.max())}"
-            + (f", n0 = {plan.n0}" if plan.n0 else "")
-            + f" need about {plan.bytes} bytes, but only {available} are available; "
-            f"d must be smaller"
-        )
-    return max(1, min(threads, available // plan.bytes))
+    plan = _Plan(network, sample_sizes(flat["alpha"], network.d), flat["lam"], tests)
+    return plan, points | network.parameters(step), shape
 
 
 # --------------------------------------------------------------------------------------------------
@@ -552,87 +359,17 @@ class _Result:
     measured: dict[str, Floats]
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A first layer, and the target direction on the first two axes."""
-
-    W: Floats
-    theta: tuple[float, float]
-    measured: dict[str, Floats] = field(default_factory=dict)
-
-
-class _Samples:
-    """A stream of samples; how it is cut into blocks does not change it."""
-
-    def __init__(
-        self, plan: _Plan, theta: tuple[float, float], rng: np.random.Generator, rows: int
-    ) -> None:
-        self._plan = plan
-        self._theta = theta
-        self._inputs, self._noise = rng.spawn(2)
-        self._buffer = np.empty((rows, plan.d))
-
-    def draw(self, rows: int) -> tuple[Floats, Floats]:
-        """Return the next inputs, valid until the next call, and their labels."""
-        x = self._inputs.standard_normal(out=self._buffer[:rows])
-        y = self._plan.g(x[:, :2] @ np.array(self._theta))
-        if self._plan.noise:
-            y = y + self._plan.noise * self._noise.standard_normal(rows)
-        return x, y
-
-
 def _replicate(plan: _Plan, rng: np.random.Generator, stop: Event) -> _Result:
     for_layer, for_training, for_test = rng.spawn(3)
-    layer = (_spiked_layer if plan.model == "srf" else _trained_layer)(plan, for_layer)
+    layer = first_layer(plan.network, for_layer)
     readouts, train_error = _train(plan, layer, for_training, stop)
     test_error = _test(plan, layer, readouts, for_test, stop)
-    norm = np.sum(readouts**2, axis=0) / plan.p
+    norm = np.sum(readouts**2, axis=0) / plan.network.p
     return _Result(np.stack([test_error, train_error, norm]), layer.measured)
 
 
-def _uniform_rows(plan: _Plan, rng: np.random.Generator) -> Floats:
-    W = rng.standard_normal((plan.p, plan.d))
-    W /= np.sqrt(np.einsum("ij,ij->i", W, W))[:, None]
-    return W
-
-
-def _spiked_layer(plan: _Plan, rng: np.random.Generator) -> _Layer:
-    """Draw ``w_i = r_k v + sqrt(c_k) w~_i``; by rotation invariance v is the first axis."""
-    assert plan.spike is not None
-    r, c, gamma = plan.spike
-    W = _uniform_rows(plan, rng)
-    W *= np.sqrt(np.repeat(c, plan.groups))[:, None]
-    W[:, 0] += np.repeat(r, plan.groups)
-    return _Layer(W, (gamma, float(np.sqrt((1.0 - gamma) * (1.0 + gamma)))))
-
-
-def _trained_layer(plan: _Plan, rng: np.random.Generator) -> _Layer:
-    """Take the gradient step; by rotation invariance theta is the first axis."""
-    theta = (1.0, 0.0)
-    for_weights, for_samples = rng.spawn(2)
-    W = _uniform_rows(plan, for_weights)
-    if not plan.n0:
-        return _Layer(W, theta)
-    x, y = _Samples(plan, theta, for_samples, plan.n0).draw(plan.n0)
-    from spikedrf.first_layer import gradient_step
-
-    direction = np.zeros(plan.d)
-    direction[0] = 1.0
-    a = np.repeat(plan.u, plan.groups)
-    trained = gradient_step(x, y, W, a, plan.sigma, plan.eta, theta=direction)
-    # It knows the groups by their values; groups of one value are one, without neurons none.
-    which = [np.flatnonzero(trained.u == u) for u in plan.u]
-    measured = {
-        name: np.array([value[k[0]] if k.size else np.nan for k in which])
-        for name, value in (("r", trained.r), ("c", trained.c))
-    }
-    assert trained.gamma is not None
-    measured["gamma"] = np.asarray(trained.gamma)
-    return _Layer(trained.W, theta, measured)
-
-
 def _train(
-    plan: _Plan, layer: _Layer, rng: np.random.Generator, stop: Event
+    plan: _Plan, layer: Layer, rng: np.random.Generator, stop: Event
 ) -> tuple[Floats, Floats]:
     """Return the readouts as columns, and the training error, of every point.
 
@@ -642,23 +379,23 @@ def _train(
     from spikedrf.features import feature_map
     from spikedrf.ridge import RidgeStatistics, ridge_readout
 
-    readouts = np.empty((plan.p, plan.n.size))
+    readouts = np.empty((plan.network.p, plan.n.size))
     train_error = np.empty(plan.n.size)
-    head = np.empty((plan.kernel_size, plan.p))
+    head = np.empty((plan.kernel_size, plan.network.p))
     labels = np.empty(plan.kernel_size)
-    statistics = RidgeStatistics(plan.p, np.float64) if plan.primal else None
-    samples = _Samples(plan, layer.theta, rng, plan.block)
-    features = np.empty((plan.block, plan.p)) if plan.primal else head
+    statistics = RidgeStatistics(plan.network.p, np.float64) if plan.primal else None
+    samples = Samples(plan.network, layer.theta, rng, plan.network.block)
+    features = np.empty((plan.network.block, plan.network.p)) if plan.primal else head
     seen = 0
     for n in np.unique(plan.n).tolist():
         while seen < n:
             if stop.is_set():
-                raise _Stopped
-            rows = min(plan.block, n - seen)
+                raise Stopped
+            rows = min(plan.network.block, n - seen)
             x, y = samples.draw(rows)
             kept = seen < plan.kernel_size
             phi = head[seen : seen + rows] if kept else features[:rows]
-            feature_map(x, layer.W, plan.sigma, out=phi)
+            feature_map(x, layer.W, plan.network.sigma, out=phi)
             if kept:
                 labels[seen : seen + rows] = y
             if statistics is not None:
@@ -666,7 +403,7 @@ def _train(
             seen += rows
         here = np.flatnonzero(plan.n == n)
         solve: Callable[[Any], Any]
-        if n < plan.p:
+        if n < plan.network.p:
             solve = partial(ridge_readout, head[:n], labels[:n])
         else:
             assert statistics is not None
@@ -676,10 +413,10 @@ def _train(
         else:
             for i in here:
                 if stop.is_set():
-                    raise _Stopped
+                    raise Stopped
                 readouts[:, i] = solve(float(plan.lam[i]))
-        if n < plan.p:
-            residual = labels[:n, None] - head[:n] @ readouts[:, here] / np.sqrt(plan.p)
+        if n < plan.network.p:
+            residual = labels[:n, None] - head[:n] @ readouts[:, here] / np.sqrt(plan.network.p)
             train_error[here] = np.mean(residual**2, axis=0)
         else:
             assert statistics is not None
@@ -688,57 +425,26 @@ def _train(
 
 
 def _test(
-    plan: _Plan, layer: _Layer, readouts: Floats, rng: np.random.Generator, stop: Event
+    plan: _Plan, layer: Layer, readouts: Floats, rng: np.random.Generator, stop: Event
 ) -> Floats:
     from spikedrf.features import feature_map
 
-    samples = _Samples(plan, layer.theta, rng, plan.block)
-    features = np.empty((plan.block, plan.p))
-    scaled = readouts / np.sqrt(plan.p)
+    samples = Samples(plan.network, layer.theta, rng, plan.network.block)
+    features = np.empty((plan.network.block, plan.network.p))
+    scaled = readouts / np.sqrt(plan.network.p)
     total = np.zeros(plan.n.size)
-    for start in range(0, plan.n_test, plan.block):
+    for start in range(0, plan.n_test, plan.network.block):
         if stop.is_set():
-            raise _Stopped
-        rows = min(plan.block, plan.n_test - start)
+            raise Stopped
+        rows = min(plan.network.block, plan.n_test - start)
         x, y = samples.draw(rows)
-        phi = feature_map(x, layer.W, plan.sigma, out=features[:rows])
+        phi = feature_map(x, layer.W, plan.network.sigma, out=features[:rows])
         total += np.sum((y[:, None] - phi @ scaled) ** 2, axis=0)
     return total / plan.n_test
 
 
 # --------------------------------------------------------------------------------------------------
 # All replicates
-
-
-def _run(
-    plan: _Plan, streams: list[np.random.Generator], threads: int, report: Progress | None
-) -> tuple[dict[int, _Result], BaseException | None]:
-    """Return the finished replicates, and what stopped the others."""
-    from threadpoolctl import threadpool_limits
-
-    import spikedrf.ridge  # noqa: F401  (only a BLAS that is loaded can be limited: SciPy's here)
-
-    finished: dict[int, _Result] = {}
-    stop = Event()
-    # Threads of BLAS per replicate: not by `workers`, on which the result must not depend.
-    inner = max(1, cores() // len(streams))
-    with threadpool_limits(inner, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        futures: dict[Future[_Result], int] = {}
-        try:
-            for i, stream in enumerate(streams):
-                futures[pool.submit(_replicate, plan, stream, stop)] = i
-            for future in as_completed(futures):
-                finished[futures[future]] = future.result()
-                if report is not None:
-                    report(len(finished), len(streams))
-        except BaseException as error:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            for future, i in futures.items():
-                if not future.cancelled() and future.exception() is None:
-                    finished[i] = future.result()
-            return finished, error
-    return finished, None
 
 
 def _collect(
@@ -763,11 +469,11 @@ def _collect(
         **values,
         samples=samples,
         completed=np.array(completed, dtype=np.int64),
-        model=plan.model,
-        d=plan.d,
-        p=plan.p,
+        model=plan.network.model,
+        d=plan.network.d,
+        p=plan.network.p,
         n=plan.n.reshape(shape) if shape else int(plan.n[0]),
         n_test=plan.n_test,
-        n0=plan.n0 or None,
+        n0=plan.network.n0 or None,
         parameters=parameters,
     )
