@@ -4,6 +4,7 @@ from spikedrf.theory.baseline import best_linear_error, conditional_target
 from spikedrf.theory.bulk import Bulk, trained_bulk
 from spikedrf.theory.diagram import PhaseDiagram
 from spikedrf.theory.gradient import Gradient, gradient
+from spikedrf.theory.layer import Layer, LayerWarning, from_layer
 from spikedrf.theory.phase import phase_diagram
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
@@ -11,10 +12,13 @@ from spikedrf.theory.solve import solve
 __all__ = [
     "Bulk",
     "Gradient",
+    "Layer",
+    "LayerWarning",
     "PhaseDiagram",
     "Solution",
     "best_linear_error",
     "conditional_target",
+    "from_layer",
     "gradient",
     "phase_diagram",
     "solve",

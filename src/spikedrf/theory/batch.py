@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.bulk import BulkRules, bulk_rules, check_bulk, trained_columns
+from spikedrf.theory.bulk import BulkRules, bulk_rules, check_bulk, given_rules, trained_columns
+from spikedrf.theory.layer import Layer
 
 Floats = NDArray[np.float64]
-Step = GradientStep | Spike | None
+Step = GradientStep | Spike | Layer | None
 Follow = Callable[[Step, Activation, Activation, Floats], tuple[Spike, Floats]]
 
 #: Quadrature rules stop growing here.
@@ -208,7 +209,7 @@ def pose(
         spike, columns = follow(step, sigma, g, values["noise"])
     trained = np.empty(0)
     check_bulk(bulk)
-    if bulk == "network":
+    if bulk == "network" and not isinstance(step, Layer):
         trained = trained_columns(step, sigma, g, values["noise"])
     if isinstance(step, GradientStep):
         parameters |= {"eta": step.eta, "alpha0": step.alpha0}
@@ -249,9 +250,14 @@ def pose(
     of_r, of_c, of_pi = (rows[:, i * groups : (i + 1) * groups] for i in range(3))
     of_step, of_bulk = np.split(rows[:, 3 * groups + 1 :], [columns.shape[-1]], axis=1)
     rules = None
-    # Linear features keep their isotropic bulk.
-    if bulk == "network" and not sigma.linear and which.size:
-        rules = bulk_rules(of_bulk, sigma, g, rtol, bulk_wrt)
+    # A step on linear features leaves their bulk isotropic.
+    round_ = sigma.linear and not isinstance(step, Layer)
+    if bulk == "network" and not round_ and which.size:
+        rules = (
+            given_rules(step, len(rows))
+            if isinstance(step, Layer)
+            else bulk_rules(of_bulk, sigma, g, rtol, bulk_wrt)
+        )
     return Batch(
         sigma=sigma,
         g=g,
@@ -284,6 +290,8 @@ def spike_of(step: Step, sigma: Activation, g: Activation, noise: Floats) -> Spi
         return Spike(r=0.0, c=1.0, gamma=0.0)
     if isinstance(step, Spike):
         return step
+    if isinstance(step, Layer):
+        return step.spike
     if isinstance(step, GradientStep):
         # Resolved functions pass through `resolve` unchanged.
         return step.spike(sigma, g, noise)

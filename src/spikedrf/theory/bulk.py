@@ -18,6 +18,7 @@ from spikedrf.theory.trained_resolvent import trained_resolvent
 
 if TYPE_CHECKING:
     from spikedrf.theory.batch import Step
+    from spikedrf.theory.layer import Layer
 
 Floats = NDArray[np.float64]
 
@@ -240,6 +241,12 @@ def bulk_rules(
         for name, slope in piece.slopes.items():
             slopes[name][:, *part] = slope
     return BulkRules(value, weight, slopes)
+
+
+def given_rules(layer: Layer, spikes: int) -> BulkRules:
+    """Return the bulk that a layer has, as often as it is needed, in its one rule."""
+    value, weight = layer.value[None, None], layer.weight[:, None, None]
+    return BulkRules(np.repeat(value, spikes, axis=0), np.repeat(weight, spikes, axis=1), slopes={})
 
 
 @dataclass(frozen=True, eq=False)

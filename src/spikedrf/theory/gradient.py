@@ -14,6 +14,7 @@ from spikedrf.activations import Activation, FunctionLike
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, Step, pose, spike_of
 from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.layer import Layer
 from spikedrf.theory.solve import mergeable_spikes, refuse_infinite
 from spikedrf.workers import for_each, thread_count
 
@@ -90,7 +91,7 @@ def gradient(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: GradientStep | Spike | Layer | None = None,
     noise: ArrayLike = 0.0,
     bulk: str = "isotropic",
     loss: str = "square",

@@ -13,6 +13,7 @@ from spikedrf.activations import FunctionLike
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.layer import Layer
 from spikedrf.theory.solution import Solution
 from spikedrf.workers import for_each, thread_count
 
@@ -24,7 +25,7 @@ def solve(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: GradientStep | Spike | Layer | None = None,
     noise: ArrayLike = 0.0,
     bulk: str = "isotropic",
     loss: str = "square",
@@ -51,8 +52,9 @@ def solve(
         Activation ``sigma``: a name (`spikedrf.activations.NAMES`) or a vectorised function.
     target : str or callable
         Teacher function ``g``.
-    step : GradientStep, Spike or None
-        How the first layer was trained. None is no step: plain random features.
+    step : GradientStep, Spike, Layer or None
+        How the first layer was trained. None is no step: plain random features. A `Layer` is a
+        trained one (`from_layer`).
     noise : float or array_like
         Standard deviation of the label noise, >= 0.
     bulk : {"isotropic", "network"}
