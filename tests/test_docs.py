@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import spikedrf
-from spikedrf import plotting, theory
+from spikedrf import losses, plotting, theory
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -30,11 +30,13 @@ def test_examples(page):
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session).failed == 0
 
 
-@pytest.mark.parametrize("module", [spikedrf, theory, plotting], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [spikedrf, theory, losses, plotting], ids=lambda module: module.__name__
+)
 def test_reference_lists_every_public_name(module):
     listed = set(re.findall(r"^   (\w+)$", REFERENCE, re.MULTILINE))
-    public = {name for name in module.__all__ if name not in ("__version__", "theory")}
-    assert public - listed == set()
+    modules = {"theory", "losses"}
+    assert set(module.__all__) - {"__version__"} - modules - listed == set()
 
 
 def test_gallery_has_the_how_tos():

@@ -10,6 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.parameters import number
 
+__all__ = [
+    "Absolute",
+    "Hinge",
+    "Huber",
+    "Logistic",
+    "Loss",
+    "PseudoHuber",
+    "Quantile",
+    "Square",
+    "SquaredHinge",
+]
+
 Floats = NDArray[np.float64]
 
 
