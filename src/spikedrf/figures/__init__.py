@@ -26,6 +26,8 @@ NAMES = (
     "batch-size",
     "learned-functions",
     "vocabulary",
+    "trained-network",
+    "small-batch",
     "real-data",
 )
 
