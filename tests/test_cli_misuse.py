@@ -17,7 +17,7 @@ MISUSE = [
     ("curve --eta inf", "argument --eta: "),
     ("curve --alpha0 -1", "argument --alpha0: "),
     ("curve --rtol 0", "argument --rtol: "),
-    ("curve --lam x", "argument --lam: invalid float value: 'x'"),
+    ("curve --lam x", "argument --lam: 'x' is neither a number nor MIN:MAX:N"),
     ("curve --activation foo", "argument --activation: "),
     ("curve --activation sign", "argument --activation: "),
     ("curve --target foo", "argument --target: target must be a callable or one of tanh, relu"),

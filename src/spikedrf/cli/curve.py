@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikedrf.cli import options, output, simulated
+from spikedrf.cli import cases, options, output, simulated
 from spikedrf.cli.options import Floats
 from spikedrf.parameters import ConvergenceWarning
 
@@ -50,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "samples over dimension: values (also inf), ranges MIN:MAX:N with N evenly spaced "
         f"values, or MIN:MAX:N:log ({ALPHA}; {SIMULATED_ALPHA} with --simulate)",
     )
-    options.add_model(parser)
+    options.add_model(parser, several=True)
     options.add_bulk(parser)
     group = options.add_simulation(parser)
     group.add_argument(
@@ -66,6 +68,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_output(parser, (*options.PICTURES, ".csv"))
 
 
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """All numbers of one learning curve."""
+
+    args: argparse.Namespace
+    spike: Spike
+    best_linear: float
+    curves: dict[str, Solution]
+    simulations: dict[str, Simulation]
+
+    @property
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """What was simulated, arranged like the points of the theory."""
+        return {
+            name: _beside(simulation, self.args.alpha, self.curves, name)
+            for name, simulation in self.simulations.items()
+        }
+
+
 def run(args: argparse.Namespace) -> int:
     """Solve with the step and without it, and simulate if asked; print a table or JSON."""
     if args.simulate is None:
@@ -73,35 +94,30 @@ def run(args: argparse.Namespace) -> int:
             if getattr(args, name) is not None:
                 args.parser.error(f"argument --{name.replace('_', '-')}: is for --simulate only")
     args.alpha = options.alpha_of(args, ALPHA if args.simulate is None else SIMULATED_ALPHA)
-    done = options.checked(args, lambda: _compute(args))
-    spike, best_linear, curves, simulations, status = done
-    beside = {
-        name: _beside(simulation, args.alpha, curves, name)
-        for name, simulation in simulations.items()
-    }
-    failed = _write_files(args, curves, best_linear, beside)
+    over, all_args = cases.expand(args)
+    results, status = cases.compute(args, all_args, _compute)
+    failed = _write_files(args, over, results)
     status = status or failed
-    shown = [c for name, c in curves.items() if name != _OTHER or args.simulate == "network"]
-    lost = sum(int(np.count_nonzero(~curve.success)) for curve in shown)
+    lost = points = 0
+    for result in results:
+        for name, curve in result.curves.items():
+            if name != _OTHER or args.simulate == "network":
+                lost += int(np.count_nonzero(~curve.success))
+                points += curve.success.size
     if lost:
         output.say(
-            f"spikedrf curve: {lost} of {len(shown) * args.alpha.size} points did not reach "
+            f"spikedrf curve: {lost} of {points} points did not reach "
             f"--rtol {args.rtol:g}; raise it, or read their errors off the table"
         )
         status = status or output.NOT_CONVERGED
     if args.json:
-        _print_json(args, spike, best_linear, curves, simulations, beside)
+        _print_json(args, over, results)
     else:
-        print(f"# {output.title(args)}: {output.spike_text(spike)}")
-        print(f"# best linear function: {best_linear:#.6g}")
-        _print_difference(curves)
-        _print_table(args, curves, simulations, beside)
+        _print_table(args, over, results)
     return status
 
 
-def _compute(
-    args: argparse.Namespace,
-) -> tuple[Spike, float, dict[str, Solution], dict[str, Simulation], int]:
+def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
     from spikedrf import theory
 
     if args.simulate is not None:
@@ -109,11 +125,13 @@ def _compute(
     step, spike = options.step_of(args)
     curves = _solve(args, args.alpha)
     best_linear = theory.best_linear_error(args.target, args.noise)
-    if args.simulate is None:
-        return spike, best_linear, curves, {}, output.OK
-    finite = args.alpha[np.isfinite(args.alpha)]
-    steps = {"with_step": step, "without_step": None}
-    return spike, best_linear, curves, *simulated.run(args, args.simulate, finite, steps)
+    simulations: dict[str, Simulation] = {}
+    status = output.OK
+    if args.simulate is not None:
+        finite = args.alpha[np.isfinite(args.alpha)]
+        steps = {"with_step": step, "without_step": None}
+        simulations, status = simulated.run(args, args.simulate, finite, steps)
+    return _Result(args, spike, best_linear, curves, simulations), status
 
 
 def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
@@ -170,29 +188,84 @@ def _gain(curves: dict[str, Solution]) -> Floats:
 # What is printed
 
 
-def _print_json(
-    args: argparse.Namespace,
-    spike: Spike,
-    best_linear: float,
-    curves: dict[str, Solution],
-    simulations: dict[str, Simulation],
-    beside: dict[str, dict[str, Any]],
-) -> None:
-    result = {
-        "best_linear": best_linear,
-        "alpha": args.alpha,
+def _print_json(args: argparse.Namespace, over: str | None, results: list[_Result]) -> None:
+    curves = [_json(result) for result in results]
+    if over is None:
+        output.print_json(results[0].args, curves[0], spike=results[0].spike)
+        return
+    for curve, result in zip(curves, results, strict=True):
+        curve["spike"] = output.spike_numbers(result.spike)
+    values = [getattr(result.args, over) for result in results]
+    output.print_json(args, {"over": over, "values": values, "curves": curves})
+
+
+def _json(result: _Result) -> dict[str, Any]:
+    collected = {
+        "best_linear": result.best_linear,
+        "alpha": result.args.alpha,
         **{
             name: {column: getattr(curve, column) for column in _COLUMNS}
-            for name, curve in curves.items()
+            for name, curve in result.curves.items()
         },
-        "gain": _gain(curves),
+        "gain": _gain(result.curves),
     }
-    if simulations:
-        result["simulation"] = simulated.sizes(args, simulations["with_step"]) | {
+    if result.simulations:
+        beside = result.beside
+        sizes = simulated.sizes(result.args, result.simulations["with_step"])
+        collected["simulation"] = sizes | {
             name: simulated.numbers(simulation) | beside[name]
-            for name, simulation in simulations.items()
+            for name, simulation in result.simulations.items()
         }
-    output.print_json(args, result, spike=spike)
+    return collected
+
+
+def _print_table(args: argparse.Namespace, over: str | None, results: list[_Result]) -> None:
+    if over is None:
+        print(f"# {output.title(results[0].args)}: {output.spike_text(results[0].spike)}")
+    else:
+        print(f"# {output.title(args)}")
+    for result in results:
+        if over is not None:
+            print(f"# {over} {getattr(result.args, over):g}: {output.spike_text(result.spike)}")
+        if over in (None, "noise") or result is results[0]:
+            print(f"# best linear function: {result.best_linear:#.6g}")
+        _print_difference(result.curves)
+        if result.simulations:
+            print(simulated.text(result.args, result.simulations["with_step"]))
+    if args.simulate is None:
+        print("# gain: error without the step over error with it")
+    else:
+        print("# z: standard errors by which the simulated test error is above the theory")
+    values = [getattr(result.args, over) for result in results] if over else []
+    columns = cases.stack(over, values, [_columns(result) for result in results], "nan")
+    if over is not None:
+        columns[over] = [f"{value:.6g}" for value in columns[over]]
+    header = [key[-1] if isinstance(key, tuple) else key for key in columns]
+    output.print_table(header, list(columns.values()))
+
+
+def _columns(result: _Result) -> dict[tuple[str, str], list[str]]:
+    """Collect the cells of a table under the name of their curve and the header."""
+    curves, beside = result.curves, result.beside
+    columns = {("", "alpha"): [f"{a:.6g}" for a in result.args.alpha]}
+    for name, curve in curves.items():
+        if name == _OTHER:
+            continue
+        columns[name, name.replace("_", " ")] = _cells(curve)
+        if name in beside:
+            mean, sem = beside[name]["test_error"], beside[name]["test_error_sem"]
+            columns[name, "simulated"] = [f"{x:#.6g}" for x in mean]
+            columns[name, "sem"] = [f"{x:#.2g}" for x in sem]
+            columns[name, "z"] = [f"{x:.2f}" for x in beside[name]["z"]["test_error"]]
+    if beside and _OTHER in curves:
+        columns[_OTHER, f"{curves[_OTHER].bulk} bulk"] = _cells(curves[_OTHER])
+        z = beside["with_step"][f"z_{_OTHER}"]["test_error"]
+        columns[_OTHER, "z"] = [f"{x:.2f}" for x in z]
+    if not beside:
+        train = curves["with_step"].train_error
+        columns["", "train with step"] = [f"{e:#.6g}" for e in train]
+        columns["", "gain"] = [f"{g:#.4g}" for g in _gain(curves)]
+    return columns
 
 
 def _print_difference(curves: dict[str, Solution]) -> None:
@@ -205,41 +278,6 @@ def _print_difference(curves: dict[str, Solution]) -> None:
             f"# the bulk matters: --bulk {curves[_OTHER].bulk} changes the test error with step by "
             f"{np.nanmin(change):+.1%} to {np.nanmax(change):+.1%}"
         )
-
-
-def _print_table(
-    args: argparse.Namespace,
-    curves: dict[str, Solution],
-    simulations: dict[str, Simulation],
-    beside: dict[str, dict[str, Any]],
-) -> None:
-    header = ["alpha"]
-    columns = [[f"{a:.6g}" for a in args.alpha]]
-    for name, curve in curves.items():
-        if name == _OTHER:
-            continue
-        header.append(name.replace("_", " "))
-        columns.append(_cells(curve))
-        if name in beside:
-            header += ["simulated", "sem", "z"]
-            mean, sem = beside[name]["test_error"], beside[name]["test_error_sem"]
-            columns.append([f"{x:#.6g}" for x in mean])
-            columns.append([f"{x:#.2g}" for x in sem])
-            columns.append([f"{x:.2f}" for x in beside[name]["z"]["test_error"]])
-    if simulations and _OTHER in curves:
-        header += [f"{curves[_OTHER].bulk} bulk", "z"]
-        columns.append(_cells(curves[_OTHER]))
-        z = beside["with_step"][f"z_{_OTHER}"]["test_error"]
-        columns.append([f"{x:.2f}" for x in z])
-    if simulations:
-        print(simulated.text(args, simulations["with_step"]))
-        print("# z: standard errors by which the simulated test error is above the theory")
-    else:
-        print("# gain: error without the step over error with it")
-        header += ["train with step", "gain"]
-        columns.append([f"{e:#.6g}" for e in curves["with_step"].train_error])
-        columns.append([f"{g:#.4g}" for g in _gain(curves)])
-    output.print_table(header, columns)
 
 
 def _cells(curve: Solution) -> list[str]:
@@ -259,27 +297,61 @@ def _cells(curve: Solution) -> list[str]:
 # What is written
 
 
-def _write_files(
-    args: argparse.Namespace,
-    curves: dict[str, Solution],
-    best_linear: float,
-    beside: dict[str, dict[str, Any]],
-) -> int:
+def _write_files(args: argparse.Namespace, over: str | None, results: list[_Result]) -> int:
     status = output.OK
+    values = [getattr(result.args, over) for result in results] if over else []
     for path in args.out:
         if path.suffix.lower() == ".csv":
-            columns = _csv_columns(args.alpha, curves, beside)
+            tables = [
+                _csv_columns(result.args.alpha, result.curves, result.beside) for result in results
+            ]
+            columns = cases.stack(over, values, tables, np.nan)
             writer = partial(output.write_csv, columns=columns)
-            status = output.write(args, path, writer) or status
-            continue
-        display = _display(args, curves, best_linear)
-        points = {
-            name: (numbers["alpha"], numbers["test_error"], numbers["test_error_sem"])
-            for name, numbers in beside.items()
-        }
-        display.plot(title=output.title(args, picture=True), points=points)
-        status = output.write(args, path, display.figure_.savefig) or status
+        elif over is None:
+            writer = partial(_draw, results[0])
+        else:
+            writer = partial(_draw_several, args, over, results)
+        status = output.write(args, path, writer) or status
     return status
+
+
+def _draw(result: _Result, path: Path) -> None:
+    display = _display(result.args, result.curves, result.best_linear)
+    points = {
+        name: (numbers["alpha"], numbers["test_error"], numbers["test_error_sem"])
+        for name, numbers in result.beside.items()
+    }
+    display.plot(title=output.title(result.args, picture=True), points=points)
+    display.figure_.savefig(path)
+
+
+def _draw_several(args: argparse.Namespace, over: str, results: list[_Result], path: Path) -> None:
+    """Draw the curves after the step; that without one if all have the same."""
+    labels = [cases.label(over, getattr(result.args, over)) for result in results]
+    drawn = [_fine(result.args, result.curves) for result in results]
+    alpha = drawn[0][0]
+    curves = {name: solved["with_step"] for name, (_, solved) in zip(labels, drawn, strict=True)}
+    plain = "no step (random features)"
+    if over in ("eta", "alpha0"):
+        curves = {plain: drawn[0][1]["without_step"]} | curves
+    linear = {result.best_linear for result in results}
+    from spikedrf.plotting import ErrorCurvesDisplay
+
+    display = ErrorCurvesDisplay(
+        "alpha",
+        alpha,
+        {name: curve.test_error for name, curve in curves.items()},
+        success={name: curve.success for name, curve in curves.items()},
+        without_step=[plain],
+        best_linear=linear.pop() if len(linear) == 1 else None,
+    )
+    points = {}
+    for name, result in zip(labels, results, strict=True):
+        if "with_step" in result.beside:
+            numbers = result.beside["with_step"]
+            points[name] = tuple(numbers[k] for k in ("alpha", "test_error", "test_error_sem"))
+    display.plot(title=output.title(args, picture=True), points=points)
+    display.figure_.savefig(path)
 
 
 def _csv_columns(
@@ -298,19 +370,25 @@ def _csv_columns(
     return columns
 
 
+def _fine(
+    args: argparse.Namespace, curves: dict[str, Solution]
+) -> tuple[Floats, dict[str, Solution]]:
+    """Return the points of the lines: those of the table; beside simulated points, more."""
+    if args.simulate is None:
+        return args.alpha, curves
+    finite = args.alpha[np.isfinite(args.alpha)]
+    alpha = np.unique([*args.alpha, *np.geomspace(finite.min(), finite.max(), 100)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return alpha, _solve(args, alpha)
+
+
 def _display(
     args: argparse.Namespace, curves: dict[str, Solution], best_linear: float
 ) -> LearningCurveDisplay:
-    """Lines through the points of the table; beside simulated points, smooth ones."""
     from spikedrf.plotting import LearningCurveDisplay
 
-    alpha = args.alpha
-    if args.simulate is not None:
-        finite = alpha[np.isfinite(alpha)]
-        alpha = np.unique([*alpha, *np.geomspace(finite.min(), finite.max(), 100)])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            curves = _solve(args, alpha)
+    alpha, curves = _fine(args, curves)
     bulks = {curve.bulk: curve for curve in (curves["with_step"], curves.get(_OTHER)) if curve}
     if args.simulate != "network" or len(bulks) == 1:
         bulks = {"isotropic": curves["with_step"]}

@@ -54,14 +54,23 @@ def add_alpha(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--alpha", nargs="+", type=grid, metavar="X", help=help)
 
 
-def add_model(parser: argparse.ArgumentParser, *, grids: bool = False) -> None:
+def add_model(
+    parser: argparse.ArgumentParser, *, grids: bool = False, several: bool = False
+) -> None:
     """Add the options that say what network learns what.
 
-    With ``grids``, `axes_of` tells which of them have got one.
+    With ``grids``, `axes_of` tells which of the numbers have got one. With ``several``, one of
+    them may take several values: `cases.expand`.
     """
-    group = parser.add_argument_group("model")
+    group = parser.add_argument_group(
+        "model", "one of eta, alpha0, beta, lam, noise may take several values" if several else None
+    )
     single: dict[str, Any] = {"type": float, "metavar": "X"}
-    number = {"action": _InOrder, "type": _number_or_grid, "metavar": "X"} if grids else single
+    number = single
+    if grids:
+        number = {"action": _InOrder, "type": _number_or_grid, "metavar": "X"}
+    elif several:
+        number = {"nargs": "+", "type": grid, "metavar": "X"}
     if grids:
         group.add_argument(
             "--alpha", default=2.0, help="samples over dimension; inf (%(default)g)", **number

@@ -79,8 +79,7 @@ def print_json(
         "parameters": parameters(args) if given is None else given,
     }
     if spike is not None:
-        r, c, gamma, pi = spike.arrays()
-        head["spike"] = {"r": r, "c": c, "gamma": gamma, "pi": pi}
+        head["spike"] = spike_numbers(spike)
     print(to_json(head | result))
 
 
@@ -126,21 +125,23 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 # What was solved, in words
 
 
+SYMBOLS = {
+    "alpha": r"\alpha",
+    "eta": r"\eta",
+    "alpha0": r"\alpha_0",
+    "u": "u",
+    "pi": r"\pi",
+    "beta": r"\beta",
+    "lam": r"\lambda",
+    "noise": r"\mathrm{noise}",
+}
+
+
 def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     """Say in one line what is being solved; for a picture with mathematical symbols."""
-    symbols = {
-        "alpha": r"\alpha",
-        "eta": r"\eta",
-        "alpha0": r"\alpha_0",
-        "u": "u",
-        "pi": r"\pi",
-        "beta": r"\beta",
-        "lam": r"\lambda",
-        "noise": r"\mathrm{noise}",
-    }
     unsaid = {"u": [1.0], "pi": None, "noise": 0.0}
     parts = [f"{args.activation} on {args.target}"]
-    for name, symbol in symbols.items():
+    for name, symbol in SYMBOLS.items():
         value = getattr(args, name)
         if isinstance(value, np.ndarray):  # it varies
             continue
@@ -148,7 +149,7 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
             continue
         numbers = value if isinstance(value, list) else [value]
         if picture:
-            text = ", ".join(map(_tex, numbers))
+            text = ", ".join(map(tex, numbers))
             text = text if len(numbers) == 1 else f"({text})"
             parts.append(f"${symbol} = {text}$")
         else:
@@ -160,12 +161,19 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     return ", ".join(parts)
 
 
-def _tex(x: float) -> str:
+def tex(x: float) -> str:
+    """Write a number in TeX."""
     mantissa, _, exponent = f"{x:g}".replace("inf", r"\infty").partition("e")
     if not exponent:
         return mantissa
     factor = "" if mantissa == "1" else rf"{mantissa} \times "
     return rf"{factor}10^{{{int(exponent)}}}"
+
+
+def spike_numbers(spike: Spike) -> dict[str, Any]:
+    """Collect for JSON what the step left behind."""
+    r, c, gamma, pi = spike.arrays()
+    return {"r": r, "c": c, "gamma": gamma, "pi": pi}
 
 
 def spike_text(spike: Spike) -> str:

@@ -20,7 +20,7 @@ SUMMARY = "the figures of the paper and what they show, each by its name"
 EXAMPLE = "spikedrf reproduce learning-curve vocabulary --out figures"
 
 #: Options of the simulation, and what they are unless given.
-SIMULATION = {"d": 500, "replicates": 4, "seed": 0, "workers": None}
+SIMULATION = {"d": 500, "replicates": 8, "seed": 0, "workers": None}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     integer: dict[str, Any] = {"type": int, "metavar": "N"}
     group.add_argument("--d", help="input dimension (500; the paper's own has 2000)", **integer)
-    group.add_argument("--replicates", help="independent repetitions (4)", **integer)
+    group.add_argument("--replicates", help="independent repetitions (8)", **integer)
     group.add_argument("--seed", type=options.seed, metavar="N", help="of the random streams (0)")
     group.add_argument(
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer

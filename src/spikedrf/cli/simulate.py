@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from spikedrf.cli import options, output, simulated
+import numpy as np
+
+from spikedrf.cli import cases, options, output, simulated
+from spikedrf.cli.options import Floats
 
 if TYPE_CHECKING:
     from spikedrf import Simulation, Spike
@@ -30,43 +34,90 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_alpha(
         parser, f"samples over dimension: values, ranges MIN:MAX:N or MIN:MAX:N:log ({ALPHA})"
     )
-    options.add_model(parser)
+    options.add_model(parser, several=True)
     options.add_output(parser, (".csv",))
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """One simulated curve."""
+
+    args: argparse.Namespace
+    spike: Spike
+    simulation: Simulation
+
+    def columns(self) -> dict[str, Floats]:
+        """Collect the columns of the table."""
+        columns = {"alpha": self.args.alpha}
+        for name in simulated.ERRORS:
+            for key in (name, f"{name}_sem"):
+                columns[key] = getattr(self.simulation, key)
+        return columns
+
+    def json(self) -> dict[str, Any]:
+        """Collect all numbers."""
+        return {
+            **simulated.sizes(self.args, self.simulation),
+            "alpha": self.args.alpha,
+            "n": self.simulation.n,
+            **simulated.numbers(self.simulation),
+        }
 
 
 def run(args: argparse.Namespace) -> int:
     """Simulate; print a table or JSON; write files."""
     args.alpha = options.alpha_of(args, ALPHA)
-
-    def compute() -> tuple[Spike, Simulation, int]:
-        options.fill_in_simulation(args)
-        step, spike = options.step_of(args)
-        done, status = simulated.run(args, args.model, args.alpha, {"with_step": step})
-        return spike, done["with_step"], status
-
-    spike, simulation, status = options.checked(args, compute)
-    columns = {"alpha": args.alpha}
-    for name in simulated.ERRORS:
-        columns[name] = getattr(simulation, name)
-        columns[f"{name}_sem"] = getattr(simulation, f"{name}_sem")
+    over, all_args = cases.expand(args)
+    results, status = cases.compute(args, all_args, _compute)
+    values = [getattr(result.args, over) for result in results] if over else []
+    columns = cases.stack(over, values, [result.columns() for result in results], np.nan)
     for path in args.out:
         writer = partial(output.write_csv, columns=columns)
         status = output.write(args, path, writer) or status
     if args.json:
-        result = {
-            **simulated.sizes(args, simulation),
-            "alpha": args.alpha,
-            "n": simulation.n,
-            **simulated.numbers(simulation),
-        }
-        output.print_json(args, result, spike=spike)
-        return status
-    print(f"# {output.title(args)}: {output.spike_text(spike)}")
-    print(simulated.text(args, simulation))
-    header = ("alpha", "test", "sem", "train", "sem", "norm", "sem")
-    alpha, *rest = columns.values()
-    cells = [[f"{a:.6g}" for a in alpha]]
-    for i, column in enumerate(rest):
-        cells.append([f"{x:#.2g}" if i % 2 else f"{x:#.6g}" for x in column])
-    output.print_table(header, cells)
+        _print_json(args, over, results)
+    else:
+        _print_table(args, over, results, columns)
     return status
+
+
+def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
+    options.fill_in_simulation(args)
+    step, spike = options.step_of(args)
+    done, status = simulated.run(args, args.model, args.alpha, {"with_step": step})
+    return _Result(args, spike, done["with_step"]), status
+
+
+def _print_json(args: argparse.Namespace, over: str | None, results: list[_Result]) -> None:
+    if over is None:
+        output.print_json(results[0].args, results[0].json(), spike=results[0].spike)
+        return
+    curves = [result.json() | {"spike": output.spike_numbers(result.spike)} for result in results]
+    values = [getattr(result.args, over) for result in results]
+    output.print_json(args, {"over": over, "values": values, "curves": curves})
+
+
+def _print_table(
+    args: argparse.Namespace, over: str | None, results: list[_Result], columns: dict[str, Floats]
+) -> None:
+    if over is not None:
+        print(f"# {output.title(args)}")
+    for result in results:
+        what = (
+            output.title(result.args) if over is None else f"{over} {getattr(result.args, over):g}"
+        )
+        print(f"# {what}: {output.spike_text(result.spike)}")
+        print(simulated.text(result.args, result.simulation))
+    words = {"test_error": "test", "train_error": "train"}
+    header, cells = [], []
+    for name, column in columns.items():
+        if name.endswith("_sem"):
+            header.append("sem")
+            cells.append([f"{x:#.2g}" for x in column])
+        elif name in simulated.ERRORS:
+            header.append(words.get(name, name))
+            cells.append([f"{x:#.6g}" for x in column])
+        else:
+            header.append(name)
+            cells.append([f"{x:.6g}" for x in column])
+    output.print_table(header, cells)

@@ -68,7 +68,7 @@ class Plan:
     """
 
     d: int | None = None
-    replicates: int = 4
+    replicates: int = 8
     seed: int = 0
     workers: int | None = None
     data: Path | None = None

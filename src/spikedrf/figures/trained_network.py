@@ -7,6 +7,8 @@ import numpy as np
 from spikedrf.figures.plan import Made, Plan, Setting, Settings
 from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay
+from spikedrf.plotting.curves import legend_beneath
+from spikedrf.plotting.style import new_figure
 
 SUMMARY = "the simulated setting of the paper: a trained network, its model, and its own theory"
 
@@ -18,31 +20,41 @@ SIMULATED = np.linspace(0.2, 3.0, 7)
 
 
 def make(plan: Plan) -> Made:
-    """Draw the test error from alpha 0.2 to 3; simulate the spiked model and the network."""
+    """Draw the test error from alpha 0.2 to 3, and over that of the spiked model; simulate both."""
     points = plan.simulate(SIMULATED, {SRF: STEP}, model="srf", **MODEL)
     points |= plan.simulate(SIMULATED, {NETWORK: STEP}, model="network", **MODEL)
-    display = ErrorCurvesDisplay.from_theory(
-        "alpha", np.linspace(0.2, 3.0, 57), CURVES, points=points, **MODEL
+    figure = new_figure((10.0, 4.5))
+    left, right = figure.subplots(1, 2)
+    errors = ErrorCurvesDisplay.from_theory(
+        "alpha", np.linspace(0.2, 3.0, 57), CURVES, points=points, ax=left, **MODEL
     )
-    display.ax_.set_title(
+    left.set_title(
         r"tanh on tanh, $\eta = 1$, $\alpha_0 = 0.5$, $\beta = 1$, $\lambda = 0.01$",
         fontsize="medium",
         loc="left",
     )
-    ratio = display.curves[NETWORK] / display.curves[SRF]
+    srf = errors.curves[SRF]
+    above = {}
+    for label, (x, mean, sem) in errors.points_.items():
+        assert sem is not None
+        theirs = np.interp(x, errors.x, srf)
+        above[label] = (x, mean / theirs, sem / theirs)
+    ratios = ErrorCurvesDisplay(
+        "alpha",
+        errors.x,
+        {label: errors.curves[label] / srf for label in (SRF, NETWORK)},
+        success={label: errors.success[label] for label in (SRF, NETWORK)},
+    ).plot(right, points=above)
+    right.set_ylabel("test error over that of the spiked model")
+    for ax in (left, right):
+        legend_beneath(ax)
+    ratio = ratios.curves[NETWORK]
     finding = (
         f"the trained network's own theory is {100 * (ratio.min() - 1):.1f} to "
-        f"{100 * (ratio.max() - 1):.1f}% above the spiked model"
+        f"{100 * (ratio.max() - 1):.1f}% above the spiked model's"
     )
-    if points:
-        finding += "; simulated, in standard errors: " + ", ".join(
-            f"{label} {_distance(display, label):.1f}" for label in (SRF, NETWORK)
+    if above:
+        finding += "; simulated, on average: " + ", ".join(
+            f"{label} {100 * (np.mean(y) - 1):+.1f}%" for label, (_, y, _) in above.items()
         )
-    return Made(display.figure_, series_of("learning curve", display), finding)
-
-
-def _distance(display: ErrorCurvesDisplay, label: str) -> float:
-    """Return the root mean square z-score of the simulated points of a curve."""
-    x, mean, sem = (np.asarray(values, np.float64) for values in display.points_[label])
-    z = (mean - np.interp(x, display.x, display.curves[label])) / sem
-    return float(np.sqrt(np.mean(z**2)))
+    return Made(figure, [*series_of("errors", errors), *series_of("ratios", ratios)], finding)

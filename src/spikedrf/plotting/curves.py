@@ -13,6 +13,9 @@ from spikedrf.plotting.style import BLACK, LABELS, finish, plain_ticks, spans
 
 Floats = NDArray[np.float64]
 
+# Length of a line in a legend, in font sizes, at which its dashes can be told apart.
+_SEEN = 3.0
+
 _BEST_LINEAR = {"color": BLACK, "linestyle": ":", "linewidth": 1.4}
 
 
@@ -149,7 +152,7 @@ def _scale(ax: Any, curves: Sequence[Curve], x: Floats, best_linear: float | Non
 def legend(ax: Any, *, own: bool) -> None:
     """Put the legend beneath axes that have the figure for themselves, else inside them."""
     if not own:
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(frameon=False, fontsize="small", handlelength=_SEEN)
         return
     handles, labels = ax.get_legend_handles_labels()
     ax.figure.legend(
@@ -159,10 +162,11 @@ def legend(ax: Any, *, own: bool) -> None:
         ncols=3 if len(labels) == 3 or len(labels) > 8 else 2,
         frameon=False,
         fontsize="small",
+        handlelength=_SEEN,
     )
 
 
 def legend_beneath(ax: Any, columns: int = 2) -> None:
     """Put the legend of one of several axes beneath it, where it hides nothing."""
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-    ax.legend(ncols=columns, frameon=False, fontsize="small", **place)
+    ax.legend(ncols=columns, frameon=False, fontsize="small", handlelength=_SEEN, **place)

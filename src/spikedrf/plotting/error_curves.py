@@ -18,6 +18,7 @@ from spikedrf.step import GradientStep
 
 Floats = NDArray[np.float64]
 Points = tuple[ArrayLike, ArrayLike, ArrayLike | None]
+Drawn = tuple[Floats, Floats, Floats | None]
 
 #: What a curve may run over.
 PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0")
@@ -82,7 +83,7 @@ class ErrorCurvesDisplay:
     ax_: Any
     figure_: Any
     lines_: list[Any]
-    points_: dict[str, Points]
+    points_: dict[str, Drawn]
 
     def __init__(
         self,
@@ -279,15 +280,21 @@ class ErrorCurvesDisplay:
             ax.set_title(title, fontsize="medium", loc="left")
         return self
 
-    def _points(self, label: str, given: Simulation | Points) -> tuple[Any, Any, Any]:
+    def _points(self, label: str, given: Simulation | Points) -> Drawn:
         if not isinstance(given, Simulation):
-            return given
-        if self.name != "alpha":
+            x, mean, sem = given
+        elif self.name != "alpha":
             raise ValueError(
                 f"points {label!r}: a simulation is drawn over alpha, not over {self.name}"
             )
-        sem = getattr(given, f"{self.quantity}_sem")
-        return np.atleast_1d(given.n) / given.d, np.atleast_1d(getattr(given, self.quantity)), sem
+        else:
+            x, mean = np.divide(given.n, given.d), getattr(given, self.quantity)
+            sem = getattr(given, f"{self.quantity}_sem")
+        return _vector(x), _vector(mean), None if sem is None else _vector(sem)
+
+
+def _vector(values: ArrayLike) -> Floats:
+    return np.atleast_1d(np.asarray(values, dtype=np.float64))
 
 
 def with_step(arguments: Mapping[str, Any]) -> dict[str, Any]:
