@@ -15,7 +15,7 @@ import pytest
 import spikedrf
 from command_line import MODEL, STEP, rows_of, run
 from spikedrf import GradientStep, theory
-from spikedrf.cli import main
+from spikedrf.cli import COMMANDS, main
 
 ALPHA = [0.3, 1.0, 2.0, 3.0, np.inf]
 ARGUMENTS = (
@@ -314,7 +314,8 @@ for arguments in (["--help"], *helps, ["curve", "--alpha", "1"]):
         main(arguments)
     except SystemExit:
         pass
-heavy = {"matplotlib", "sklearn", "scipy", "xarray", "pandas"} & set(sys.modules)
+heavy = {"matplotlib", "sklearn", "scipy", "xarray", "pandas", "tqdm", "bokeh", "skops"}
+heavy &= set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
     done = subprocess.run(
@@ -322,6 +323,59 @@ sys.exit(f"imported {heavy}" if heavy else 0)
     )
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_everything_but_pictures_works_without_what_is_optional(tmp_path):
+    """Every command in one process that can import none of the extras: JSON, tables and files."""
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "1,2,3\n2,1,4\n0,1,1\n5,3,2\n" * 5)
+    lines = [
+        "--version",
+        "curve --alpha 1 2 --json",
+        "curve --alpha 1 2 --out c.csv",
+        "simulate --alpha 1 --d 20 --replicates 2 --n-test 20 --json --out s.csv",
+        "phase --lam 0.1:1:2 --eta 1:2:2 --json --out p.csv p.npz",
+        "fit t.csv --features 10 --step-size 1 --alpha 1 --json --out f.csv",
+        "reproduce",
+        "reproduce --json",
+    ]
+    code = f"""
+import sys
+for name in ("matplotlib", "tqdm", "xarray", "skops", "bokeh"):
+    sys.modules[name] = None
+from spikedrf.cli import COMMANDS, main
+for line in {lines!r}:
+    try:
+        status = main(line.split())
+    except SystemExit as stop:
+        status = stop.code
+    if status:
+        sys.exit(f"{{line}}: {{status}}")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("t.csv", "c.csv", "s.csv", "p.csv", "p.npz", "f.csv")
+    }
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            assert json.loads(line)["schema"] == 1
+
+
+def test_every_command_has_an_example_in_its_help(capsys):
+    for name in COMMANDS:
+        status, out, err = run(capsys, f"{name} --help")
+        assert (status, err) == (0, "")
+        assert re.search(rf"^example:\n  spikedrf {name} ", out, flags=re.MULTILINE)
+        assert re.search(r"^exit status:", out, flags=re.MULTILINE)
+        for option in ("--json", "--quiet"):
+            assert option in out
 
 
 def test_the_library_prints_nothing(capfd):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from command_line import MODEL, STEP, rows_of, run
-from spikedrf import theory
+from spikedrf import GradientStep, theory
 from spikedrf.cli import main
 
 OPTIONS = (
@@ -172,6 +172,9 @@ def test_a_checkpoint_that_cannot_be_written(capsys, tmp_path):
 def test_progress_goes_to_a_terminal_only(capsys, monkeypatch):
     assert run(capsys, OPTIONS)[2] == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert "100%" in run(capsys, OPTIONS)[2]
+    assert "12/12" in run(capsys, OPTIONS)[2]
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     assert run(capsys, OPTIONS)[2].endswith("\rpoint 12 of 12\n")
     assert run(capsys, f"{OPTIONS} --quiet")[2] == ""
 
@@ -200,6 +203,42 @@ def test_interrupted_and_resumed(capsys, tmp_path):
     assert (done.stdout, done.stderr) == (expected, "")
 
 
+def test_interrupted_what_is_finished_is_printed(tmp_path):
+    """SIGINT after some pieces: their points are printed and written, the others are NaN."""
+    path = tmp_path / "p.csv"
+    line = ["phase", "--eta", "0.1:10:150:log", "--alpha0", "0.1:100:150:log", "--workers", "1"]
+    code = f"""
+import sys
+from spikedrf.cli import main, output
+def progress(args, what):
+    return lambda finished, total: print(finished, file=sys.stderr, flush=True)
+output.progress = progress
+raise SystemExit(main({[*line, "--json", "--out", str(path)]!r}))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stderr.readline()
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    finished = int(re.search(r"spikedrf phase: interrupted after (\d+) of 22500 points", err)[1])
+    assert 0 < finished < 22500
+    result = json.loads(out)
+    value, status = np.array(result["value"], dtype=float), np.array(result["status"])
+    assert np.count_nonzero(status == 0) == finished
+    assert (np.isnan(value) == (status == -1)).all()
+    assert "did not reach" not in err
+    i, j = np.argwhere(status == 0)[-1]
+    step = theory.solve(
+        2.0, lam=0.1, target="sin", step=GradientStep(result["x"][j], result["y"][i])
+    )
+    assert value[i, j] == pytest.approx(step.test_error, rel=1e-12)
+    with path.open(newline="") as file:
+        rows = [float(row["status"]) for row in csv.DictReader(file)]
+    assert rows.count(-1.0) == 22500 - finished
+
+
 def test_interrupted_without_a_checkpoint(capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -215,4 +254,8 @@ def test_a_message_does_not_end_up_in_the_line_of_progress(capsys, tmp_path, mon
 
     monkeypatch.setattr(theory, "phase_diagram", interrupt)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    err = run(capsys, "phase")[2]
+    assert "3/10" in err
+    assert err.endswith("\nspikedrf: interrupted\n")
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     assert run(capsys, "phase")[2] == "\rpoint 3 of 10\nspikedrf: interrupted\n"

@@ -277,6 +277,8 @@ def test_progress_goes_to_a_terminal_only(capsys, monkeypatch):
     line = f"simulate --alpha 1 {OPTIONS}"
     assert run(capsys, line)[2] == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert "3/3" in run(capsys, line)[2]
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     assert run(capsys, line)[2].endswith("replicate 3 of 3\n")
     assert run(capsys, f"{line} --quiet")[2] == ""
 

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,29 +33,53 @@ OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1
 # To standard error
 
 
-# Whether the last line on the terminal is one of progress, which the next would overwrite.
-_open_line = False
+# What ends the line of progress that the terminal is at, before anything else is written.
+_end_line: Callable[[], object] | None = None
 
 
 def say(message: str) -> None:
     """Print a message that is no result."""
-    global _open_line
-    print("\n" * _open_line + message, file=sys.stderr, flush=True)
-    _open_line = False
+    global _end_line
+    if _end_line is not None:
+        _end_line()
+        _end_line = None
+    print(message, file=sys.stderr, flush=True)
 
 
 def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] | None:
-    """Return what reports progress in one line that is overwritten; None if nobody reads it."""
+    """Return what reports progress on one line of a terminal; None if nobody reads it.
+
+    That is a bar of tqdm, or a count where it is not installed.
+    """
     if args.quiet or not sys.stderr.isatty():
         return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return partial(_count, what)
+    bar = None
 
     def report(finished: int, total: int) -> None:
-        global _open_line
-        _open_line = finished < total
-        end = "" if _open_line else "\n"
-        print(f"\r{what} {finished} of {total}", end=end, file=sys.stderr, flush=True)
+        global _end_line
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=total, unit=what, file=sys.stderr, dynamic_ncols=True)
+        bar.update(finished - bar.n)
+        _end_line = bar.close
+        if finished == total:
+            bar.close()
+            _end_line = None
 
     return report
+
+
+def _count(what: str, finished: int, total: int) -> None:
+    global _end_line
+    print(f"\r{what} {finished} of {total}", end="", file=sys.stderr, flush=True)
+    _end_line = partial(print, file=sys.stderr)
+    if finished == total:
+        _end_line()
+        _end_line = None
 
 
 # --------------------------------------------------------------------------------------------------

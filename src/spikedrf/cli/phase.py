@@ -63,21 +63,27 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.checkpoint in args.out:
         args.parser.error(f"argument --checkpoint: {str(args.checkpoint)!r} is also in --out")
+    status = output.OK
     try:
         diagram = options.checked(args, lambda: _compute(args, axes))
-    except KeyboardInterrupt:
-        if args.checkpoint is None:
+    except KeyboardInterrupt as stop:
+        partial_diagram = getattr(stop, "partial", None)
+        if args.checkpoint is not None:
+            output.say(
+                f"spikedrf phase: interrupted; what is finished is in {args.checkpoint}, and the "
+                f"same command goes on from there"
+            )
+            return output.INTERRUPTED
+        if partial_diagram is None:
             raise
-        output.say(
-            f"spikedrf phase: interrupted; what is finished is in {args.checkpoint}, and the same "
-            f"command goes on from there"
-        )
-        return output.INTERRUPTED
+        diagram, status = partial_diagram, output.INTERRUPTED
+        output.say(f"spikedrf phase: {stop}")
     except OSError as error:
         output.say(f"spikedrf phase: error: {args.checkpoint}: {error.strerror or error}")
         return output.CANNOT_WRITE
-    status = _write_files(args, diagram)
-    lost = int(np.count_nonzero(~diagram.success))
+    failed = _write_files(args, diagram)
+    status = status or failed
+    lost = int(np.count_nonzero(diagram.status > 0))
     if lost:
         output.say(
             f"spikedrf phase: {lost} of {diagram.success.size} points did not reach --rtol "

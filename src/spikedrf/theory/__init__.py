@@ -2,7 +2,7 @@
 
 from spikedrf.theory.baseline import best_linear_error, conditional_target
 from spikedrf.theory.bulk import Bulk, trained_bulk
-from spikedrf.theory.diagram import PhaseDiagram
+from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.layer import Layer, LayerWarning, from_layer
 from spikedrf.theory.phase import phase_diagram
@@ -15,6 +15,7 @@ __all__ = [
     "Layer",
     "LayerWarning",
     "PhaseDiagram",
+    "PhaseDiagramInterrupted",
     "Solution",
     "best_linear_error",
     "conditional_target",

@@ -13,6 +13,23 @@ Floats = NDArray[np.float64]
 #: What a diagram can show.
 VALUES = ("test_error", "train_error", "excess_error", "norm", "gain")
 
+#: The status of points that an interrupt left out; their value is NaN.
+NOT_COMPUTED = -1
+
+
+class PhaseDiagramInterrupted(KeyboardInterrupt):
+    """A phase diagram was interrupted from the keyboard.
+
+    Attributes
+    ----------
+    partial : PhaseDiagram or None
+        What had finished; the other points are NaN and have ``status=-1``. None if nothing had.
+    """
+
+    def __init__(self, message: str, partial: PhaseDiagram | None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PhaseDiagram:
@@ -33,7 +50,7 @@ class PhaseDiagram:
     success : ndarray of bool, shape (Y, X)
         Whether the point reached ``rtol``.
     status : ndarray of int, shape (Y, X)
-        As in `theory.Solution`; 0 is converged.
+        As in `theory.Solution`; 0 is converged, -1 was not computed (`PhaseDiagramInterrupted`).
     parameters : dict
         All that is the same at every point: parameters, activation, target, bulk, loss.
     """

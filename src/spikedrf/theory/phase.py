@@ -22,7 +22,7 @@ from spikedrf.progress import Progress, reporting
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import pose
 from spikedrf.theory.bulk import check_bulk, trained_columns
-from spikedrf.theory.diagram import VALUES, PhaseDiagram
+from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.solve import refuse_infinite, solve
 from spikedrf.workers import for_each, thread_count
@@ -93,6 +93,8 @@ def phase_diagram(
         If the checkpoint is that of another diagram; the message says what changed.
     OSError
         If the checkpoint cannot be written.
+    PhaseDiagramInterrupted
+        On Ctrl-C; a `KeyboardInterrupt` whose ``partial`` holds the points that had finished.
 
     Warns
     -----
@@ -165,19 +167,17 @@ def phase_diagram(
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # there is one below, for all
-            for_each(work, sorted(left), threads)
+            try:
+                for_each(work, sorted(left), threads)
+            except KeyboardInterrupt:
+                for number in left:
+                    status[pieces[number]] = NOT_COMPUTED
+                raise PhaseDiagramInterrupted(
+                    f"interrupted after {finished} of {points} points",
+                    plan.diagram(out, status) if finished else None,
+                ) from None
 
-    diagram = PhaseDiagram(
-        x_name=plan.mesh.names[1],
-        y_name=plan.mesh.names[0],
-        x=plan.mesh.axes[1],
-        y=plan.mesh.axes[0],
-        value_name=value,
-        value=out,
-        success=status == 0,
-        status=status,
-        parameters=plan.fixed(),
-    )
+    diagram = plan.diagram(out, status)
     _warn(diagram, float(rtol))
     return diagram
 
@@ -209,6 +209,21 @@ class _Plan:
                 refuse_infinite(pose(**values, step=step, **functions))
         others = {name: value for name, value in self.solver.items() if name != "bulk"}
         solve([], lam=1.0, **functions, **others)
+
+    def diagram(self, value: NDArray[np.float64], status: NDArray[np.int32]) -> PhaseDiagram:
+        """Label what was computed."""
+        (y_name, x_name), (y, x) = self.mesh.names, self.mesh.axes
+        return PhaseDiagram(
+            x_name=x_name,
+            y_name=y_name,
+            x=x,
+            y=y,
+            value_name=self.value,
+            value=value,
+            success=status == 0,
+            status=status,
+            parameters=self.fixed(),
+        )
 
     def compute(self, piece: Piece) -> dict[str, NDArray[Any]]:
         """Solve the points of a rectangle."""
