@@ -365,7 +365,7 @@ class TestChoice:
         )
         sem = np.sqrt(spread / weight.sum()).mean()
         assert model.step_gain_sem_ == pytest.approx(sem, rel=1e-6)
-        assert (model.step_size_ == 2.0) == (model.step_gain_ > sem)
+        assert (model.step_size_ == 2.0) == (model.step_gain_ > 2.0 * sem)
 
     @pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
     def test_does_not_depend_on_the_number_of_jobs(self, backend):

@@ -109,7 +109,7 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         of ridge regression of the labels +-1 at its best ridge.
     step_gain_, step_gain_sem_ : float
         What the best step gains over none there, in R^2, and its standard error: the step is taken
-        if the gain is the larger of the two. NaN if there was no such comparison.
+        if it gains more than two of them. NaN if there was no such comparison.
     n_iter_ : ndarray of int, shape (1,) or (classes,)
         Iterations of the solver.
 

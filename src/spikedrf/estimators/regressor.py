@@ -79,7 +79,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         their exact leave-one-out error. With 1 all rows do both, and that error is optimistic
         about large steps. ``"auto"`` also uses all rows for both, but makes the choice by fits
         that leave out a fifth of the rows from the step as well, and takes a step only if it
-        improves on none by more than the standard error: see Notes.
+        improves on none by more than two standard errors: see Notes.
     update : {"full", "rank_one"}
         The real gradient, or only the spike that it plants, for O(n0 d) instead of O(n0 p d).
     bias : bool
@@ -120,7 +120,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         that of a fifth of the rows, scaled by the error without a step there and everywhere.
     step_gain_, step_gain_sem_ : float
         What the best step gains over none, in R^2, by cross-fitting, and its standard error: the
-        step is taken if the gain is the larger of the two. NaN if there was no such comparison.
+        step is taken if it gains more than two of them. NaN if there was no such comparison.
     cv_loss_ : float or ndarray, shape (targets,)
         Of other losses, if there was a ridge to choose. Estimated mean loss on new rows: every
         row predicted by a fit that left out a fifth of the rows, of the readout and of the step.

@@ -30,8 +30,9 @@ from spikedrf.parameters import Floats
 #: Strengths of the steps that are tried first, on the scale of `Step.strength`.
 _STRENGTHS = np.array([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 _FOLDS = 5
-#: A step must be better than none by this many standard errors of the difference.
-_MARGIN = 1.0
+#: A step must be better than none by this many standard errors of the difference. A gain that k
+#: rows make alike is worth sqrt(k) of them: at one, a single row far out would decide.
+_MARGIN = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,8 +269,8 @@ def cross_fit(
 
     The steps are screened on the first fifth; the best and its neighbours are then judged on all
     of them, against the leave-one-out error without a step: a step is taken only if it is better
-    by one standard error of the difference, row by row. (Of several targets with a ridge each, the
-    mean of their standard errors, which is not less than that of the mean.)
+    by two standard errors of the difference, row by row. (Of several targets with a ridge each,
+    the mean of their standard errors, which is not less than that of the mean.)
 
     Parameters
     ----------
