@@ -1,8 +1,4 @@
-"""All derivatives at once beside central differences by `theory.solve`.
-
-Run: python -m pytest bench/test_gradient.py --benchmark-group-by=group. The solve of the same grid
-is in each group: the gradient of everything should cost less than three of them.
-"""
+"""All derivatives at once beside central differences, and beside one solve of the same points."""
 
 import numpy as np
 import pytest
@@ -15,20 +11,10 @@ ALPHA, LAM = np.linspace(0.1, 5, 50)[:, None], np.geomspace(1e-2, 1, 50)
 R = np.array([1.1, -0.9, 0.6])
 
 
-def point(groups):
-    return {
-        "alpha": ALPHA, "lam": LAM, "beta": 1.0, "noise": 0.1, "gamma": 0.9,
-        "r": R[:groups], "c": np.full(groups, 1.05),
-    }  # fmt: skip
-
-
 def posed(p):
     p = dict(p)
-    return {
-        "step": Spike(p.pop("r"), p.pop("c"), p.pop("gamma")),
-        "target": "sin",
-        "workers": 1,
-    } | p
+    step = Spike(p.pop("r"), p.pop("c"), p.pop("gamma"))
+    return {"step": step, "target": "sin", "workers": 1} | p
 
 
 def differences(p):
@@ -49,61 +35,74 @@ def differences(p):
     return found
 
 
+@pytest.mark.parametrize("entrant", ["spikedrf", "one solve", "central differences"])
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_gradient_of_everything(benchmark, groups):
-    benchmark.group = f"2500 points, {groups} groups"
-    p = point(groups)
-    slope = benchmark(theory.gradient, wrt=PARAMETERS, **posed(p))
-    assert slope.success.all()
-    for name, expected in differences(p).items():
-        size = np.abs(expected).max()
-        np.testing.assert_allclose(slope[name], expected, rtol=1e-3, atol=1e-4 * size, err_msg=name)
+def test_gradient_of_everything(race, groups, entrant):
+    p = {
+        "alpha": ALPHA, "lam": LAM, "beta": 1.0, "noise": 0.1, "gamma": 0.9,
+        "r": R[:groups], "c": np.full(groups, 1.05),
+    }  # fmt: skip
+    more = {"group": "gradient, all parameters, one spike, per point", "row": f"K = {groups}"}
+    more |= {"points": ALPHA.size * LAM.size}
+    other = differences(p) if entrant == "spikedrf" else None
+
+    def check(slope):
+        assert slope.success.all()
+        for name, expected in other.items():
+            scale = np.abs(expected).max()
+            np.testing.assert_allclose(slope[name], expected, rtol=1e-3, atol=1e-4 * scale)
+
+    if entrant == "spikedrf":
+        race(entrant, lambda: theory.gradient(wrt=PARAMETERS, **posed(p)), check=check, **more)
+    elif entrant == "one solve":
+        more |= {"part": True, "target": 3.0}
+        race(
+            entrant,
+            lambda: theory.solve(**posed(p)),
+            check=lambda solution: np.testing.assert_array_equal(solution.success, True),
+            **more,
+        )
+    else:
+        exact = theory.gradient(wrt=PARAMETERS, **posed(p))
+
+        def agree(found):
+            scale = np.abs(exact["r"]).max()
+            np.testing.assert_allclose(found["r"], exact["r"], atol=1e-4 * scale)
+
+        race(entrant, differences, p, check=agree, **more)
 
 
-@pytest.mark.parametrize("groups", [1, 2, 3])
-def test_gradient_in_lam(benchmark, groups):
-    benchmark.group = f"2500 points, {groups} groups"
-    p = point(groups)
-    slope = benchmark(theory.gradient, wrt="lam", **posed(p))
-    expected = differences(p)["lam"]
-    np.testing.assert_allclose(slope["lam"], expected, rtol=1e-3, atol=1e-4 * np.ptp(expected))
-
-
-@pytest.mark.parametrize("groups", [1, 2, 3])
-def test_solve(benchmark, groups):
-    benchmark.group = f"2500 points, {groups} groups"
-    solution = benchmark(theory.solve, **posed(point(groups)))
-    assert solution.success.all()
-
-
-@pytest.mark.parametrize("groups", [1, 2, 3])
-def test_central_differences(benchmark, groups):
-    benchmark.group = f"2500 points, {groups} groups"
-    p = point(groups)
-    found = benchmark(differences, p)
-    exact = theory.gradient(wrt=PARAMETERS, **posed(p))
-    np.testing.assert_allclose(found["r"], exact["r"], atol=1e-4 * np.abs(exact["r"]).max())
-
-
-STEP = GradientStep(np.linspace(0.1, 4, 1000), 20.0)
-NEW = {"lam": 0.1, "target": "sin", "step": STEP, "noise": 0.1, "workers": 1}
-
-
-@pytest.mark.benchmark(group="1000 spikes")
+@pytest.mark.parametrize("entrant", ["spikedrf", "one solve"])
 @pytest.mark.parametrize("activation", ["tanh", "relu", "erf"])
-def test_gradient_with_a_spike_at_every_point(benchmark, activation):
+def test_gradient_with_a_spike_for_every_point(race, activation, entrant):
+    eta = np.linspace(0.1, 4, 500)
     names = ("alpha", "beta", "lam", "noise", "eta", "alpha0")
-    slope = benchmark(theory.gradient, 1.5, activation=activation, wrt=names, **NEW)
-    h = 1e-4
-    sides = [
-        theory.solve(1.5, activation=activation, **NEW | {"step": GradientStep(STEP.eta + x, 20.0)})
-        for x in (h, -h)
-    ]
-    expected = (sides[0].test_error - sides[1].test_error) / (2 * h)
-    np.testing.assert_allclose(slope["eta"], expected, rtol=1e-4, atol=1e-7)
+    more = {"group": "gradient, all parameters, a spike for every point, per point"}
+    more |= {"row": activation, "points": eta.size}
 
+    def given(shift=0.0):
+        step = GradientStep(eta + shift, 20.0)
+        return {"lam": 0.1, "target": "sin", "step": step, "noise": 0.1, "workers": 1}
 
-@pytest.mark.benchmark(group="1000 spikes")
-@pytest.mark.parametrize("activation", ["tanh", "relu", "erf"])
-def test_solve_with_a_spike_at_every_point(benchmark, activation):
-    assert benchmark(theory.solve, 1.5, activation=activation, **NEW).success.all()
+    def solve(shift=0.0):
+        return theory.solve(1.5, activation=activation, **given(shift))
+
+    def check(slope):
+        h = 1e-4
+        expected = (solve(h).test_error - solve(-h).test_error) / (2 * h)
+        np.testing.assert_allclose(slope["eta"], expected, rtol=1e-4, atol=1e-7)
+
+    if entrant == "spikedrf":
+        run = theory.gradient
+        race(
+            entrant, lambda: run(1.5, activation=activation, wrt=names, **given()), check=check,
+            **more,
+        )  # fmt: skip
+    else:
+        more |= {"part": True}
+        race(
+            entrant,
+            solve,
+            check=lambda solution: np.testing.assert_array_equal(solution.success, True),
+            **more,
+        )

@@ -1,8 +1,11 @@
-"""The certified solve beside its rivals. Run: python -m pytest bench --benchmark-group-by=group.
+"""The certified solve beside its rivals, per point.
 
 Every rival does step A alone; `theory.solve` does steps A, B and C, and certifies the answer.
-Divide the times by the number of points in the name.
 """
+
+import subprocess
+import sys
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -10,70 +13,177 @@ import pytest
 import rivals
 from spikedrf import GradientStep, Spike, theory
 
-SPIKE = Spike(1.13405551, 1.0189732, 0.97185444)
+R, C, GAMMA = 1.13405551, 1.0189732, 0.97185444
+STRENGTHS = np.array([R, -0.9, 0.6, -0.4, 1.6, -1.3])
+NESTED = "nested quadrature, step A"
+NUMPY = "NumPy fixed point, step A"
 
 
-def solve(alpha, lam, step=SPIKE, **more):
+def solve(alpha, lam, step, **more):
     return theory.solve(alpha, lam=lam, target="sin", step=step, noise=0.1, workers=1, **more)
 
 
-@pytest.mark.benchmark(group="one spike")
-def test_grid_of_10000_points(benchmark):
-    alpha, lam = np.linspace(0.1, 5, 100)[:, None], np.geomspace(1e-2, 1, 100)
-    solution = benchmark(solve, alpha, lam)
-    assert solution.success.all()
-    kappa, w = rivals.hermite(64)
-    _, mu1, mu2 = rivals.tanh_tables(kappa, SPIKE.r, SPIKE.c)
-    v1, v2 = rivals.numpy_step_a(2.0, 1.0, 0.1, SPIKE.c, mu1, mu2, w, tolerance=1e-12)
-    at = solve(2.0, 0.1)
-    np.testing.assert_allclose([at.V1[0, 0], at.V2[0]], [v1, v2], rtol=1e-8)
+def spike(groups):
+    return Spike(STRENGTHS[:groups], C, GAMMA)
 
 
-@pytest.mark.benchmark(group="one spike")
-def test_numpy_fixed_point_of_100_points(benchmark):
+def grid(points):
+    """About so many points in alpha and lam."""
+    side = round(points**0.5)
+    return np.linspace(0.1, 5, side)[:, None], np.geomspace(1e-2, 1, side)
+
+
+def certified(solution):
+    assert np.all(solution.success)
+
+
+def numpy_grid(alpha, lam, groups):
+    """The rival's whole work on a grid: its tables, and step A at all points."""
     kappa, w = rivals.hermite(64)
-    _, mu1, mu2 = rivals.tanh_tables(kappa, SPIKE.r, SPIKE.c)
-    alpha, lam = np.linspace(0.1, 5, 10), np.geomspace(1e-2, 1, 10)
+    c, pi = np.full(groups, C), np.full(groups, 1 / groups)
+    _, mu1, mu2 = rivals.tables(np.tanh, kappa, STRENGTHS[:groups], c)
+    a, ridge = (x.ravel() for x in np.broadcast_arrays(alpha, lam))
+    # In chunks that fit into the cache.
+    parts = [slice(i, i + 256) for i in range(0, a.size, 256)]
+    v2 = [rivals.numpy_step_a(a[i], 1.0, ridge[i], c, pi, mu1, mu2, w)[1] for i in parts]
+    return np.concatenate(v2)
+
+
+# ---- One spike for all points -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf", NUMPY, NESTED])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_one_spike(race, groups, entrant):
+    points = {1: 100_000, 2: 20_000, 4: 2_500}[groups]
+    more = {"group": "solver, one spike for all points, per point"}
+    more |= {"row": f"K = {groups}, {points} points"}
+    alpha, lam = grid(points)
+    if entrant == "spikedrf":
+        more |= {"points": alpha.size * lam.size, "check": certified}
+        race(entrant, solve, alpha, lam, spike(groups), **more)
+    elif entrant == NUMPY:
+        alpha, lam = grid(1000)
+        expected = solve(alpha, lam, spike(groups)).V2.reshape(-1, groups)
+
+        def check(v2):
+            np.testing.assert_allclose(v2, expected, rtol=1e-6)
+
+        more |= {"points": len(expected), "check": check, "target": 15.0 if groups == 1 else None}
+        race(entrant, numpy_grid, alpha, lam, groups, **more)
+    elif groups == 1:
+        at = solve(2.0, 0.1, spike(1))
+
+        def check(found):
+            np.testing.assert_allclose(found, [at.V1[0, 0], at.V2[0]], rtol=1e-3)
+
+        nested = rivals.nested_quadrature_step_a
+        race(entrant, nested, 2.0, 1.0, 0.1, R, C, check=check, target=100_000.0, **more)
+    else:
+        pytest.skip("written for one group")
+
+
+# ---- A spike for every point --------------------------------------------------------------------
+
+FUNCTIONS = {"tanh": np.tanh, "sin": np.sin, "softplus": lambda x: np.logaddexp(0, x)}
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf", NUMPY])
+@pytest.mark.parametrize(
+    "activation", ["tanh", "relu", "erf", "sin", "softplus", "gelu", "sigmoid"]
+)
+def test_a_spike_for_every_point(race, activation, entrant):
+    """The rival makes its tables by one rule of 64 x 64 nodes, which suits smooth functions."""
+    points = 1000 if entrant == "spikedrf" else 50
+    step = GradientStep(np.linspace(0.1, 4, points), 20.0)
+    more = {"group": "solver, a spike for every point, per point", "row": activation}
+    more |= {"points": points}
+    if entrant == "spikedrf":
+        race(
+            entrant,
+            lambda: solve(1.5, 0.1, step, activation=activation),
+            check=certified,
+            **more,
+        )
+        return
+    if activation not in FUNCTIONS:
+        pytest.skip("not in NumPy, or not smooth")
+    r, c, _, _ = step.spike(activation, "sin", 0.1).arrays()
 
     def run():
-        points = [(a, ridge) for a in alpha for ridge in lam]
-        fixed = [rivals.numpy_step_a(a, 1.0, b, SPIKE.c, mu1, mu2, w)[1] for a, b in points]
-        return np.reshape(fixed, (10, 10))
+        kappa, w = rivals.hermite(64)
+        one, alpha, lam = np.ones(1), np.full(1, 1.5), np.full(1, 0.1)
+        found = np.empty(points)
+        for i in range(points):
+            _, mu1, mu2 = rivals.tables(FUNCTIONS[activation], kappa, r[i], c[i])
+            found[i] = rivals.numpy_step_a(alpha, 1.0, lam, c[i], one, mu1, mu2, w)[1][0, 0]
+        return found
 
-    ours = solve(alpha[:, None], lam)
-    np.testing.assert_allclose(benchmark(run), ours.V2[..., 0], rtol=1e-6)
+    expected = solve(1.5, 0.1, step, activation=activation).V2[:, 0]
+    race(entrant, run, check=lambda v2: np.testing.assert_allclose(v2, expected, rtol=1e-4), **more)
 
 
-@pytest.mark.benchmark(group="one spike")
-@pytest.mark.slow
-def test_nested_quadrature_of_1_point(benchmark):
-    v1, v2 = benchmark.pedantic(
-        rivals.nested_quadrature_step_a, (2.0, 1.0, 0.1, SPIKE.r, SPIKE.c), rounds=1
+# ---- What makes it dearer -----------------------------------------------------------------------
+
+
+def nodes(solution):
+    return f"{np.mean(solution.nodes):.0f} nodes"
+
+
+GROWTH = {f"K = {k}": (1.0, 2500, k) for k in (1, 2, 3, 4, 6)}
+GROWTH |= {f"r = {r:g}": (r, 2500, 1) for r in (5.0, 30.0)}
+GROWTH |= {f"{n} points": (1.0, n, 1) for n in (1, 9, 100, 10_000, 1_000_000)}
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf"])
+@pytest.mark.parametrize("row", GROWTH)
+def test_growth(race, row, entrant):
+    strength, points, groups = GROWTH[row]
+    alpha, lam = grid(points)
+    step = Spike(strength * STRENGTHS[:groups], C, GAMMA)
+    size = alpha.size * lam.size
+    more = {"group": "solver, what makes a point dearer (2500 points, K = 1, r = 1.1 unless said)"}
+    race(
+        entrant, solve, alpha, lam, step, check=certified, row=row, points=size, note=nodes, **more
     )
-    ours = solve(2.0, 0.1)
-    np.testing.assert_allclose([v1, v2], [ours.V1[0, 0], ours.V2[0]], rtol=1e-3)
 
 
-@pytest.mark.benchmark(group="groups")
-@pytest.mark.parametrize("groups", [1, 2, 3, 4])
-def test_grid_of_2500_points_for_several_groups(benchmark, groups):
-    r = np.array([1.1, -0.9, 0.6, -0.4])[:groups]
-    alpha, lam = np.linspace(0.1, 5, 50)[:, None], np.geomspace(1e-2, 1, 50)
-    solution = benchmark(solve, alpha, lam, Spike(r, 1.05, 0.9))
-    assert solution.success.all()
+# ---- The first answer ---------------------------------------------------------------------------
+
+COLD = {
+    "import": ("import spikedrf.theory", "import numpy, scipy.linalg"),
+    "import and one point": (
+        "from spikedrf import theory; theory.solve(1.0, lam=0.1)",
+        "import numpy, scipy.linalg, scipy.integrate, scipy.special",
+    ),
+}
 
 
-@pytest.mark.benchmark(group="strength")
-@pytest.mark.parametrize("r", [1.0, 5.0, 30.0])
-def test_grid_of_2500_points_for_strong_spikes(benchmark, r):
-    alpha, lam = np.linspace(0.1, 5, 50)[:, None], np.geomspace(1e-4, 1, 50)
-    solution = benchmark(solve, alpha, lam, Spike(r, 1.05, 0.9))
-    assert solution.success.all()
+@pytest.mark.benchmark(timer=perf_counter)  # of another process
+@pytest.mark.parametrize("entrant", ["spikedrf", "NumPy and SciPy imported"])
+@pytest.mark.parametrize("row", COLD)
+def test_cold(race, row, entrant):
+    code = COLD[row][entrant != "spikedrf"]
+
+    def run():
+        return subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+    def check(status):
+        assert status == 0
+
+    part = entrant != "spikedrf"
+    race(entrant, run, check=check, group="solver, in a new process", row=row, part=part)
 
 
-@pytest.mark.benchmark(group="a spike at every point")
-@pytest.mark.parametrize("activation", ["tanh", "relu", "erf", "softplus", "gelu"])
-def test_1000_spikes(benchmark, activation):
-    step = GradientStep(np.linspace(0.1, 4, 1000), 20.0)
-    solution = benchmark(solve, 1.5, 0.1, step, activation=activation)
-    assert solution.success.all()
+@pytest.mark.parametrize("entrant", ["spikedrf", NUMPY])
+def test_one_point_in_one_call(race, entrant):
+    more = {"group": "solver, one call for one point", "row": "tanh on sin, K = 1"}
+    if entrant == "spikedrf":
+        race(entrant, solve, 2.0, 0.1, spike(1), check=certified, **more)
+        return
+    expected = solve(2.0, 0.1, spike(1)).V2
+
+    def check(v2):
+        np.testing.assert_allclose(v2[0], expected, rtol=1e-6)
+
+    race(entrant, numpy_grid, 2.0, 0.1, 1, check=check, **more)

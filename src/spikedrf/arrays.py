@@ -11,7 +11,7 @@ Array = NDArray[Any]  # of float32 or float64
 # A block of preactivations should come back from cache when the activation is applied to it, but
 # BLAS packs all of W again for every block, which takes this many rows to be worth it.
 _BLOCK_BYTES = 1 << 21
-_LEAST_ROWS = 256
+_LEAST_ROWS = 512
 
 
 def data_array(name: str, value: ArrayLike, ndim: int, like: Array | None = None) -> Array:

@@ -384,8 +384,7 @@ def _solve_shifted(gram: Array, scale: float, rhs: Array, lam: Floats) -> Array:
     require_finite_gram(gram)
     lost = size * float(np.finfo(gram.dtype).eps)
     matrix = gram * np.asarray(scale, gram.dtype)
-    # The trace bounds the largest eigenvalue: from here on the factorisation cannot break down.
-    if lam.ndim == 0 and lam > lost * float(np.trace(matrix, dtype=np.float64)):
+    if lam.ndim == 0 and _exceeds(lam, lost, matrix):
         matrix[np.diag_indices(size)] += np.asarray(lam, gram.dtype)
         factor = linalg.cho_factor(matrix, lower=False, overwrite_a=True, check_finite=False)
         return np.asarray(linalg.cho_solve(factor, rhs, check_finite=False))
@@ -398,3 +397,17 @@ def _solve_shifted(gram: Array, scale: float, rhs: Array, lam: Floats) -> Array:
         rotated = (weight[..., None] * (vector.T @ rhs)).astype(gram.dtype)
         return np.asarray(vector @ rotated)
     return np.asarray((weight * (rhs @ vector)).astype(gram.dtype) @ vector.T)
+
+
+def _exceeds(lam: Floats, lost: float, matrix: Array) -> bool:
+    """Whether ``lam`` is above ``lost`` times the largest eigenvalue, whatever that is.
+
+    It is at most the trace and at most the largest sum of magnitudes in a row, which for features
+    that are nearly orthogonal is far less. Then no factorisation of ``matrix + lam I`` (an upper
+    triangle) can break down.
+    """
+    if lam > lost * float(np.trace(matrix, dtype=np.float64)):
+        return True
+    size = np.abs(matrix)
+    rows = size.sum(axis=0) + size.sum(axis=1) - size.diagonal()
+    return bool(lam > lost * float(rows.max()))

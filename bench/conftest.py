@@ -1,0 +1,71 @@
+"""A race: what every benchmark notes for the table that `run.py` writes."""
+
+import os
+from time import perf_counter
+
+import pytest
+
+# One thread everywhere; to be said before NumPy loads its BLAS.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+# Repeat a measurement until it has taken this many seconds, but so many times at least and at most.
+SECONDS, LEAST, MOST = 0.4, 4, 200
+
+
+@pytest.fixture
+def race(benchmark):
+    """Let one entrant run: first for its answer, which is checked, then for its time.
+
+    Parameters of the returned function
+    -----------------------------------
+    entrant : str
+        ``"spikedrf"`` for the package itself, the rival's name otherwise.
+    function, *args
+        What is timed.
+    check : callable
+        Asserts something of the answer.
+    group, row : str
+        Table and line.
+    points : int
+        Times are divided by this.
+    part : bool
+        Whether the rival does only a part of the work: a bound to come close to, not to beat.
+    target : float, optional
+        On a rival: beat it by this factor; on a part: take at most so many times as long.
+    note : callable, optional
+        What to print beside the time, from the answer.
+    """
+
+    def run(
+        entrant, function, *args, check, group, row, points=1, part=False, target=None, note=None
+    ):
+        start = perf_counter()
+        answer = function(*args)
+        took = perf_counter() - start
+        check(answer)
+        benchmark.group = group
+        benchmark.extra_info |= {
+            "entrant": entrant,
+            "row": row,
+            "points": points,
+            "part": part,
+            "target": target,
+            "note": note and note(answer),
+        }
+        rounds = min(max(int(SECONDS / max(took, 1e-6)), LEAST), MOST)
+        benchmark.pedantic(function, args, rounds=1 if took > 2.0 else rounds)
+
+    return run
+
+
+def pytest_addoption(parser):
+    parser.addoption("--own", action="store_true", help="the package alone, without its rivals")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the rivals if asked: one of the parameters of a benchmark is its entrant."""
+    if config.getoption("--own"):
+        own = [item for item in items if "spikedrf" in item.callspec.params.values()]
+        config.hook.pytest_deselected(items=[item for item in items if item not in own])
+        items[:] = own
