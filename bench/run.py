@@ -61,24 +61,42 @@ def cell(rival, own):
     return text + (f", {info['note']}" if info["note"] else "")
 
 
-def tables(benchmarks):
-    """Yield the tables, one a group."""
-    groups = defaultdict(lambda: defaultdict(dict))
+def race_table(benchmarks):
+    """One line a size, one column an entrant."""
+    rows = defaultdict(dict)
     for benchmark in benchmarks:
         info = benchmark["extra_info"]
-        groups[benchmark["group"]][info["row"]][info["entrant"]] = benchmark
-    for group, rows in groups.items():
-        entrants = list(dict.fromkeys(entrant for row in rows.values() for entrant in row))
-        rivals = [entrant for entrant in entrants if entrant != "spikedrf"]
-        lines = [f"### {group}", "", "| | " + " | ".join(["spikedrf", *rivals]) + " |"]
-        lines.append("|---" * (len(rivals) + 2) + "|")
-        for row, entries in rows.items():
-            own = entries["spikedrf"]
-            note = own["extra_info"]["note"]
-            cells = [row, duration(seconds(own)) + (f", {note}" if note else "")]
-            cells += [cell(entries[r], own) if r in entries else "" for r in rivals]
-            lines.append("| " + " | ".join(cells) + " |")
-        yield "\n".join(lines)
+        rows[info["row"]][info["entrant"]] = benchmark
+    entrants = dict.fromkeys(entrant for row in rows.values() for entrant in row)
+    rivals = [entrant for entrant in entrants if entrant != "spikedrf"]
+    yield ["", "spikedrf", *rivals]
+    for row, entries in rows.items():
+        own = entries["spikedrf"]
+        note = own["extra_info"]["note"]
+        beside = [cell(entries[rival], own) if rival in entries else "" for rival in rivals]
+        yield [row, duration(seconds(own)) + (f", {note}" if note else ""), *beside]
+
+
+def list_table(benchmarks):
+    """One line an entrant, the first of which is the measure."""
+    yield ["", "time", "ratio", "peak memory"]
+    first = benchmarks[0]["stats"]["min"]
+    for benchmark in benchmarks:
+        name, time = benchmark["param"] or benchmark["name"], benchmark["stats"]["min"]
+        peak = benchmark["extra_info"].get("peak")
+        yield [name, duration(time), f"{time / first:.2f}", f"{peak} MB" if peak else ""]
+
+
+def tables(benchmarks):
+    """Yield the tables, one a group."""
+    groups = defaultdict(list)
+    for benchmark in benchmarks:
+        groups[benchmark["group"]].append(benchmark)
+    for group, members in groups.items():
+        races = "entrant" in members[0]["extra_info"]
+        head, *lines = race_table(members) if races else list_table(members)
+        rows = [head, ["---"] * len(head), *lines]
+        yield f"### {group}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def machine():
