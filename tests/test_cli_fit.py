@@ -59,6 +59,7 @@ def test_json_is_what_the_library_says(capsys, data, expected):
         "drop": [],
         "step_size": [0.0, 2.0, 8.0],
         "alpha": [0.01, 0.1, 1.0],
+        "loss": {"name": "square"},
     }
     assert (result["rows"], result["inputs"]) == (400, NAMES)
     assert (result["step_size"], result["alpha"]) == (model.step_size_, model.alpha_)
@@ -131,6 +132,50 @@ def test_one_step_size_and_no_step(capsys, data):
     assert "no step" in out
 
 
+def test_other_losses(capsys, data, tmp_path):
+    from spikedrf import losses
+
+    path = tmp_path / "f.csv"
+    line = f"fit {data} --target yield --features 20 --step-size 2 --alpha 0.1 1 --seed 3"
+    _, out, _ = run(capsys, f"{line} --loss huber:0.3 --json")
+    result = json.loads(out)
+    assert result["parameters"]["loss"] == {"name": "huber", "delta": 0.3}
+    X, y = rows()
+    model = SpikedRFRegressor(
+        20, step_size=2.0, alpha=[0.1, 1.0], loss=losses.Huber(delta=0.3), random_state=3
+    )
+    model.fit(StandardScaler().fit_transform(X), y)
+    assert result["chosen"] == {"cv_loss": pytest.approx(model.cv_loss_, rel=1e-9)}
+    assert "candidates" not in result
+    _, out, _ = run(capsys, f"{line} --loss huber:0.3 --out {path}")
+    assert f"# mean huber loss on rows left out: {model.cv_loss_:.5g}" in out
+    with path.open(newline="") as file:
+        assert list(csv.DictReader(file).fieldnames) == ["input", "size", "direction"]
+
+
+def test_classes(capsys, tmp_path):
+    skops = pytest.importorskip("skops.io")
+    X, _ = rows(200)
+    path = tmp_path / "t.csv"
+    line = f"fit {path} --features 20 --step-size 2 --alpha 0.1 1 --loss logistic"
+    for edges, columns in (([5.0], 1), ([0.0, 10.0], 3)):
+        label = np.digitize(X[:, 1], edges)
+        np.savetxt(path, np.column_stack([X, label]), delimiter=",")
+        saved = tmp_path / "m.skops"
+        status, out, err = run(capsys, f"{line} --model {saved}")
+        assert (status, err) == (0, f"wrote {saved}\n")
+        assert f"{max(columns, 2)} classes" in out
+        assert "# mean logistic loss on rows left out: 0." in out
+        table = {name: np.array(cells, dtype=float) for name, *cells in rows_of(out)}
+        assert {len(cells) for cells in table.values()} == {1 + columns}
+        # The last class is that of large values of this input.
+        assert max(table, key=lambda name: abs(table[name][-1])) == "x1"
+        ours = "spikedrf.estimators.classifier.SpikedRFClassifier"
+        assert skops.get_untrusted_types(file=saved) == [ours]
+        model = skops.load(saved, trusted=[ours])
+        assert model.score(X, label) > 0.8
+
+
 def test_without_a_header_the_last_column_is_the_target(capsys, tmp_path):
     X, y = rows(100)
     path = tmp_path / "t.csv.gz"
@@ -170,6 +215,11 @@ def test_a_zero_gradient_is_told(capsys, tmp_path):
         ("--alpha -1", "argument --alpha: alpha must be >= 0"),
         ("--update half", "argument --update: invalid choice: 'half'"),
         ("--step-fraction 2", "argument --step-fraction: step_fraction must be > 0 and <= 1"),
+        ("--loss log", "argument --loss: loss must be a spikedrf.losses.Loss or one of square, "),
+        ("--loss huber:x", "argument --loss: could not convert string to float: 'x'"),
+        ("--loss huber:-1", "argument --loss: delta must be > 0"),
+        ("--loss absolute:1", "argument --loss: absolute has no parameter"),
+        ("--loss huber --alpha 0", "argument --alpha: alpha must be > 0"),
         ("--u nan", "argument --u: readout must be"),
         ("--seed -1", "argument --seed: must be >= 0, got -1"),
         ("--model m.pickle", "argument --model: 'm.pickle' must end in .skops"),

@@ -6,20 +6,25 @@ import argparse
 import importlib.util
 import os
 import warnings
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikedrf import losses
 from spikedrf.cli import options, output
 from spikedrf.cli.options import Floats
+from spikedrf.losses import Loss
 from spikedrf.table import Table, column, read_table
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-    from spikedrf import SpikedRFRegressor
+    from spikedrf import SpikedRFClassifier, SpikedRFRegressor
+
+    Model = SpikedRFRegressor | SpikedRFClassifier
 
 SUMMARY = "fit a table of numbers by random features that have learned a direction"
 EXAMPLE = "spikedrf fit data.csv --target price --out learned.png --model price.skops"
@@ -75,6 +80,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--alpha", default=["auto"], help="ridge; the best of several (auto)", **several
     )
     group.add_argument(
+        "--loss",
+        type=_loss,
+        default="square",
+        metavar="LOSS[:X]",
+        help="of the readout: square, huber:DELTA, pseudo_huber:DELTA, quantile:LEVEL, absolute; "
+        "or logistic, hinge, squared_hinge, which take the target's values for classes (square)",
+    )
+    group.add_argument(
         "--u",
         nargs="+",
         type=float,
@@ -111,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = [name for i, name in enumerate(table.names) if i != target]
     X, y = np.delete(table.values, target, axis=1), table.values[:, target]
     pipeline = options.checked(args, lambda: _fit(args, table.header, inputs, X, y), _NAMES)
-    model: SpikedRFRegressor = pipeline[-1]
+    model: Model = pipeline[-1]
     status = output.OK
     for path in args.out:
         if path.suffix.lower() == ".csv":
@@ -136,12 +149,13 @@ def run(args: argparse.Namespace) -> int:
             **errors,
             "size": _sizes(model),
             "direction": model.spike_,
-            "candidates": {
+        }
+        if hasattr(model, "loo_errors_"):
+            result["candidates"] = {
                 "step_size": model.step_sizes_,
                 "alpha": model.alphas_,
                 "loo_error": model.loo_errors_,
-            },
-        }
+            }
         output.print_json(args, result, given=given)
     else:
         _print_tables(args, given["target"], inputs, y, model, errors)
@@ -176,6 +190,19 @@ def _number_or_auto(text: str) -> float | str:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None
 
 
+def _loss(text: str) -> Loss:
+    """Read the name of a loss and, after a colon, its parameter."""
+    name, colon, parameter = text.partition(":")
+    try:
+        loss = losses.resolve(name)
+        names = [field.name for field in fields(loss)]
+        if colon and not names:
+            raise ValueError(f"{name} has no parameter")
+        return type(loss)(**{names[0]: float(parameter)}) if colon else loss
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _read(args: argparse.Namespace) -> tuple[Table, int]:
     """Read the file and find the target in it; what is wrong with either is misuse."""
     parser: argparse.ArgumentParser = args.parser
@@ -205,6 +232,7 @@ def _given(args: argparse.Namespace, target: str) -> dict[str, Any]:
         **{name: getattr(args, name) for name in names},
         "step_size": _one_or_all(args.step_size),
         "alpha": _one_or_all(args.alpha),
+        "loss": {"name": args.loss.name, **vars(args.loss)},
     }
 
 
@@ -222,16 +250,19 @@ def _fit(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from spikedrf import SpikedRFRegressor
+    from spikedrf import SpikedRFClassifier, SpikedRFRegressor
 
     for name in ("step_size", "alpha"):
         if "auto" in getattr(args, name)[1:] + getattr(args, name)[:-1]:
             raise ValueError(f"{name} must be auto or numbers, not both")
-    model = SpikedRFRegressor(
+    kind = SpikedRFClassifier if args.loss.margin else SpikedRFRegressor
+    model = kind(
         args.features,
         activation=args.activation,
         step_size=_one_or_all(args.step_size),
         alpha=_one_or_all(args.alpha),
+        # By its name where that says all: it is saved with the model.
+        loss=args.loss.name if args.loss == losses.resolve(args.loss.name) else args.loss,
         readout=args.u,
         step_fraction=args.step_fraction,
         update=args.update,
@@ -249,8 +280,10 @@ def _fit(
     return pipeline
 
 
-def _errors(model: SpikedRFRegressor, variance: float) -> dict[str, dict[str, float | None]]:
+def _errors(model: Model, variance: float) -> dict[str, Any]:
     """Estimate errors at the choice and, if it was among the candidates, without a step."""
+    if not hasattr(model, "loo_error_"):
+        return {"chosen": {"cv_loss": getattr(model, "cv_loss_", None)}}
     plain = model.loo_errors_[model.step_sizes_ == 0.0]
     squared = {
         "chosen": model.loo_error_,
@@ -265,7 +298,7 @@ def _errors(model: SpikedRFRegressor, variance: float) -> dict[str, dict[str, fl
     }
 
 
-def _sizes(model: SpikedRFRegressor) -> Floats:
+def _sizes(model: Model) -> Floats:
     """Return the root mean square weight of each input, all together of length one.
 
     Where the target depends on an input evenly, features are drawn to it with either sign: the
@@ -285,25 +318,21 @@ def _print_tables(
     target: str,
     inputs: list[str],
     y: Floats,
-    model: SpikedRFRegressor,
-    errors: dict[str, dict[str, float | None]],
+    model: Model,
+    errors: dict[str, Any],
 ) -> None:
-    print(
-        f"# {target} of {args.data.name}: {len(y)} rows, {len(inputs)} inputs, "
-        f"variance {np.var(y):.6g}"
-    )
+    classes = getattr(model, "classes_", None)
+    what = f"variance {np.var(y):.6g}" if classes is None else f"{len(classes)} classes"
+    print(f"# {target} of {args.data.name}: {len(y)} rows, {len(inputs)} inputs, {what}")
     step = f"step {model.step_size_:.4g}" if model.step_size_ else "no step"
     print(f"# {args.features} {args.activation} features, {step}, ridge {model.alpha_:.4g}")
-    names = ["without_step", "chosen"] if model.step_size_ else ["without_step"]
-    given = [name for name in names if errors[name]["loo_error"] is not None]
-    print("# estimated on rows left out")
-    output.print_table(
-        ("features", "mean squared error", "R^2"),
-        [
-            ["with step" if name == "chosen" else "without step" for name in given],
-            *([f"{errors[name][key]:#.5g}" for name in given] for key in ("loo_error", "r2")),
-        ],
-    )
+    if "cv_loss" in errors["chosen"]:
+        if errors["chosen"]["cv_loss"] is not None:
+            print(
+                f"# mean {args.loss.name} loss on rows left out: {errors['chosen']['cv_loss']:.5g}"
+            )
+    else:
+        _print_errors(model, errors)
     if not model.step_size_:
         return
     sizes = _sizes(model)
@@ -314,13 +343,37 @@ def _print_tables(
     )
     shown = f"; {_INPUTS} of {len(inputs)} inputs" if len(inputs) > _INPUTS else ""
     print(f"# direction: weight of the input in what the step adds to all of them{shown}")
-    cells = [[f"{values[i]:.3f}" for i in order] for values in (sizes, model.spike_)]
-    output.print_table(("input", "size", "direction"), [[inputs[i] for i in order], *cells])
+    columns = {"size": sizes} | _directions(model)
+    cells = [[f"{values[i]:.3f}" for i in order] for values in columns.values()]
+    output.print_table(["input", *columns], [[inputs[i] for i in order], *cells])
 
 
-def _write_csv(inputs: list[str], model: SpikedRFRegressor, path: Path) -> None:
-    columns = {"input": inputs, "size": _sizes(model), "direction": model.spike_}
-    output.write_csv(path, columns)
+def _print_errors(model: Model, errors: dict[str, Any]) -> None:
+    names = ["without_step", "chosen"] if model.step_size_ else ["without_step"]
+    given = [name for name in names if errors[name]["loo_error"] is not None]
+    print("# estimated on rows left out")
+    output.print_table(
+        ("features", "mean squared error", "R^2"),
+        [
+            ["with step" if name == "chosen" else "without step" for name in given],
+            *([f"{errors[name][key]:#.5g}" for name in given] for key in ("loo_error", "r2")),
+        ],
+    )
+
+
+def _directions(model: Model) -> dict[str, Floats]:
+    """Return the learned direction, or one for each of several classes."""
+    if model.spike_.ndim == 1:
+        return {"direction": model.spike_}
+    return {
+        f"direction {label:g}": spike
+        for label, spike in zip(model.classes_, model.spike_, strict=True)
+    }
+
+
+def _write_csv(inputs: list[str], model: Model, path: Path) -> None:
+    columns: dict[str, Any] = {"input": inputs, "size": _sizes(model)}
+    output.write_csv(path, columns | _directions(model))
 
 
 def _draw(args: argparse.Namespace, pipeline: Pipeline, inputs: list[str], path: Path) -> None:
