@@ -31,6 +31,7 @@ OTHER = State(
     u=(1.0, -0.5),
     pi=(0.25, 0.75),
 )
+SMALL_BATCH = State(alpha0=0.5, target="tanh", bulk="network")
 
 
 @pytest.mark.parametrize("state", [State(), OTHER])
@@ -56,6 +57,7 @@ def test_what_an_address_does_not_say_is_as_before():
         ("eta=1&eta=2", "eta is given 2 times"),
         ("rho=1", "there is no parameter 'rho'"),
         ("activation=exp", "activation must be one of tanh, "),
+        ("bulk=none", "bulk must be one of isotropic, network, got 'none'"),
         ("u=", "u must have 1 to 5 values, got 0"),
         ("u=1,2,3,4,5,6", "u must have 1 to 5 values, got 6"),
         ("u=1,x", "u must be a number, got 'x'"),
@@ -67,15 +69,15 @@ def test_addresses_that_are_not_understood(query, message):
         State.from_query(query)
 
 
-@pytest.mark.parametrize("state", [State(), OTHER])
+@pytest.mark.parametrize("state", [State(), OTHER, SMALL_BATCH])
 def test_the_view_is_the_theory(state):
     shown = view(state)
     model = {"beta": state.beta, "lam": state.lam, "noise": state.noise}
     model |= {"activation": state.activation, "target": state.target}
     step = GradientStep(state.eta, state.alpha0, u=list(state.u), pi=list(state.pi) or None)
-    expected = theory.solve(shown.alpha, step=step, **model)
+    expected = theory.solve(shown.alpha, step=step, bulk=state.bulk, **model)
     np.testing.assert_allclose(shown.with_step, expected.test_error, rtol=1e-12)
-    here = theory.solve(state.alpha, step=step, **model)
+    here = theory.solve(state.alpha, step=step, bulk=state.bulk, **model)
     assert shown.here == pytest.approx(here.test_error, rel=1e-12)
     np.testing.assert_allclose(shown.learned, here.learned_along_target(shown.s), rtol=1e-12)
     without = theory.solve(shown.alpha, **model)
@@ -98,7 +100,7 @@ def test_points_without_the_accuracy_are_counted(monkeypatch):
     assert view(State()).lost == 122
 
 
-@pytest.mark.parametrize("state", [State(), OTHER])
+@pytest.mark.parametrize("state", [State(), OTHER, SMALL_BATCH])
 def test_what_is_copied_gives_the_same_numbers(capsys, state):
     shown = view(state)
     names = {}
@@ -177,6 +179,12 @@ def test_what_goes_badly_together_is_said():
     tick(document)
     assert "sign" in model("message").text
     assert model("curves").data["with_step"] is before
+    model("activation").value = "relu"
+    model("bulk").value = "network"
+    model("u").value = "1, -1"
+    tick(document)
+    assert "closed form" in model("message").text  # of a trained layer, for several groups
+    model("bulk").value = "isotropic"
     model("u").value = "1, <b>"
     assert model("message").text == "u must be a number, got &#x27;&lt;b&gt;&#x27;"
     model("activation").value = "tanh"

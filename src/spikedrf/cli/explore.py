@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--show", action="store_true", help="open it in a browser")
     options.add_model(parser)
+    options.add_bulk(parser)
     parser.add_argument(
         "--alpha", type=float, default=2.0, metavar="X", help="samples over dimension (%(default)g)"
     )
@@ -74,7 +75,7 @@ def _state(args: argparse.Namespace) -> State:
     from spikedrf.explore.state import State
     from spikedrf.explore.view import view
 
-    names = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "activation", "target")
+    names = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "activation", "target", "bulk")
     state = State(
         **{name: getattr(args, name) for name in names},
         u=tuple(args.u),

@@ -26,8 +26,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from spikedrf.activations import NAMES
-from spikedrf.explore.state import RANGES, State, numbers
+from spikedrf.explore.state import CHOICES, RANGES, State, numbers
 from spikedrf.explore.view import View, view
 from spikedrf.plotting.style import BLACK, BLUE, VERMILLION
 
@@ -95,8 +94,9 @@ class Page:
 
     def _layout(self) -> Any:
         widgets = [
-            self._select("activation"),
-            self._select("target"),
+            self._select("activation", "activation of the network"),
+            self._select("target", "target, g"),
+            self._select("bulk", "bulk: of the spiked model, or of the trained network"),
             self._linear_slider("eta"),
             self._logarithmic_slider("alpha0"),
             self._logarithmic_slider("alpha"),
@@ -133,11 +133,11 @@ class Page:
 
         return change
 
-    def _select(self, name: str) -> Select:
+    def _select(self, name: str, title: str) -> Select:
         widget = Select(
-            title=name,
+            title=title,
             value=getattr(self.state, name),
-            options=list(NAMES),
+            options=list(CHOICES[name]),
             name=name,
             width=300,
         )

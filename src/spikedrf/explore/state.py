@@ -26,6 +26,9 @@ RANGES = {
     "alpha0": (0.01, math.inf),
 }
 
+#: What the words may be.
+CHOICES = {"activation": NAMES, "target": NAMES, "bulk": ("isotropic", "network")}
+
 
 @dataclass(frozen=True)
 class State:
@@ -39,6 +42,8 @@ class State:
         Names of `spikedrf.activations.NAMES`.
     u, pi : tuple of float
         The vocabulary and its proportions; no proportions are equal ones.
+    bulk : {"isotropic", "network"}
+        As in `theory.solve`.
 
     Raises
     ------
@@ -64,16 +69,17 @@ class State:
     target: str = "sin"
     u: tuple[float, ...] = (1.0,)
     pi: tuple[float, ...] = ()
+    bulk: str = "isotropic"
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {low:g} to {high:g}, got {value:g}")
-        for name in ("activation", "target"):
-            if getattr(self, name) not in NAMES:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"{name} must be one of {', '.join(NAMES)}, got {getattr(self, name)!r}"
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
         if not 1 <= len(self.u) <= MOST_GROUPS:
             raise ValueError(f"u must have 1 to {MOST_GROUPS} values, got {len(self.u)}")
@@ -132,6 +138,7 @@ class State:
             if value != ():
                 several = value if isinstance(value, tuple) else (value,)
                 words += [f"--{name}", *map(_text, several)]
+        words += ["--bulk", self.bulk]
         words += ["--alpha", f"{LOWEST:g}:{HIGHEST:g}:{POINTS}:log", _text(self.alpha)]
         return shlex.join(words)
 
@@ -147,9 +154,9 @@ model = {{"beta": {self.beta!r}, "lam": {self.lam!r}, "noise": {self.noise!r},
          "activation": "{self.activation}", "target": "{self.target}"}}
 step = GradientStep(eta={self.eta!r}, alpha0={alpha0}, u={list(self.u)}{shares})
 alpha = np.geomspace({LOWEST!r}, {HIGHEST!r}, {POINTS})
-with_step = theory.solve(alpha, step=step, **model).test_error
+with_step = theory.solve(alpha, step=step, bulk="{self.bulk}", **model).test_error
 without_step = theory.solve(alpha, **model).test_error
-here = theory.solve({self.alpha!r}, step=step, **model)
+here = theory.solve({self.alpha!r}, step=step, bulk="{self.bulk}", **model)
 learned = here.learned_along_target(np.linspace(-3.0, 3.0, 121))
 print(here)
 """

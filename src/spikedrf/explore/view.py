@@ -76,8 +76,10 @@ def view(state: State) -> View:
     s = np.linspace(-3.0, 3.0, 121)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by `lost`
-        curves = [theory.solve(alpha, step=taken, **model) for taken in (step, None)]
-        points = [theory.solve(state.alpha, step=taken, **model) for taken in (step, None)]
+        curves, points = (
+            [theory.solve(at, step=step, bulk=state.bulk, **model), theory.solve(at, **model)]
+            for at in (alpha, state.alpha)
+        )
     return View(
         alpha=alpha,
         with_step=curves[0].test_error,
