@@ -148,6 +148,47 @@ def test_growth(race, row, entrant):
     )
 
 
+# ---- The trained network's own bulk -------------------------------------------------------------
+
+ISOTROPIC = "isotropic bulk"
+
+
+def with_bulk(entrant):
+    return {"bulk": "network" if entrant == "spikedrf" else "isotropic"}
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf", ISOTROPIC])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_bulk(race, groups, entrant):
+    step = GradientStep(3.0, 0.5, u=[1.0, -1.0][:groups])
+    alpha, lam = grid(10_000)
+
+    def check(solution):
+        certified(solution)
+        # theory.md, section 10.
+        at = theory.solve(1.5, lam=0.05, step=GradientStep(3.0, 0.5), **with_bulk(entrant))
+        expected = 0.26355 if entrant == "spikedrf" else 0.24061
+        np.testing.assert_allclose(at.test_error, expected, atol=5.1e-6)
+
+    more = {"group": "solver, the trained network's bulk, per point", "points": 10_000}
+    more |= {"row": f"one step, K = {groups}", "part": entrant != "spikedrf", "check": check}
+    race(entrant, lambda: solve(alpha, lam, step, **with_bulk(entrant)), **more)
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf", ISOTROPIC])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_bulk_for_every_point(race, activation, entrant):
+    step = GradientStep(np.linspace(0.1, 4, 1000), 0.5)
+    more = {"group": "solver, the trained network's bulk, per point", "points": 1000}
+    more |= {"row": f"a step for every point, {activation}", "part": entrant != "spikedrf"}
+    race(
+        entrant,
+        lambda: solve(1.5, 0.1, step, activation=activation, **with_bulk(entrant)),
+        check=certified,
+        **more,
+    )
+
+
 # ---- The first answer ---------------------------------------------------------------------------
 
 COLD = {

@@ -6,6 +6,7 @@ import pytest
 from differences import central
 from spikedrf import GradientStep, Spike, simulate, theory
 from spikedrf.theory.rational import node_count, rational_rule, rational_weights
+from stretched_neurons import stretched_errors
 
 ERRORS = ("test_error", "train_error", "norm")
 
@@ -299,8 +300,8 @@ def test_parameters_of_the_spike_do_not_move_alone():
 NETWORKS = [
     (2.0, 16, {"activation": "tanh", "target": "sin", "lam": 0.05, "noise": 0.1,
                "step": GradientStep(3.0, 0.3, u=[1.0, -1.5])}),
-    (2.0, 40, {"activation": "relu", "target": "tanh", "lam": 0.02, "noise": 0.1,
-               "step": GradientStep(2.0, 0.3)}),
+    (4.0, 16, {"activation": "relu", "target": "tanh", "lam": 0.1, "noise": 0.2,
+               "step": GradientStep(3.0, 0.3)}),
     (2.0, 24, {"activation": "erf", "target": "sin", "lam": 0.05, "noise": 0.2, "beta": 0.7,
                "step": GradientStep(4.0, 0.4)}),
     (3.0, 24, {"activation": "tanh", "target": "sin", "lam": 0.05, "noise": 0.2,
@@ -318,3 +319,14 @@ def test_trained_networks(index):
     z, apart = (run.z(theory.solve(alpha, bulk=bulk, **model)) for bulk in ("network", "isotropic"))
     assert max(abs(score) for score in z.values()) < 3, z
     assert apart["test_error"] > 5
+
+
+@pytest.mark.parametrize(
+    ("eta", "alpha0", "activation", "noise"), [(3.0, 20.0, "tanh", 0.0), (2.0, 0.5, "erf", 0.3)]
+)
+def test_the_witness_of_stretched_neurons_knows_the_theory(eta, alpha0, activation, noise):
+    model = {"lam": 0.1, "beta": 1.2, "activation": activation, "target": "sin", "noise": noise}
+    found = stretched_errors(2.0, eta=eta, alpha0=alpha0, part="none", **model)
+    solution = theory.solve(2.0, step=GradientStep(eta, alpha0), bulk="network", **model)
+    expected = [getattr(solution, name) for name in ERRORS]
+    np.testing.assert_allclose(found, expected, rtol=2e-7)

@@ -139,6 +139,19 @@ def trained_resolvent(
             )
         return step, np.moveaxis(residual, -1, 0)
 
+    def newton_without_m(xi: Numbers) -> tuple[Numbers, Numbers]:
+        """Do the same for a = 0, where Xi_11 is all there is and H its square residual."""
+        p = 1.0 / (1.0 + x * (1.0 + xi[0]))
+        q11 = x * p * inverse
+        q = h11 / (1.0 + q11[..., None] * h11)
+        residual = q @ w - xi[0]
+        step = residual / (1.0 - x * p * q11 * ((q * q) @ w))
+        zero = np.zeros_like(step)
+        return np.stack([step, zero, zero]), np.stack([residual, zero, zero])
+
+    if not a.any():
+        newton = newton_without_m
+
     def solve(xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
         converged, length = np.zeros(x.shape, dtype=bool), np.full(x.shape, np.inf)
         for _ in range(60):
