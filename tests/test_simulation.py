@@ -160,8 +160,8 @@ def test_gradient_also_rescales_neurons():
 
     To first order in s = <w_i, theta> the population gradient contains eta u t1 h3 s w_i,
     h3 = E (z^3 - 3z) sigma: of relative order 1/sqrt(d) in every neuron, but correlated with
-    theta. Undoing it raises the test error by what the extended theory says, 5.26% (|z| < 4; paired,
-    with a bias of order 1/d that is below a standard error).
+    theta. Undoing it raises the test error by what the extended theory says, 5.26% (|z| < 4;
+    paired, with a bias of order 1/d that is below a standard error).
     """
     z, w = np.polynomial.hermite_e.hermegauss(100)
     w /= w.sum()
