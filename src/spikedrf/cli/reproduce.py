@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikedrf.cli import options, output
+from spikedrf.workers import thread_count
 
 if TYPE_CHECKING:
     from spikedrf.figures import Made, Plan, Series
@@ -113,6 +114,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     for name, least in {"d": 10, "replicates": 2}.items():
         if getattr(args, name) < least:
             raise ValueError(f"{name} must be >= {least}, got {getattr(args, name)}")
+    thread_count(args.workers)
     return Plan(
         d=args.d if args.simulate else None,
         replicates=args.replicates,
