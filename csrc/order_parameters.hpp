@@ -158,11 +158,17 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
              columns_.data(), triangle_.data());
 
   amplification_ = std::max(1.0, back_substitute(m.data(), theta.data()));
+  // A node's M counts with the largest of its weights.
   double cancelled = 1.0;
-  for (int j = 0; j < regime.bulk.nodes; ++j) {
-    for (int k = 0; k < K; ++k) {
-      cancelled = std::max(cancelled, step_a.m(j)[k * K + k] * step_a.b()[k * K + k]);
+  for (int k = 0; k < K; ++k) {
+    double size = 0.0;
+    for (int j = 0; j < regime.bulk.nodes; ++j) {
+      const Bulk& bulk = regime.bulk;
+      const double weight =
+          std::max({std::fabs(bulk.trace[j]), std::fabs(bulk.vv[j]), std::fabs(bulk.xx[j])});
+      size += weight * step_a.m(j)[k * K + k];
     }
+    cancelled = std::max(cancelled, size * step_a.b()[k * K + k]);
   }
   if (cancelled > 10.0) {
     amplification_ =
