@@ -211,6 +211,15 @@ class TestLeaveOneOut:
         small = clone(model).set_params(alpha=1e-10).fit(X, y)
         assert model.loo_error_ == pytest.approx(small.loo_error_, rel=1e-5)
 
+    def test_rows_that_determine_their_fit_have_no_error(self):
+        X, y = data(9, 4)
+        model = SpikedRFRegressor(8, step_size=0.0, alpha=0.0, random_state=0).fit(X, y)
+        np.testing.assert_allclose(model.predict(X), y, atol=1e-6)
+        assert model.loo_error_ == np.inf
+        several = clone(model).set_params(alpha=[0.0, 0.1]).fit(X, y)
+        assert several.alpha_ == 0.1
+        assert np.isfinite(several.loo_error_)
+
     def test_chooses_the_smallest(self):
         X, y = data(200, 5)
         model = SpikedRFRegressor(

@@ -42,7 +42,10 @@ class RidgePath(Protocol):
     """Fits for every penalty of a path. Features that are given to it may be overwritten."""
 
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
-        """Yield the leave-one-out residuals of blocks of rows, shape (m, penalties, targets)."""
+        """Yield the leave-one-out residuals of blocks of rows, shape (m, penalties, targets).
+
+        They are infinite where rounding leaves nothing of ``1 - l``.
+        """
 
     @property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -125,7 +128,10 @@ class _Primal:
             else:
                 leverage = share + np.einsum("ij,ij->i", B, B)[:, None]
             kept = 1.0 - np.minimum(block.weight, 1.0)[:, None] * leverage
-            yield block.rows, residual / kept[:, :, None]
+            # Where a row alone determines its fit nothing is known of the fit without it.
+            out = np.full_like(residual, np.inf)
+            known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
+            yield block.rows, np.divide(residual, kept[:, :, None], out=out, where=known)
 
     @cached_property
     def readouts(self) -> tuple[Floats, Floats]:

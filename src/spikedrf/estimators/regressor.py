@@ -111,8 +111,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     loo_error_ : float or ndarray, shape (targets,)
         Of the square loss. Estimated mean squared error on new rows at the choice: every row
         predicted by a fit that left it out, of the readout and, with ``step_fraction="auto"``
-        where there was something to choose and a step was taken, of the step. An array if
-        ``alpha_per_target``.
+        where there was something to choose and a step was taken, of the step. Infinite without
+        a ridge where a row alone determines its fit. An array if ``alpha_per_target``.
     step_sizes_, alphas_ : ndarray, shapes (S,) and (A,)
         What was tried.
     loo_errors_ : ndarray, shape (S, A)

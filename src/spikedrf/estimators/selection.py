@@ -293,8 +293,9 @@ def cross_fit(
     path = task.path(rows, None, 0.0)
     plain = np.zeros((folds, task.alphas.size, targets.size))
     for part, residual in path.leave_one_out():
-        dealt = (fold[part] == np.arange(folds)[:, None]) * rows.weight[part]
-        plain += np.tensordot(dealt, residual**2, axes=1)
+        for f in range(folds):
+            ours = fold[part] == f
+            plain[f] += np.einsum("i,iat->at", rows.weight[part][ours], residual[ours] ** 2)
     table = {0.0: plain.sum(axis=0) / total}
     alpha, _ = task.best(table[0.0], rows)
     before = np.empty((len(rows), targets.size))
@@ -319,7 +320,8 @@ def cross_fit(
         judge([(eta, 0) for eta in etas])
         for eta in etas:
             with np.errstate(divide="ignore", invalid="ignore"):
-                table[eta] = known[eta, 0].square / plain[0] * table[0.0]
+                scaled = known[eta, 0].square / plain[0] * table[0.0]
+            table[eta] = np.where(np.isnan(scaled), np.inf, scaled)
         return [task.best(table[eta], rows)[1] for eta in etas]
 
     finalists = [forced] if forced is not None else _finalists(task, unit, screen)
@@ -335,7 +337,8 @@ def cross_fit(
     best = min(finalists, key=lambda eta: task.best(table[eta], rows)[1])
     alpha, _ = task.best(table[best], rows)
     gain = np.add.reduce([s.gain for s in sums[best]]) / total
-    variance = np.add.reduce([s.gain2 for s in sums[best]]) / total - gain**2
+    with np.errstate(invalid="ignore"):  # infinite if nothing is known of the fit without a step
+        variance = np.add.reduce([s.gain2 for s in sums[best]]) / total - gain**2
     at = alpha[: gain.shape[1]], np.arange(gain.shape[1])
     mean = float(gain[at].mean())
     sem = float(np.sqrt(np.maximum(variance[at], 0.0) / total).mean())
