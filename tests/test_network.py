@@ -300,8 +300,8 @@ def test_parameters_of_the_spike_do_not_move_alone():
 NETWORKS = [
     (2.0, 16, {"activation": "tanh", "target": "sin", "lam": 0.05, "noise": 0.1,
                "step": GradientStep(3.0, 0.3, u=[1.0, -1.5])}),
-    (4.0, 16, {"activation": "relu", "target": "tanh", "lam": 0.1, "noise": 0.2,
-               "step": GradientStep(3.0, 0.3)}),
+    (4.0, 24, {"activation": "relu", "target": "relu", "lam": 0.1, "noise": 0.2,
+               "step": GradientStep(1.5, 0.3)}),
     (2.0, 24, {"activation": "erf", "target": "sin", "lam": 0.05, "noise": 0.2, "beta": 0.7,
                "step": GradientStep(4.0, 0.4)}),
     (3.0, 24, {"activation": "tanh", "target": "sin", "lam": 0.05, "noise": 0.2,
