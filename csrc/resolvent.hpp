@@ -44,7 +44,7 @@ class Resolvent : public Responses<KS> {
   using Base::step_;
 
  public:
-  Resolvent(int groups, int bulk_nodes) : Base(groups, bulk_nodes) {}
+  Resolvent(int group_count, int bulk_nodes) : Base(group_count, bulk_nodes) {}
 
   using Base::curvature;
   using Base::groups;

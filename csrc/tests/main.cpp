@@ -1,0 +1,13 @@
+// The kernels alone, without Python: for sanitisers, which see nothing of an interpreter here.
+#include <cstdio>
+
+#include "check.hpp"
+
+int main() {
+  for (const check::Test& test : check::tests()) {
+    std::printf("%s\n", test.name);
+    test.run();
+  }
+  std::printf("%zu tests, %d failures\n", check::tests().size(), check::failures);
+  return check::failures == 0 ? 0 : 1;
+}
