@@ -297,7 +297,8 @@ class _Moves:
                 unit("c", int(group), live + k, part.c[:, k])
         if not labels:
             return labels, np.zeros((spikes, 0, 2 * live + 1)), np.zeros((spikes, 0))
-        return labels, np.stack(moves, axis=1), np.stack(scales, axis=1)
+        # Columns picked by a mask come transposed, and stacking keeps that.
+        return labels, np.ascontiguousarray(np.stack(moves, axis=1)), np.stack(scales, axis=1)
 
 
 def differentiate(batch: Batch, moves: _Moves, rtol: float, threads: int | None) -> Gradient:
