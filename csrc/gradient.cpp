@@ -90,7 +90,9 @@ class Watcher {
     const int K = step_a.groups();
     const double alpha = points.alpha[point];
     const double noise = points.noise[point];
-    const double test = errors.excess + noise * noise;
+    // Down to what rounding leaves of the labels' power, as in `climb`.
+    const double label = tables.label_power() + noise * noise;
+    const double test = std::max(errors.excess + noise * noise, 1e-14 * label);
     std::swap(now_, before_);
     undefined = false;
     const Sensitivity<KS>& s = sensitivity_;

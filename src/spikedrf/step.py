@@ -251,6 +251,43 @@ class GradientStep:
         model = StepModel(self, activation, target, noise)
         return model.spike(model.gamma), model.slopes()
 
+    def growth(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+    ) -> Any:
+        r"""Return how fast the longest neurons grow with the step.
+
+        After a large step a neuron has the length ``sqrt(r_k^2 + c_k) = growth_k |eta|`` times its
+        initial one, and the answer is the largest of ::
+
+            growth_k = |u_k| sqrt( h1^2 (t1^2 + s2/alpha0) + (s0 h2)^2 + chk s2/alpha0 ).
+
+        Where ``growth |eta|`` is small the step does little, and where it is large a larger step
+        is only one of another scale. The step's own ``eta`` does not matter.
+
+        Parameters
+        ----------
+        activation, target, noise
+            As for `spike`.
+
+        Returns
+        -------
+        float or ndarray
+            Batch shape of ``u``, ``alpha0`` and ``noise``; 0 where the step carries nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `spike`.
+
+        Notes
+        -----
+        Source: theory.md, section 2.
+        """
+        return _plain(StepModel(self, activation, target, noise).growth())
+
     def __repr__(self) -> str:
         parts = [f"{name}={_show(getattr(self, name))}" for name in ("eta", "alpha0", "u")]
         if self.pi is not None:
@@ -309,6 +346,13 @@ class StepModel:
         if self.scalar and r.shape == (1,):
             return Spike(r=r[0], c=c[0], gamma=gamma, pi=None)
         return Spike(r=r, c=c, gamma=gamma, pi=self.pi)
+
+    def growth(self) -> Floats:
+        """See `GradientStep.growth`."""
+        spike = (self.h1 * self.nu) ** 2
+        speed = np.sqrt(spike + self.s0_h2**2 + self.chk * self.rho)
+        largest = np.abs(self.u).max(axis=-1)
+        return np.where(self.alpha0 > 0, largest * speed, 0.0)
 
     def slopes(self) -> dict[str, tuple[Floats, Floats, Floats]]:
         """Return how ``r, c, gamma`` move, see `GradientStep.spike_slopes`."""

@@ -5,6 +5,8 @@ from spikedrf.theory.bulk import Bulk, trained_bulk
 from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.layer import Layer, LayerWarning, from_layer
+from spikedrf.theory.optimise import optimise
+from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.phase import phase_diagram
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
@@ -14,6 +16,7 @@ __all__ = [
     "Gradient",
     "Layer",
     "LayerWarning",
+    "Optimum",
     "PhaseDiagram",
     "PhaseDiagramInterrupted",
     "Solution",
@@ -21,6 +24,7 @@ __all__ = [
     "conditional_target",
     "from_layer",
     "gradient",
+    "optimise",
     "phase_diagram",
     "solve",
     "trained_bulk",

@@ -64,6 +64,11 @@ def warn(result: Certified, rtol: float) -> None:
         )
     if undefined:
         text += f" {undefined} of them lack a derivative: it does not exist there and is NaN."
+    doubtful = int(np.count_nonzero(status == 5))
+    if doubtful:
+        text += (
+            f" The optimum of {doubtful} is in doubt: the error still falls where it is not known."
+        )
     if newton:
         text += f" {newton} of them did not converge at all and are NaN: raise lam."
     warnings.warn(text, ConvergenceWarning, stacklevel=3)

@@ -263,40 +263,49 @@ def _run_merged(batch: Batch, part: Part, rtol: float, threads: int | None) -> _
     return out
 
 
+def infinite_without_ridge(batch: Batch) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find the points that have no ridgeless limit (theory.md, section 6), whatever ``lam`` is.
+
+    Returns
+    -------
+    threshold, saturated : ndarray of bool, shape (N,)
+        At the interpolation threshold; interpolating with features that die out along a spike.
+    """
+    sigma, r = batch.sigma, batch.r[batch.which]
+    alpha, beta = batch.values["alpha"], batch.values["beta"]
+    rank = np.minimum(beta, 1.0) if sigma.linear else beta
+    # Samples far out along the spike must still have features that respond.
+    dead = np.zeros(r.shape[0], dtype=bool)
+    for side in (-1.0, 1.0):
+        at_left, at_right = sigma.saturates
+        responds = (r == 0) | np.where(r * side > 0, not at_right, not at_left)
+        dead |= ~responds.any(axis=1)
+    return alpha == rank, (alpha < rank) & dead & (not sigma.linear)
+
+
 def refuse_infinite(batch: Batch) -> None:
-    """Refuse points at which the ridgeless limit is infinite (theory.md, section 6).
+    """Refuse points at which the ridgeless limit is infinite.
 
     Raises
     ------
     ValueError
         If there are any.
     """
-    sigma, r = batch.sigma, batch.r[batch.which]
-    alpha, beta = batch.values["alpha"], batch.values["beta"]
-    ridgeless = (batch.values["lam"] == 0) & np.isfinite(alpha)
+    ridgeless = batch.values["lam"] == 0
     if not ridgeless.any():
         return
-    rank = np.minimum(beta, 1.0) if sigma.linear else beta
-    threshold = ridgeless & (alpha == rank)
-    if threshold.any():
-        i = int(np.flatnonzero(threshold)[0])
+    alpha, beta = batch.values["alpha"], batch.values["beta"]
+    threshold, saturated = infinite_without_ridge(batch)
+    if (threshold & ridgeless).any():
+        i = int(np.flatnonzero(threshold & ridgeless)[0])
         raise ValueError(
             f"lam = 0 at the interpolation threshold (alpha = {alpha[i]:g}, beta = {beta[i]:g}): "
             f"the test error is infinite; lam must be > 0 there"
         )
-    if sigma.linear:
-        return
-    # Interpolation with a spike: samples far out along it must still have features that respond.
-    dead = np.zeros(r.shape[0], dtype=bool)
-    for side in (-1.0, 1.0):
-        at_left, at_right = sigma.saturates
-        responds = (r == 0) | np.where(r * side > 0, not at_right, not at_left)
-        dead |= ~responds.any(axis=1)
-    infinite = ridgeless & (alpha < rank) & dead
-    if infinite.any():
-        i = int(np.flatnonzero(infinite)[0])
+    if (saturated & ridgeless).any():
+        i = int(np.flatnonzero(saturated & ridgeless)[0])
         raise ValueError(
             f"lam = 0 with alpha = {alpha[i]:g} < beta = {beta[i]:g} and a spike: features of "
-            f"{sigma.name!r} saturate far out along the spike and the limit is infinite; lam must "
-            f"be > 0 there"
+            f"{batch.sigma.name!r} saturate far out along the spike and the limit is infinite; "
+            f"lam must be > 0 there"
         )

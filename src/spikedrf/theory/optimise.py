@@ -1,0 +1,216 @@
+"""The best ridge and the best step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf.activations import FunctionLike
+from spikedrf.parameters import ConvergenceWarning, real_array
+from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.batch import Floats, broadcast_shape, pose
+from spikedrf.theory.bulk import check_bulk, trained_columns
+from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.gradient import gradient
+from spikedrf.theory.layer import Layer
+from spikedrf.theory.optimum import Optimum
+from spikedrf.theory.search import Optimal, Problems, Search
+from spikedrf.theory.solve import solve
+
+#: What can be optimised.
+OVER = ("lam", "eta")
+
+_ENDS = ("lowest", "highest")
+
+
+def optimise(
+    alpha: ArrayLike,
+    *,
+    over: str | Sequence[str] = "lam",
+    lam: ArrayLike | None = None,
+    beta: ArrayLike = 1.0,
+    activation: FunctionLike = "tanh",
+    target: FunctionLike = "tanh",
+    step: GradientStep | Spike | Layer | None = None,
+    noise: ArrayLike = 0.0,
+    bulk: str = "isotropic",
+    loss: str = "square",
+    bounds: Mapping[str, tuple[ArrayLike | None, ArrayLike | None]] | None = None,
+    rtol: float = 1e-8,
+    workers: int | None = None,
+) -> Optimum:
+    r"""Find the ridge, the step size or both that make the test error smallest.
+
+    ``lam* = argmin_lam E(lam)``, ``eta* = argmin_eta E(eta)`` or, of ``min_lam E(lam, eta)``, the
+    ``argmin_eta``. The error can have several minima: it is scanned over the whole range in which
+    the parameter matters, every minimum is refined as a root of the exact derivative (`gradient`),
+    and the lowest one wins.
+
+    Parameters
+    ----------
+    alpha, lam, beta, activation, target, step, noise, bulk, loss, workers
+        As for `solve`. ``lam``, and the ``eta`` of the step, are not used if they are optimised.
+    over : {"lam", "eta"} or sequence of these
+        What to optimise. ``eta`` needs a `GradientStep`.
+    bounds : dict, optional
+        ``{"lam": (lowest, highest), "eta": (lowest, highest)}``, each a number or an array that
+        broadcasts with the parameters, or None for the default:
+
+        * ``lam`` from 0, or as close to it as matters where the limit is infinite, to where a
+          ridge leaves nothing of the features but their mean;
+        * ``eta`` from 0, no step, to where the longest neurons have thirty times their initial
+          length (`GradientStep.growth`). A negative ``eta`` ascends the loss; for an odd
+          activation it is as good as its opposite. It is tried if the bounds allow it.
+    rtol : float
+        Relative accuracy of the test error at the optimum, as for `solve`.
+
+    Returns
+    -------
+    Optimum
+        With ``lam``, ``eta``, ``test_error``, ``at_bound``. The position is a root of the exact
+        derivative to 1e-8 relative; where the error is so flat that this does not show in its
+        twelfth digit, it is some point of the flat part.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `solve` and `gradient`, or if ``over`` or ``bounds`` name something else, ``lam`` is
+        missing or bounds are empty; the message names the argument.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once for the call, if some points have ``success=False``.
+
+    Notes
+    -----
+    Bounds. At ``alpha = inf`` no ridge matters and the best one is 0. A ridge on its upper bound
+    means that nothing is worth learning but what the mean of the features learns without penalty.
+    Just above ``eta = 0`` the error of an odd activation lies below that at 0: a step however
+    small frees the linear part along the spike from its penalty. If the error rises from there,
+    the smallest step that is considered is returned, on the lower bound: ``eta = 1e-5 / growth``
+    of one group, and of several the smallest at which they can be told apart.
+
+    Source: theory.md, sections 2 and 4 to 6.
+
+    Examples
+    --------
+    >>> from spikedrf import GradientStep, theory
+    >>> step = GradientStep(eta=3.0, alpha0=20.0)
+    >>> theory.optimise([0.5, 2.0], step=step, target="sin", noise=0.1).lam.round(4)
+    array([0.6024, 0.3087])
+    >>> theory.optimise(2.0, over="eta", lam=0.1, step=step, target="sin")
+    Optimum(eta=4.7328, test_error=0.02606848, at_bound=False, success=True)
+    """
+    names = _check_over(over, step)
+    accuracy = check_accuracy(rtol)
+    limits = _check_bounds(bounds, names)
+    if lam is None and "lam" not in names:
+        raise TypeError("lam is missing: give it, or optimise over it")
+    ridge = 1.0 if lam is None or "lam" in names else lam
+    if isinstance(step, GradientStep) and "eta" in names:
+        step = replace(step, eta=0.0)
+    batch = pose(
+        alpha, lam=ridge, beta=beta, activation=activation, target=target, step=step, noise=noise
+    )
+    solver: dict[str, Any] = {
+        "activation": batch.sigma,
+        "target": batch.g,
+        "bulk": bulk,
+        "loss": loss,
+        "rtol": accuracy,
+        "workers": workers,
+    }
+    # What is refused is refused now.
+    check_bulk(bulk)
+    if bulk == "network" and not isinstance(step, Layer):
+        trained_columns(step, batch.sigma, batch.g, batch.parameters["noise"])
+    gradient([], lam=1.0, **solver | {"bulk": "isotropic"})
+    shapes = {"the parameters": batch.shape}
+    for name, ends in limits.items():
+        shapes |= {f"{end} of {name}": at.shape for end, at in zip(_ENDS, ends, strict=True)}
+    shape = broadcast_shape(shapes)
+    problems = Problems.posed(batch.parameters, step, limits, shape)
+    search = Search(names, solver)
+    found = {name: Optimal.unknown(problems.size) for name in names}
+    minima = np.zeros(problems.size, dtype=np.int64)
+    doubtful = np.zeros(problems.size, dtype=bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # there is one below
+        for start in range(0, problems.size, search.block):
+            part = np.arange(start, min(start + search.block, problems.size))
+            best, minimum = search.run(problems.take(part))
+            for name in names:
+                found[name].put(part, best[name])
+            minima[part], doubtful[part] = minimum.count, minimum.cut_off
+        known = np.all([np.isfinite(best.x) for best in found.values()], axis=0)
+        x = {name: np.where(known, best.x, 1.0) for name, best in found.items()}
+        there = problems.moved(**x).shaped(shape)
+        solution = solve(**there.arguments(), **solver)
+
+    def arrange(array: NDArray[Any]) -> Any:
+        """Scalars in, scalars out."""
+        return array.reshape(shape) if shape else array.item()
+
+    status = np.where(doubtful & (np.ravel(solution.status) == 0), 5, np.ravel(solution.status))
+    test_error = np.where(known, np.ravel(solution.test_error), np.nan)
+    values: dict[str, Any] = {"eta": None} | {
+        name: there.values[name][()] for name in OVER if name in there.values
+    }
+    values |= {name: arrange(best.x) for name, best in found.items()}
+    result = Optimum(
+        over=names,
+        lam=values["lam"],
+        eta=values["eta"],
+        test_error=arrange(test_error),
+        at_bound=arrange(np.any([best.side != 0 for best in found.values()], axis=0)),
+        side={name: arrange(best.side) for name, best in found.items()},
+        minima=arrange(minima),
+        success=arrange(status == 0),
+        status=arrange(status.astype(np.int32)),
+        quadrature_error=solution.quadrature_error,
+        solution=solution,
+        parameters=batch.parameters,
+    )
+    warn(result, accuracy)
+    return result
+
+
+def _check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:
+    names = (over,) if isinstance(over, str) else tuple(over)
+    for name in names:
+        if name not in OVER:
+            raise ValueError(f"over must name some of {', '.join(OVER)}; got {name!r}")
+    if not names:
+        raise ValueError(f"over must name at least one of {', '.join(OVER)}")
+    if "eta" in names and not isinstance(step, GradientStep):
+        raise ValueError(f"over='eta' needs a GradientStep, which has eta; got step={step!r}")
+    return tuple(name for name in OVER if name in names)
+
+
+def _check_bounds(
+    bounds: Mapping[str, tuple[ArrayLike | None, ArrayLike | None]] | None, names: tuple[str, ...]
+) -> dict[str, tuple[Floats, Floats]]:
+    """Turn bounds into arrays, NaN where there is none."""
+    checked = {}
+    for name, ends in (bounds or {}).items():
+        if name not in names:
+            raise ValueError(
+                f"bounds must be of what is optimised ({', '.join(names)}), got bounds of {name!r}"
+            )
+        if not isinstance(ends, tuple | list) or len(ends) != 2:
+            raise TypeError(f"bounds of {name} must be a pair (lowest, highest), got {ends!r}")
+        least = 0.0 if name == "lam" else -np.inf
+        low, high = (
+            np.array(np.nan) if end is None else real_array(f"bounds of {name}", end, minimum=least)
+            for end in ends
+        )
+        if np.any(low > high) or (name == "lam" and np.any(high == 0)):
+            raise ValueError(f"bounds of {name} must have lowest <= highest, got {ends!r}")
+        checked[name] = low, high
+    return checked

@@ -1,0 +1,264 @@
+"""The search for the best ridge and the best step, for a block of problems at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikedrf import _core
+from spikedrf.activations import Activation
+from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.batch import Floats, Step, pose
+from spikedrf.theory.gradient import gradient
+from spikedrf.theory.layer import Layer
+from spikedrf.theory.minimise import Integers, Minimum, minimise
+from spikedrf.theory.solve import infinite_without_ridge
+
+Bounds = Mapping[str, tuple[Floats, Floats]]
+
+# In units of the power of the features: the ridge below which the error is smooth in lam rather
+# than in its logarithm, and one that is as good as infinite; in units of the former, one that is 0.
+_LAM_LEAST, _LAM_MOST, _NONE = 1e-8, 1e8, 1e-4
+
+# In units of 1/growth: the step up to which the error is smooth in eta, rather than in its
+# logarithm, and the largest step that is tried.
+_ETA_UNIT, _ETA_MOST = 1e-2, 30.0
+
+# Spacing of the grids, in the logarithm of lam and of eta. Where lam enters, through Stieltjes
+# transforms, nothing changes faster than on a scale of one; with eta several groups compete.
+_LAM_SPACING, _ETA_SPACING = 0.75, 0.35
+
+# Accuracy of the position, relative; the error there is then off by its square.
+_TOLERANCE = 1e-8
+
+# A test error with a larger estimated relative error than this is not known at all.
+_UNKNOWN = 1e-2
+
+# So many points are solved at a time.
+_POINTS = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class Problems:
+    """Problems to be solved, one after the other along the first axis of every array.
+
+    Attributes
+    ----------
+    values : dict of ndarray
+        ``alpha, beta, lam, noise``, ``eta, alpha0, u`` (``pi``) or ``r, c, gamma, pi``, and bounds
+        as ``lowest lam`` and so on, NaN where there is the default.
+    layer : Layer or None
+        The trained layer, if the step was given as such.
+    """
+
+    values: dict[str, Floats]
+    layer: Layer | None = None
+
+    @classmethod
+    def posed(
+        cls, parameters: Mapping[str, Any], step: Step, bounds: Bounds, shape: tuple[int, ...]
+    ) -> Problems:
+        """Broadcast the parameters to a shape, and flatten them."""
+        scalars = {name: parameters[name] for name in ("alpha", "beta", "lam", "noise")}
+        vectors: dict[str, Any] = {}
+        if isinstance(step, GradientStep):
+            scalars |= {"eta": step.eta, "alpha0": step.alpha0}
+            vectors = {"u": step.u} if step.pi is None else {"u": step.u, "pi": step.pi}
+        elif isinstance(step, Spike):
+            r, c, scalars["gamma"], pi = step.arrays()
+            vectors = {"r": r, "c": c, "pi": pi}
+        for name, (lowest, highest) in bounds.items():
+            scalars |= {f"lowest {name}": lowest, f"highest {name}": highest}
+        flat = {name: np.broadcast_to(value, shape).ravel() for name, value in scalars.items()}
+        for name, value in vectors.items():
+            array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            groups = array.shape[-1:]
+            flat[name] = np.broadcast_to(array, shape + groups).reshape(-1, *groups)
+        return cls(flat, step if isinstance(step, Layer) else None)
+
+    @property
+    def size(self) -> int:
+        """Number of problems."""
+        return self.values["alpha"].size
+
+    def take(self, which: Integers) -> Problems:
+        """Return some of the problems, any number of times."""
+        return replace(self, values={name: value[which] for name, value in self.values.items()})
+
+    def moved(self, **at: Floats) -> Problems:
+        """Return the problems with some parameters replaced."""
+        return replace(self, values=self.values | at)
+
+    def shaped(self, shape: tuple[int, ...]) -> Problems:
+        """Return the problems in an array."""
+        values = {name: v.reshape(shape + v.shape[1:]) for name, v in self.values.items()}
+        return replace(self, values=values)
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the theory."""
+        now = self.values
+        step: Step = self.layer
+        if "eta" in now:
+            step = GradientStep(now["eta"], now["alpha0"], u=now["u"], pi=now.get("pi"))
+        elif "r" in now:
+            step = Spike(now["r"], now["c"], now["gamma"], pi=now["pi"])
+        return {name: now[name] for name in ("alpha", "beta", "lam", "noise")} | {"step": step}
+
+    def bound(self, name: str, default: Floats) -> Floats:
+        """Return a bound, with what it is unless given."""
+        given = self.values.get(name)
+        return default if given is None else np.where(np.isnan(given), default, given)
+
+
+@dataclass(frozen=True, eq=False)
+class Optimal:
+    """The best values of a parameter, and whether they are on a bound: -1 lower, 1 upper, or 0."""
+
+    x: Floats
+    side: NDArray[np.int8]
+
+    @classmethod
+    def on(cls, grid: Floats, x: Floats) -> Optimal:
+        """Hold positions against the ends of a grid."""
+        side = np.where(x <= grid[0], -1, np.where(x >= grid[-1], 1, 0))
+        return cls(x, side.astype(np.int8))
+
+    @classmethod
+    def unknown(cls, size: int) -> Optimal:
+        """Make room for some."""
+        return cls(np.full(size, np.nan), np.zeros(size, dtype=np.int8))
+
+    def put(self, which: Integers, part: Optimal) -> None:
+        """Fill in some."""
+        self.x[which], self.side[which] = part.x, part.side
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """How problems are solved.
+
+    Attributes
+    ----------
+    over : tuple of str
+        What is optimised.
+    solver : dict
+        The arguments of the theory that are no parameters.
+    """
+
+    over: tuple[str, ...]
+    solver: dict[str, Any]
+
+    @property
+    def block(self) -> int:
+        """How many problems to take at a time."""
+        points = (64 if "lam" in self.over else 1) * (32 if "eta" in self.over else 1)
+        return max(1, _POINTS // points)
+
+    def run(self, problems: Problems) -> tuple[dict[str, Optimal], Minimum]:
+        """Find the best ridge, the best step or both, and the minimum that they give."""
+        if self.over == ("lam",):
+            lam, minimum = self.best_lam(problems)
+            return {"lam": lam}, minimum
+        grid, unit, least = self.eta_grid(problems)
+        profile = self.best_error if "lam" in self.over else self.error
+        minimum = minimise(
+            lambda eta, which: profile(problems.take(which), "eta", eta), grid, unit, _TOLERANCE
+        )
+        eta = Optimal.on(grid, minimum.x)
+        # No step, or none but the least one that is a step.
+        eta.side[(grid[0] == 0) & (minimum.x <= least)] = -1
+        if "lam" not in self.over:
+            return {"eta": eta}, minimum
+        there = problems.moved(eta=np.nan_to_num(minimum.x))
+        return {"lam": self.best_lam(there)[0], "eta": eta}, minimum
+
+    def best_lam(self, problems: Problems) -> tuple[Optimal, Minimum]:
+        """Minimise over the ridge."""
+        grid, unit = self.lam_grid(problems)
+        minimum = minimise(
+            lambda lam, which: self.error(problems.take(which), "lam", lam), grid, unit, _TOLERANCE
+        )
+        # Without noise nothing but rounding may tell the best ridge from none.
+        none = (grid[0] == 0) & (minimum.x < _NONE * unit)
+        return Optimal.on(grid, np.where(none, 0.0, minimum.x)), minimum
+
+    def error(self, problems: Problems, name: str, x: Floats) -> tuple[Floats, Floats]:
+        """Return the test error and its slope; the problems are along the last axis of ``x``."""
+        slope = gradient(**problems.moved(**{name: x}).arguments(), **self.solver, wrt=name)
+        known = slope.success | (slope.quadrature_error <= _UNKNOWN)
+        return np.where(known, slope.test_error, np.nan), np.where(known, slope[name], np.nan)
+
+    def best_error(self, problems: Problems, name: str, x: Floats) -> tuple[Floats, Floats]:
+        """Return the test error at the best ridge; by the envelope theorem its slope is partial."""
+        which = np.broadcast_to(np.arange(problems.size), x.shape).ravel()
+        points = problems.take(which).moved(**{name: x.ravel()})
+        best = self.best_lam(points)[0].x
+        known = np.isfinite(best)
+        value, slope = self.error(points.moved(lam=np.where(known, best, 1.0)), name, x.ravel())
+        value[~known] = slope[~known] = np.nan
+        return value.reshape(x.shape), slope.reshape(x.shape)
+
+    def lam_grid(self, problems: Problems) -> tuple[Floats, Floats]:
+        """Points for the ridge, and its unit: one that is as good as none."""
+        functions = {"activation": self.solver["activation"], "target": self.solver["target"]}
+        batch = pose(**problems.moved(lam=np.zeros(problems.size)).arguments(), **functions)
+        threshold, saturated = infinite_without_ridge(batch)
+        infinite = batch.arrange(threshold | saturated) & np.isfinite(problems.values["alpha"])
+        # What the features of each group vary by.
+        lengths, inverse = np.unique(np.hypot(batch.r, np.sqrt(batch.c)), return_inverse=True)
+        function = _core.Function(batch.sigma.core)
+        power = np.array([_variance(function, float(length)) for length in lengths])[inverse]
+        power = power.reshape(batch.r.shape)
+        weakest, strongest = (batch.arrange(p[batch.which]) for p in (power.min(1), power.max(1)))
+        alpha = problems.values["alpha"]
+        samples = 1.0 + np.where(np.isfinite(alpha), alpha, 0.0) / problems.values["beta"]
+        unit = _LAM_LEAST * weakest * samples
+        low = problems.bound("lowest lam", np.zeros(problems.size))
+        high = problems.bound("highest lam", _LAM_MOST * strongest * samples)
+        low = np.where((low == 0) & infinite, np.minimum(0.1 * unit, high), low)
+        decades = np.log(high / np.maximum(low, np.minimum(unit, high)))
+        inner = np.geomspace(high * np.exp(-decades), high, _count(decades, _LAM_SPACING))
+        return np.vstack([low, np.clip(inner, low, high)]), unit
+
+    def eta_grid(self, problems: Problems) -> tuple[Floats, Floats, Floats]:
+        """Points for the step, its unit, and the least step that is one."""
+        step = problems.arguments()["step"]
+        functions = self.solver["activation"], self.solver["target"]
+        growth = np.broadcast_to(step.growth(*functions, problems.values["noise"]), problems.size)
+        scale = 1.0 / np.where(growth > 0, growth, 1.0)
+        groups = problems.values["u"].shape[-1]
+        unit, least = _ETA_UNIT * scale, _least_step(functions[0], groups) * scale
+        low = problems.bound("lowest eta", np.zeros(problems.size))
+        high = problems.bound("highest eta", _ETA_MOST * scale)
+        ends = np.arcsinh(low / unit), np.arcsinh(high / unit)
+        grid = unit * np.sinh(np.linspace(*ends, _count(ends[1] - ends[0], _ETA_SPACING)))
+        grid[0], grid[-1] = low, high
+        near = np.clip([-least, np.zeros_like(least), least], low, high)
+        return np.sort(np.vstack([grid, near]), axis=0), unit, least
+
+
+def _variance(function: _core.Function, sd: float) -> float:
+    """Var sigma(sd z)."""
+    _, e1, e2 = function(np.zeros(1), sd)
+    return max(float(e1[0] ** 2 + e2[0]), 1e-200)
+
+
+def _least_step(sigma: Activation, groups: int) -> float:
+    """Return the smallest step that is one, in units of 1/growth.
+
+    A small step s makes the mu0_k combinations of K powers of kappa: 1, kappa, ... or, of an odd
+    activation, kappa, kappa^3, ... The last is an effect of s^(K - 1) or s^(2K - 2), which must
+    stand out from rounding by as much as the answer has digits.
+    """
+    x = np.linspace(0.0, 5.0, 51)
+    odd = bool(np.abs(sigma(x) + sigma(-x)).max() <= 1e-12 * np.abs(sigma(x)).max())
+    power = (groups - 1) * (2 if odd else 1)
+    return max(1e-5, 1e-5 ** (1.0 / power)) if power else 1e-5
+
+
+def _count(length: Floats, spacing: float) -> int:
+    return int(np.ceil(np.max(length, initial=0.0) / spacing)) + 2
