@@ -84,4 +84,19 @@ bool solve(const Spikes& spikes, const Points& points, GaussianMoments& activati
   });
 }
 
+bool tabulate(const Spikes& spikes, GaussianMoments& activation, GaussianMoments& target,
+              std::size_t level, std::size_t max_nodes, std::vector<double>& rows) {
+  rows.clear();
+  TableLadder ladder(spikes, 0, activation, target, max_nodes);
+  const auto reached = ladder.reach(level);
+  if (reached != TableLadder::Step::ready) return reached == TableLadder::Step::exhausted;
+  const Tables& tables = ladder[level];
+  const auto add = [&](const double* row) { rows.insert(rows.end(), row, row + tables.nodes); };
+  for (const double* row : {tables.weight(), tables.h(), tables.hz(), tables.g2()}) add(row);
+  for (int k = 0; k < tables.groups; ++k) add(tables.mu0(k));
+  for (int k = 0; k < tables.groups; ++k) add(tables.mu1(k));
+  for (int k = 0; k < tables.groups; ++k) add(tables.kappa_mu1(k));
+  return true;
+}
+
 }  // namespace spikedrf

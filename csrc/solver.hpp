@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "bulk.hpp"
 #include "moments.hpp"
@@ -72,5 +73,11 @@ struct Results {
 // False if an activation or target could not be evaluated (the results are then incomplete).
 bool solve(const Spikes& spikes, const Points& points, GaussianMoments& activation,
            GaussianMoments& target, Accuracy accuracy, const Results& results);
+
+// The tables of the first spike on one rule of its ladder, for averages that are taken elsewhere:
+// rows of one number for each node, weight, h, hz, g2, then mu0, mu1 and kappa mu1 of every group.
+// No rows once the ladder is at its end. False if a function could not be evaluated.
+bool tabulate(const Spikes& spikes, GaussianMoments& activation, GaussianMoments& target,
+              std::size_t level, std::size_t max_nodes, std::vector<double>& rows);
 
 }  // namespace spikedrf

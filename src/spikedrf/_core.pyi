@@ -47,6 +47,15 @@ def solve_points(
     bulk_value: Floats | None = None,
     bulk_weight: Floats | None = None,
 ) -> None: ...
+def tables(
+    activation: int | Evaluator,
+    target: int | Evaluator,
+    r: Floats,
+    c: Floats,
+    gamma: float,
+    level: int,
+    max_nodes: int,
+) -> Floats | None: ...
 
 Reals = NDArray[np.float32] | NDArray[np.float64]
 

@@ -83,6 +83,8 @@ cdef extern from "solver.hpp" namespace "spikedrf" nogil:
         double* quadrature_error
     cbool solve(const Spikes&, const Points&, GaussianMoments&, GaussianMoments&, Accuracy,
                 const Results&) except +
+    cbool tabulate(const Spikes&, GaussianMoments&, GaussianMoments&, size_t, size_t,
+                   vector[double]&) except +
 
 
 def activations():
@@ -260,6 +262,38 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
         done = solve(spikes, points, sigma.moments[0], g.moments[0], accuracy, results)
     if not done:
         raise sigma.error if sigma.error is not None else g.error
+
+
+def tables(activation, target, const double[::1] r, const double[::1] c, double gamma,
+           size_t level, size_t max_nodes):
+    """The tables of a spike on one rule of its ladder, None once that is at its end.
+
+    Rows weight, h, hz, g2, then mu0, mu1 and kappa mu1 of every group.
+    """
+    cdef Function sigma = Function(activation)
+    cdef Function g = Function(target)
+    cdef Spikes spikes
+    cdef vector[double] rows
+    cdef cbool done
+    cdef Py_ssize_t i
+    spikes.count = 1
+    spikes.groups = <int>r.shape[0]
+    spikes.r = &r[0]
+    spikes.c = &c[0]
+    spikes.gamma = &gamma
+    spikes.pi = NULL
+    spikes.bulk_nodes = 0
+    with nogil:
+        done = tabulate(spikes, sigma.moments[0], g.moments[0], level, max_nodes, rows)
+    if not done:
+        raise sigma.error if sigma.error is not None else g.error
+    if rows.empty():
+        return None
+    out = np.empty(rows.size())
+    cdef double[::1] view = out
+    for i in range(view.shape[0]):
+        view[i] = rows[i]
+    return out.reshape(4 + 3 * spikes.groups, -1)
 
 
 cdef extern from "features.hpp" namespace "spikedrf" nogil:

@@ -1,6 +1,7 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
 from spikedrf.theory.baseline import best_linear_error, conditional_target
+from spikedrf.theory.best_function import BestFunction, best_function
 from spikedrf.theory.bulk import Bulk, trained_bulk
 from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.gradient import Gradient, gradient
@@ -12,6 +13,7 @@ from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
 
 __all__ = [
+    "BestFunction",
     "Bulk",
     "Gradient",
     "Layer",
@@ -20,6 +22,7 @@ __all__ = [
     "PhaseDiagram",
     "PhaseDiagramInterrupted",
     "Solution",
+    "best_function",
     "best_linear_error",
     "conditional_target",
     "from_layer",

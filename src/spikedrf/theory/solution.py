@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.parameters import real_array
 from spikedrf.step import Spike
+from spikedrf.theory.output import averaged_output
 
 Floats = NDArray[np.float64]
 
@@ -120,28 +120,9 @@ class Solution:
         Source: theory.md, sections 4 and 5.
         """
         assert self._activation is not None
-        at, beside = np.broadcast_arrays(real_array("kappa", kappa), real_array("zeta", zeta))
-        r, c, _, _ = self.spike.arrays()
-        groups = self.m.shape[-1]
-        batch = np.broadcast_shapes(r.shape[:-1], c.shape[:-1])
-        r = np.broadcast_to(r, (*batch, groups)).reshape(-1, groups)
-        c = np.broadcast_to(c, (*batch, groups)).reshape(-1, groups)
-        function = _core.Function(self._activation.core)
-        flat = np.ascontiguousarray(at).ravel()
-        mu0 = np.empty((r.shape[0], groups, flat.size))
-        mu1 = np.empty_like(mu0)
-        for s in range(r.shape[0]):
-            for k in range(groups):
-                sd = float(np.sqrt(c[s, k]))
-                e0, e1, _ = function(r[s, k] * flat, sd)
-                mu0[s, k] = e0
-                mu1[s, k] = e1 / sd
-        mu0, mu1 = (mu.reshape(*batch, groups, -1) for mu in (mu0, mu1))
-        value = np.einsum("...k,...kn->...n", self.m, mu0)
-        value = value + np.einsum("...k,...kn->...n", self.theta, flat * mu1)
-        if beside.any():
-            value = value + np.einsum("...k,...kn->...n", self.psi, beside.ravel() * mu1)
-        return value.reshape(self.shape + at.shape)[()]
+        return averaged_output(
+            self._activation, self.spike, (self.m, self.theta, self.psi), kappa, zeta
+        )
 
     def learned_along_target(self, s: ArrayLike) -> Any:
         r"""Return the network's output averaged over everything but ``s = <theta, x>``.
