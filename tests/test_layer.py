@@ -110,6 +110,7 @@ def test_groups_are_found():
     # Values and variances belong together.
     mean = layer.weight[0] @ layer.value
     np.testing.assert_allclose(mean, layer.spike.c, rtol=1e-6)
+    np.testing.assert_allclose(layer.weight.sum(axis=1), [1, 1, 0, 1], atol=1e-12)
 
 
 def test_samples_stand_for_the_direction():
@@ -134,6 +135,22 @@ def test_the_width_may_be_another():
     model = {"lam": 0.05, "bulk": "network"}
     small, large = (theory.solve(1.5, beta=4.0, step=layer, **model) for layer in (few, many))
     assert small.test_error == pytest.approx(large.test_error, rel=0.02)
+
+
+def test_a_layer_has_diagrams_and_derivatives_too():
+    rng = np.random.default_rng(6)
+    layer = theory.from_layer(unit_rows(rng, 150, 100) + 1.5 * np.eye(100)[0], np.eye(100)[0])
+    model = {"step": layer, "beta": layer.beta, "bulk": "network", "target": "sin", "noise": 0.1}
+    alpha, lam = np.array([0.5, 1.0, 2.0]), np.array([0.05, 0.2])
+    diagram = theory.phase_diagram(alpha=alpha, lam=lam, **model)
+    expected = layer.solve(alpha, lam=lam[:, None], target="sin", noise=0.1).test_error
+    np.testing.assert_allclose(diagram.value, expected, rtol=1e-12)
+    assert diagram.parameters["gamma"] == layer.spike.gamma
+    slope = theory.gradient(1.0, lam=0.2, wrt="lam", **model)["lam"]
+    central = np.subtract(
+        *(theory.solve(1.0, lam=0.2 + h, rtol=1e-10, **model).test_error for h in (1e-4, -1e-4))
+    )
+    assert slope == pytest.approx(central / 2e-4, rel=1e-5)
 
 
 def test_assumptions_that_are_off():

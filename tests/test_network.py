@@ -159,6 +159,15 @@ def test_no_step_and_linear_features_are_isotropic():
         assert network.test_error == pytest.approx(isotropic.test_error, rel=1e-9)
 
 
+def test_no_labels_leave_no_trace():
+    """Without residuals there is no step, whatever eta is."""
+    bulk = theory.trained_bulk(GradientStep(2.0, 0.5), "tanh", np.zeros_like)
+    x = np.array([0.0, 1.0, 10.0])[:, None]
+    for weight in (bulk.trace, bulk.vv, bulk.xx):
+        seen = bulk.value[:, 0] / (1 + x * bulk.value[:, 0]) @ weight
+        np.testing.assert_allclose(seen, 1 / (1 + x[:, 0]), rtol=1e-9)
+
+
 def test_groups_that_are_one():
     one = GradientStep(2.0, 0.5, u=1.3)
     model = {"lam": 0.05, "target": "sin", "noise": 0.1, "bulk": "network"}

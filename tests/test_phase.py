@@ -290,7 +290,7 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
         ({**GOOD, "u": 1.0}, ValueError, "u belongs to eta and alpha0, which are not given"),
         ({**GOOD, "step": GradientStep([1.0], 2.0)}, ValueError, "step must be one step"),
         ({**GOOD, "step": Spike([[1.0]], 2.0, 0.5)}, ValueError, "step must be one step"),
-        ({**GOOD, "step": "large"}, TypeError, "step must be a GradientStep, a Spike or None"),
+        ({**GOOD, "step": "large"}, TypeError, "step must be a GradientStep, a Spike, a Layer"),
         ({**GOOD, "rtol": 0.0}, ValueError, "rtol must be >= 1e-11"),
         ({**GOOD, "bulk": "round"}, ValueError, "bulk must be "),
         ({**GOOD, "loss": "cubic"}, ValueError, "loss must be "),

@@ -47,7 +47,8 @@ class Bulk:
     the trace over ``d``, or of the forms ``v'fv``, ``v'f xi``, ``xi'f xi``. It is as accurate as
     was asked for where ``f`` has its singularities on the negative axis, like
     ``Sigma/(1 + x Sigma)``, x >= 0. The nodes are no eigenvalues, and weights may be negative:
-    they interpolate.
+    they interpolate. Where ``x`` is complex they are accurate off the negative axis, the less the
+    nearer it is (to 1e-3 of ``R`` at 30 degrees from it).
 
     Attributes
     ----------

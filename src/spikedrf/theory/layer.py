@@ -310,8 +310,11 @@ def _nodes(eigenvalue: Floats, forms: Floats, p: int) -> tuple[Floats, Floats]:
     weight[2] -= 0.5 * (weight[1] + weight[3])
     used = (weight != 0.0).any(axis=0)
     node, weight = node[used], weight[:, used]
-    # The mean of the values is the variance that the tables of the theory know.
-    return node, weight * (1.0 / (weight[0] @ node))
+    # The mean of the values is the variance that the tables of the theory know; what the masses
+    # lack of 1, 1, 0, 1 has no value.
+    weight *= 1.0 / (weight[0] @ node)
+    missing = np.array([1.0, 1.0, 0.0, 1.0]) - weight.sum(axis=1)
+    return np.append(1e-9 * high, node), np.column_stack([missing, weight])
 
 
 def _warn(text: str) -> None:

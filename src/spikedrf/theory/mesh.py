@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.layer import Layer
 
 Floats = NDArray[np.float64]
 Piece = tuple[slice, slice]
-Step = GradientStep | Spike | None
+Step = GradientStep | Spike | Layer | None
 
 
 class Parameters(TypedDict, total=False):
@@ -61,7 +62,7 @@ class Mesh:
         Their values.
     numbers : dict of float
         The other parameters.
-    step : GradientStep, Spike or None
+    step : GradientStep, Spike, Layer or None
         The step, if it was given as such: none of its parameters varies.
     u, pi : array_like or None
         Readout values and proportions that go with ``eta`` and ``alpha0``.
@@ -125,7 +126,8 @@ class Mesh:
         if self.step is not None:
             gradient = isinstance(self.step, GradientStep)
             names = ("eta", "alpha0", "u", "pi") if gradient else ("r", "c", "gamma", "pi")
-            fixed |= {name: getattr(self.step, name) for name in names}
+            step = self.step.spike if isinstance(self.step, Layer) else self.step
+            fixed |= {name: getattr(step, name) for name in names}
         return {name: value for name, value in fixed.items() if value is not None}
 
 
@@ -194,8 +196,10 @@ def _check_step(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> None:
         if entry is not None and np.ndim(entry) > 1:
             raise ValueError(f"{name} must be a number or one-dimensional, got {entry!r}")
     shapes = []
+    if isinstance(step, Layer):
+        step = step.spike
     if step is not None and not isinstance(step, GradientStep | Spike):
-        raise TypeError(f"step must be a GradientStep, a Spike or None, got {step!r}")
+        raise TypeError(f"step must be a GradientStep, a Spike, a Layer or None, got {step!r}")
     if isinstance(step, GradientStep):
         pi_of = () if step.pi is None else step.pi
         shapes = [np.shape(step.eta), np.shape(step.alpha0)]

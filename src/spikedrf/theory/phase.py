@@ -23,6 +23,7 @@ from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import pose
 from spikedrf.theory.bulk import check_bulk, trained_columns
 from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
+from spikedrf.theory.layer import Layer
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.solve import refuse_infinite, solve
 from spikedrf.workers import for_each, thread_count
@@ -33,7 +34,7 @@ def phase_diagram(
     value: str = "test_error",
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: GradientStep | Spike | Layer | None = None,
     u: ArrayLike | None = None,
     pi: ArrayLike | None = None,
     bulk: str = "isotropic",
@@ -56,7 +57,7 @@ def phase_diagram(
         What to compute.
     activation, target, bulk, loss, rtol
         As in `theory.solve`.
-    step : GradientStep or Spike, optional
+    step : GradientStep, Spike or Layer, optional
         The step, if none of its parameters varies. Otherwise give ``eta`` and ``alpha0``, or
         ``r``, ``c`` and ``gamma``. With none of these, plain random features.
     u : float or array_like, shape (K,), optional
@@ -203,7 +204,7 @@ class _Plan:
                 )
             if isinstance(step, GradientStep):
                 step.spike(self.sigma, self.g, values["noise"])
-            if self.solver["bulk"] == "network":
+            if self.solver["bulk"] == "network" and not isinstance(step, Layer):
                 trained_columns(step, self.sigma, self.g, values["noise"])
             if np.any(values["lam"] == 0):
                 refuse_infinite(pose(**values, step=step, **functions))

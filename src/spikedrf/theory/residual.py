@@ -153,7 +153,7 @@ def _split(scale: float, fineness: float) -> int:
 
 def _panels(smallest: float, largest: float, widest: float = np.inf) -> Floats:
     """Edges on both sides of zero, panels half as wide as they are far out."""
-    positive = [0.0, smallest]
+    positive = [0.0, min(smallest, largest) if largest > 0.0 else smallest]
     while positive[-1] <= largest:
         positive.append(positive[-1] + min(0.5 * positive[-1], widest))
     return np.concatenate([-np.array(positive[:0:-1]), positive])

@@ -68,98 +68,134 @@ def trained_resolvent(
     -----
     Source: theory.md, section 10.
     """
-    res, (w, ws, wss) = law.res, law.weight
-    a, b, inverse = a[:, None], b[:, None], 1.0 / alpha0[:, None]
-    # H on the nodes; its determinant is -(a res)^2.
-    h12 = a[:, :, None] * res
-    h11 = 2.0 * h12 + b[:, :, None] * res**2
-    det = -(h12**2)
+    equations = _Equations(x, a[:, None], b[:, None], 1.0 / alpha0[:, None], law)
+    if start is None:
+        solution = equations.solution()
+    else:
+        # From the solution without them, Newton's method finds complex steps at once.
+        solution = start + equations.newton(start)[0]
+    return equations.forms(solution), solution
 
-    def dressed(xi: Numbers) -> tuple[Numbers, Numbers, Numbers, list[Numbers]]:
+
+class _Equations:
+    """``Xi = E q(Xi)`` and what follows from its solution; Xi is kept as (Xi_11, Xi_12, Xi_22)."""
+
+    def __init__(
+        self, x: Numbers, a: Numbers, b: Numbers, inverse: Numbers, law: ResidualLaw
+    ) -> None:
+        self.x, self.a, self.b, self.inverse = x, a, b, inverse
+        self.res, self.weight = law.res, law.weight
+        # H on the nodes of the law; its determinant is -(a res)^2.
+        self.h12 = a[:, :, None] * law.res
+        self.h11 = 2.0 * self.h12 + b[:, :, None] * law.res**2
+        self.det = -(self.h12**2)
+        self.without_m = not a.any()
+
+    def dressed(self, xi: Numbers) -> tuple[Numbers, Numbers, Numbers, list[Numbers]]:
         """Return e, P, Q_11 and q on the nodes."""
+        a, res = self.a, self.res
         gap = 1.0 / (1.0 - xi[2])
         e = xi[1] * gap
-        p = 1.0 / (1.0 + x * (1.0 + xi[0] + e * xi[1]))
-        q11 = x * p * inverse
-        q12, q22 = q11 * e, q11 * e * e - inverse * gap
+        p = 1.0 / (1.0 + self.x * (1.0 + xi[0] + e * xi[1]))
+        q11 = self.x * p * self.inverse
+        q12, q22 = q11 * e, q11 * e * e - self.inverse * gap
         # det(1 + Q H) = 1 + linear res + square res^2, with det Q = -Q_11 gap/alpha0.
-        linear, square = 2.0 * a * q11 * (1.0 + e), q11 * (b + a * a * inverse * gap)
+        linear, square = 2.0 * a * q11 * (1.0 + e), q11 * (self.b + a * a * self.inverse * gap)
         over = 1.0 / (1.0 + linear[..., None] * res + square[..., None] * res**2)
         return e, p, q11, [
-            (h11 + det * q22[..., None]) * over,
-            (h12 - det * q12[..., None]) * over,
-            det * q11[..., None] * over,
+            (self.h11 + self.det * q22[..., None]) * over,
+            (self.h12 - self.det * q12[..., None]) * over,
+            self.det * q11[..., None] * over,
         ]  # fmt: skip
 
-    def regular(xi: Numbers) -> NDArray[np.bool_]:
-        """Whether Xi may be met on the way: a positive P, and no residual with det(1 + QH) = 0."""
+    def regular(self, xi: Numbers) -> NDArray[np.bool_]:
+        """Whether Xi may be met on the way: P > 0, and no residual has det(1 + QH) = 0."""
         gap = 1.0 / (1.0 - xi[2])
         e = xi[1] * gap
         whole = 1.0 + xi[0] + e * xi[1]
-        q11 = x * inverse / (1.0 + x * whole)
-        discriminant = a * a * (q11 * (1.0 + e) ** 2 - inverse * gap) - b
+        q11 = self.x * self.inverse / (1.0 + self.x * whole)
+        discriminant = self.a**2 * (q11 * (1.0 + e) ** 2 - self.inverse * gap) - self.b
         return np.asarray((xi[2] <= 0.0) & (whole > 0.0) & (discriminant <= 0.0))
 
-    def newton(xi: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the Newton step of Xi = E q, and the residual."""
-        e, p, q11, q = dressed(xi)
+    def newton(self, xi: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the Newton step and the residual, with d Xi = -E q dQ q."""
+        if self.without_m:
+            return self._newton_without_m(xi)
+        w = self.weight[0]
+        e, p, q11, q = self.dressed(xi)
         residual = np.stack([form @ w for form in q], axis=-1) - np.moveaxis(xi, 0, -1)
-        # d Xi = -E q dQ q, in terms of how Q moves with Xi.
         gap = 1.0 / (1.0 - xi[2])
         zero = np.zeros_like(e)
         de = [zero, gap, e * gap]
-        dq11 = [-x * p * q11 * power for power in (zero + 1.0, 2.0 * e, e * e)]
+        dq11 = [-self.x * p * q11 * power for power in (zero + 1.0, 2.0 * e, e * e)]
         dq12 = [dq11[i] * e + q11 * de[i] for i in range(3)]
-        dq22 = [
-            dq11[i] * e * e + 2.0 * q11 * e * de[i] - (gap**2 * inverse if i == 2 else 0.0)
+        dq22 = [dq11[i] * e * e + 2.0 * q11 * e * de[i] for i in range(3)]
+        dq22[2] = dq22[2] - gap**2 * self.inverse
+        pairs = {(i, j): (q[i] * q[j]) @ w for i in range(3) for j in range(i, 3)}
+        rows = (
+            (pairs[0, 0], 2.0 * pairs[0, 1], pairs[1, 1]),
+            (pairs[0, 1], pairs[0, 2] + pairs[1, 1], pairs[1, 2]),
+            (pairs[1, 1], 2.0 * pairs[1, 2], pairs[2, 2]),
+        )
+        columns = [
+            np.stack(
+                [
+                    (k == i) + r[0] * dq11[i] + r[1] * dq12[i] + r[2] * dq22[i]
+                    for k, r in enumerate(rows)
+                ],
+                axis=-1,
+            )
             for i in range(3)
         ]
-        pairs = {(i, j): (q[i] * q[j]) @ w for i in range(3) for j in range(i, 3)}
-        jacobian = np.empty((*residual.shape, 3), dtype=residual.dtype)
-        for i in range(3):
-            along = dq11[i], dq12[i], dq22[i]
-            rows = (
-                (pairs[0, 0], 2.0 * pairs[0, 1], pairs[1, 1]),
-                (pairs[0, 1], pairs[0, 2] + pairs[1, 1], pairs[1, 2]),
-                (pairs[1, 1], 2.0 * pairs[1, 2], pairs[2, 2]),
-            )
-            for k, row in enumerate(rows):
-                pull = sum(part * move for part, move in zip(row, along, strict=True))
-                jacobian[..., k, i] = (k == i) + pull
         # Cramer's rule: not finite where the Jacobian is singular.
-        one, two, three = np.moveaxis(jacobian, -1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            over = 1.0 / np.sum(one * np.cross(two, three), axis=-1)
+            one, two, three = columns
+            over = 1.0 / _triple(one, two, three)
             step = np.stack(
                 [
-                    np.sum(residual * np.cross(two, three), axis=-1) * over,
-                    np.sum(one * np.cross(residual, three), axis=-1) * over,
-                    np.sum(one * np.cross(two, residual), axis=-1) * over,
+                    _triple(residual, two, three) * over,
+                    _triple(one, residual, three) * over,
+                    _triple(one, two, residual) * over,
                 ]
             )
         return step, np.moveaxis(residual, -1, 0)
 
-    def newton_without_m(xi: Numbers) -> tuple[Numbers, Numbers]:
-        """Do the same for a = 0, where Xi_11 is all there is and H its square residual."""
-        p = 1.0 / (1.0 + x * (1.0 + xi[0]))
-        q11 = x * p * inverse
-        q = h11 / (1.0 + q11[..., None] * h11)
+    def _newton_without_m(self, xi: Numbers) -> tuple[Numbers, Numbers]:
+        """Do the same for a = 0, where Xi_11 is all there is."""
+        w = self.weight[0]
+        p = 1.0 / (1.0 + self.x * (1.0 + xi[0]))
+        q11 = self.x * p * self.inverse
+        q = self.h11 / (1.0 + q11[..., None] * self.h11)
         residual = q @ w - xi[0]
-        step = residual / (1.0 - x * p * q11 * ((q * q) @ w))
+        step = residual / (1.0 - self.x * p * q11 * ((q * q) @ w))
         zero = np.zeros_like(step)
         return np.stack([step, zero, zero]), np.stack([residual, zero, zero])
 
-    if not a.any():
-        newton = newton_without_m
+    def solution(self) -> Numbers:
+        """Solve from Q = 0, its value at large alpha0; NaN where that fails."""
+        w, shape = self.weight[0], self.x.shape
+        xi, converged = self._iterate(
+            np.stack([np.broadcast_to(h @ w, shape) for h in (self.h11, self.h12, 0.0 * self.h12)])
+        )
+        while not converged.all():
+            # From the solutions at the next smaller x.
+            beside = ~converged & np.roll(converged, 1, axis=1)
+            beside[:, 0] = False
+            again, done = self._iterate(np.where(beside, np.roll(xi, 1, axis=2), xi))
+            beside &= done
+            if not beside.any():
+                break
+            xi, converged = np.where(beside, again, xi), converged | beside
+        return np.where(converged, xi, np.nan)
 
-    def solve(xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
-        converged, length = np.zeros(x.shape, dtype=bool), np.full(x.shape, np.inf)
+    def _iterate(self, xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
+        converged, length = np.zeros(self.x.shape, dtype=bool), np.full(self.x.shape, np.inf)
         for _ in range(60):
-            step, towards = newton(xi)
+            step, towards = self.newton(xi)
             # Far off Newton's method may leave for other solutions; the equations as an iteration,
             # averaged with where they are, come near.
             size = 1.0 + np.abs(xi).max(axis=0)
-            safe = (np.abs(step).max(axis=0) < 0.5 * size) & regular(xi + step)
+            safe = (np.abs(step).max(axis=0) < 0.5 * size) & self.regular(xi + step)
             step = np.where(safe, step, 0.5 * towards)
             xi = xi + step
             before, length = length, np.abs(step).max(axis=0) / size
@@ -169,45 +205,39 @@ def trained_resolvent(
                 break
         return xi, converged
 
-    if start is None:
-        xi, converged = solve(
-            np.stack([np.broadcast_to(h @ w, x.shape) for h in (h11, h12, 0.0 * h12)])
+    def forms(self, xi: Numbers) -> Numbers:
+        """Return the trace, v'Rv, v'R xi, xi'R xi."""
+        x, res, (w, ws, wss) = self.x, self.res, self.weight
+        e, p, _, q = self.dressed(xi)
+        of_trace, of_theta, crossed, squared = (
+            [form @ weight for form in q] for weight in (w, wss, ws * res, w * res**2)
         )
-        while not converged.all():
-            # From the solutions at the next smaller x.
-            beside = ~converged & np.roll(converged, 1, axis=1)
-            beside[:, 0] = False
-            again, done = solve(np.where(beside, np.roll(xi, 1, axis=2), xi))
-            beside &= done
-            if not beside.any():
-                break
-            xi, converged = np.where(beside, again, xi), converged | beside
-        xi = np.where(converged, xi, np.nan)
-    else:
-        xi = start + newton(start)[0]  # the complex step of a solution: exact after one
-    e, p, _, q = dressed(xi)
-    of_trace, of_theta, crossed, squared = (
-        [form @ weight for form in q] for weight in (w, wss, ws * res, w * res**2)
-    )
-    s2, t1 = w @ res**2, ws @ res
-    rho = s2 * inverse
-    nu2 = t1**2 + rho
-    spiked = nu2 != 0.0
-    over = np.where(spiked, 1.0 / np.where(spiked, nu2, 1.0), 0.0)
-    # Squares of gamma and of the target's part across v; without any spike gamma is 0.
-    along, across = t1**2 * over, np.where(spiked, rho * over, 1.0)
-    gap = 1.0 / (1.0 - of_theta[2])
-    et = of_theta[1] * gap
-    whole, whole_t = 1.0 + of_trace[0] + e * of_trace[1], 1.0 + of_theta[0] + et * of_theta[1]
-    pt = 1.0 / (1.0 + x * whole_t)
-    trace, theta = whole * p, whole_t * pt
-    y = crossed[1] + e * crossed[2]
-    u = crossed[0] + e * crossed[1] + et * y
-    # The corrections above in units of rho, in which v and xi can be told apart at large alpha0.
-    once = p * pt * u / s2
-    twice = squared[0] + 2.0 * e * squared[1] + e * e * squared[2] + gap * y * y - x * pt * u * u
-    twice = p * p * twice * inverse / s2
-    vv = along * theta + across * (trace + 2.0 * t1 * once + twice)
-    vx = np.sqrt(rho) * over * (t1 * (theta - trace - twice) + (rho - t1**2) * once)
-    xx = across * (theta - 2.0 * t1 * once) + along * (trace + twice)
-    return np.stack([trace, vv, vx, xx]), xi
+        s2, t1 = w @ res**2, ws @ res
+        # Where no residual is left but rounding, there is nothing to divide.
+        over_s2 = 1.0 / s2 if np.abs(s2) > 1e-14 * np.max(res**2) else 0.0
+        rho = s2 * self.inverse
+        nu2 = t1**2 + rho
+        spiked = nu2 != 0.0
+        over = np.where(spiked, 1.0 / np.where(spiked, nu2, 1.0), 0.0)
+        # Squares of gamma and of the target's part across v; without any spike gamma is 0.
+        along, across = t1**2 * over, np.where(spiked, rho * over, 1.0)
+        gap = 1.0 / (1.0 - of_theta[2])
+        et = of_theta[1] * gap
+        whole, whole_t = 1.0 + of_trace[0] + e * of_trace[1], 1.0 + of_theta[0] + et * of_theta[1]
+        pt = 1.0 / (1.0 + x * whole_t)
+        trace, theta = whole * p, whole_t * pt
+        y = crossed[1] + e * crossed[2]
+        u = crossed[0] + e * crossed[1] + et * y
+        # The corrections in units of rho, in which v and xi can be told apart at large alpha0.
+        once = p * pt * u * over_s2
+        z = squared[0] + 2.0 * e * squared[1] + e * e * squared[2] + gap * y * y - x * pt * u * u
+        twice = p * p * z * self.inverse * over_s2
+        vv = along * theta + across * (trace + 2.0 * t1 * once + twice)
+        vx = np.sqrt(rho) * over * (t1 * (theta - trace - twice) + (rho - t1**2) * once)
+        xx = across * (theta - 2.0 * t1 * once) + along * (trace + twice)
+        return np.stack([trace, vv, vx, xx])
+
+
+def _triple(a: Numbers, b: Numbers, c: Numbers) -> Numbers:
+    """Return the determinant of the matrix with these columns."""
+    return np.asarray(np.sum(a * np.cross(b, c), axis=-1))
