@@ -81,7 +81,7 @@ def compare(case, activation, seed, folder):
 
     with threadpool_limits(1):
         plain = fit(step_size=0.0)
-        with mock.patch.object(selection, "_MARGIN", -np.inf):
+        with mock.patch.object(selection, "MARGIN", -np.inf):
             stepped = fit()  # the best step, whatever it gains
         half = fit(step_fraction=0.5)
         refit = fit(step_size=half.step_size_) if half.step_size_ else plain

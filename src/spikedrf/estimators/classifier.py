@@ -108,8 +108,9 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         The steps that were tried, and what they were chosen by: the estimated mean squared error
         of ridge regression of the labels +-1 at its best ridge.
     step_gain_, step_gain_sem_ : float
-        What the best step gains over none there, in R^2, and its standard error: the step is taken
-        if it gains more than two of them. NaN if there was no such comparison.
+        What the best step gains over none, and its standard error: the step is taken if it gains
+        more than two of them. In the loss, as part of what the best constant costs; of a step that
+        does not even help ridge regression, in that, as R^2. NaN if there was no such comparison.
     n_iter_ : ndarray of int, shape (1,) or (classes,)
         Iterations of the solver.
 
@@ -136,11 +137,12 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     The gradient step is that of the squared loss. For two classes those of the other losses are
     proportional to it: at the best constant ``b`` their derivative has two values too.
 
-    The step is chosen as in `SpikedRFRegressor`, by the error of ridge regression of the labels, of
-    which leave-one-out and cross-fitted errors for all ridges come from one factorisation; choosing
-    it by the loss itself finds the same steps and takes ten times as long. The ridge is then chosen
-    by the loss itself, in five folds, the classes dealt out evenly; the step is taken anew without
-    the rows left out.
+    The size of the step is chosen as in `SpikedRFRegressor`, by the error of ridge regression of
+    the labels, of which leave-one-out and cross-fitted errors for all ridges come from one
+    factorisation; choosing it by the loss itself takes several times as long and is not better (see
+    the documentation, real data). Whether it is taken, and the ridge, are then chosen by the loss
+    itself, in five folds, the classes dealt out evenly, the step taken anew without the rows left
+    out: what helps squares need not help the logarithm of a probability.
 
     The readout is minimised by SciPy's L-BFGS in white coordinates and then Newton's method; the
     hinge loss, which has a kink, by the method of multipliers (`spikedrf.readout.fit_readout`). All

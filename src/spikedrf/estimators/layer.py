@@ -171,14 +171,14 @@ class SteppedLayer:
     step : Step or None
         None is no step.
     step_size : float
-    reused : bool
-        Whether the rows that fed the step feed the readout too.
+    feeding : Rows or None
+        The rows that fed the step, with its targets, if they feed the readout too.
     """
 
     layer: Layer
     step: Step | None
     step_size: float
-    reused: bool
+    feeding: Rows | None
 
     @property
     def weights(self) -> Array:
@@ -187,9 +187,9 @@ class SteppedLayer:
 
     def weights_from(self, rows: Rows) -> Array:
         """Return the weights if only these rows of the readout had been there."""
-        if not self.reused:
+        if self.feeding is None:
             return self.weights
-        return self.layer.weights(self.layer.step(rows), self.step_size)
+        return self.layer.weights(self.layer.step(self.feeding.same(rows)), self.step_size)
 
     def features(self, rows: Rows, weights: Array) -> Floats:
         """Return the features of the rows in double precision, shape (n, p)."""

@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from spikedrf.arrays import Array
 from spikedrf.estimators.base import FirstLayerMixin
 from spikedrf.estimators.layer import Layer, Step, SteppedLayer
-from spikedrf.estimators.penalty import choose_penalty
+from spikedrf.estimators.penalty import CrossFit, Penalties
 from spikedrf.estimators.rows import Rows, dense_blocks
-from spikedrf.estimators.selection import Choice, Task, choose_on, cross_fit
+from spikedrf.estimators.selection import MARGIN, Choice, Task, choose_on, cross_fit
 from spikedrf.features import feature_map
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats, flag, real_array
@@ -94,7 +94,9 @@ class NetworkMixin(FirstLayerMixin):
             eta = choice.step_size
         step = step if eta != 0.0 else None
         self._store_layer(layer, step, eta, rows.y.shape[1])
-        stepped = SteppedLayer(layer, step, eta, reused=step is not None and fresh is rows)
+        stepped = SteppedLayer(
+            layer, step, eta, rows if step is not None and fresh is rows else None
+        )
         return FirstLayer(stepped, rows if step is None else fresh, alphas, choice, salt)
 
     def _choose(
@@ -177,35 +179,48 @@ class NetworkMixin(FirstLayerMixin):
             self.step_sizes_ = first.choice.step_sizes
             self.step_errors_ = first.choice.errors.mean(axis=2).min(axis=1)
             self.step_gain_, self.step_gain_sem_ = first.choice.gain, first.choice.gain_sem
-        ours = first.rows.labelled(rows.y[np.searchsorted(rows.number, first.rows.number)])
+        fresh = rows.same(first.rows)
+        stop_early = alphas is None
+        if alphas is None:
+            # In units of the parabola that pulls as much as the loss does.
+            size = (rows.weight @ np.abs(rows.y - constants)).sum()
+            unit = (rows.weight @ np.abs(pull)).sum() / size if size > 0 else 1.0
+            alphas = unit * self._default_alphas(first.stepped.layer, rows, first.salt)
         intercept = flag("fit_intercept", self.fit_intercept)
-        targets = rows.y.shape[1]
-        if alphas is not None and alphas.size == 1:
-            self.alphas_, alpha = alphas, np.broadcast_to(alphas, (targets,))
+        task = CrossFit(loss, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs)
+        stepped, ours, chosen = first.stepped, fresh, None
+        if several and stepped.step is not None:
+            stepped, ours, chosen = self._step_that_helps(task, stepped, fresh, rows)
+        elif alphas.size > 1:
+            chosen = task.judge(stepped, self._enough(ours, first.salt))
+        if chosen is None:
+            self.alphas_, alpha = alphas, np.broadcast_to(alphas, rows.y.shape[1])
         else:
-            stop_early = alphas is None
-            if alphas is None:
-                # In units of the parabola that pulls as much as the loss does.
-                size = (rows.weight @ np.abs(rows.y - constants)).sum()
-                unit = (rows.weight @ np.abs(pull)).sum() / size if size > 0 else 1.0
-                alphas = unit * self._default_alphas(first.stepped.layer, rows, first.salt)
-            chosen = choose_penalty(
-                first.stepped,
-                self._enough(ours, first.salt),
-                loss,
-                alphas,
-                intercept=intercept,
-                per_target=per_target,
-                stop_early=stop_early,
-                salt=first.salt,
-                n_jobs=self.n_jobs,
-            )
             self.alphas_, alpha = chosen.alphas, chosen.alphas[chosen.best]
             self.cv_losses_ = chosen.mean
-            error = chosen.losses[chosen.best, np.arange(targets)]
+            error = chosen.losses[chosen.best, np.arange(alpha.size)]
             self.cv_loss_: Any = error if per_target else float(self.cv_losses_[chosen.best[0]])
         self.alpha_: Any = alpha.copy() if per_target else float(alpha[0])
-        self._fit_readout(first.stepped, ours, loss, alpha, intercept)
+        self._fit_readout(stepped, ours, loss, alpha, intercept)
+
+    def _step_that_helps(
+        self, task: CrossFit, stepped: SteppedLayer, fresh: Rows, rows: Rows
+    ) -> tuple[SteppedLayer, Rows, Penalties]:
+        """Keep a step that squares have found only if it helps the loss on rows left out.
+
+        Returns the layer, the rows of its readout, the choice of the ridge.
+        """
+        some = self._enough(fresh, task.salt)
+        chosen = task.judge(stepped, some)
+        still = SteppedLayer(stepped.layer, None, 0.0, None)
+        plain = task.judge(still, some)
+        self.step_gain_, self.step_gain_sem_ = chosen.gain(plain, some.weight)
+        if self.step_gain_ > MARGIN * self.step_gain_sem_:
+            return stepped, fresh, chosen
+        self._store_layer(still.layer, None, 0.0, rows.y.shape[1])
+        if len(fresh) < len(rows):
+            plain = task.judge(still, self._enough(rows, task.salt))
+        return still, rows, plain
 
     def _fit_readout(
         self, stepped: SteppedLayer, rows: Rows, loss: Loss, alpha: Floats, intercept: bool

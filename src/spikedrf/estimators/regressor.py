@@ -120,7 +120,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         that of a fifth of the rows, scaled by the error without a step there and everywhere.
     step_gain_, step_gain_sem_ : float
         What the best step gains over none, in R^2, by cross-fitting, and its standard error: the
-        step is taken if it gains more than two of them. NaN if there was no such comparison.
+        step is taken if it gains more than two of them. NaN if there was no such comparison. Of
+        losses other than the square as in `SpikedRFClassifier`.
     cv_loss_ : float or ndarray, shape (targets,)
         Of other losses, if there was a ridge to choose. Estimated mean loss on new rows: every
         row predicted by a fit that left out a fifth of the rows, of the readout and of the step.
@@ -164,10 +165,11 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
     With a loss other than the square the targets of the step are ``-loss'(y, b)`` at the best
     constant ``b``: deviations from the mean for the square loss, and bounded for those that do not
-    trust every ``y``. The step is chosen by ridge regression of them, as above, and the ridge by
-    the loss itself on rows left out, in five folds. A smooth loss is minimised by SciPy's L-BFGS
-    in white coordinates and then Newton's method, one with a kink by the method of multipliers
-    (`spikedrf.readout.fit_readout`). All features have to be in memory, O(n p).
+    trust every ``y``. Its size is chosen by ridge regression of them, as above; whether it is
+    taken, and the ridge, by the loss itself on rows left out, in five folds. A smooth loss is
+    minimised by SciPy's L-BFGS in white coordinates and then Newton's method, one with a kink by
+    the method of multipliers (`spikedrf.readout.fit_readout`). All features have to be in memory,
+    O(n p).
 
     Source: theory.md, sections 1, 5 and 11; Cui et al., ICML 2024, arXiv 2402.04980.
 

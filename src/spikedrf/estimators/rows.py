@@ -78,6 +78,10 @@ class Rows:
         """Return the rows with other targets."""
         return replace(self, y=y)
 
+    def same(self, others: Rows) -> Rows:
+        """Return those that are among others: the same rows, it may be with other targets."""
+        return self.take(np.isin(self.number, others.number))
+
     def blocks(self, dtype: Any) -> Iterator[tuple[slice, Array]]:
         """Yield the inputs in blocks, as `dense_blocks`."""
         return dense_blocks(self.X, dtype, bias=self.bias)

@@ -32,7 +32,7 @@ _STRENGTHS = np.array([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 _FOLDS = 5
 #: A step must be better than none by this many standard errors of the difference. A gain that k
 #: rows make alike is worth sqrt(k) of them: at one, a single row far out would decide.
-_MARGIN = 2.0
+MARGIN = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,7 +342,7 @@ def cross_fit(
     at = alpha[: gain.shape[1]], np.arange(gain.shape[1])
     mean = float(gain[at].mean())
     sem = float(np.sqrt(np.maximum(variance[at], 0.0) / total).mean())
-    taken = mean > _MARGIN * sem
+    taken = mean > MARGIN * sem
     return _choice(
         task,
         table,
