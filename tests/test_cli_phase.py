@@ -111,6 +111,54 @@ def test_files(capsys, tmp_path):
     assert heads == [b"\x89PNG", b"<?xm", b"%PDF"]
 
 
+def test_the_best_ridge(capsys, tmp_path):
+    line = "phase --alpha 0.5:100:3:log --noise 0:1:2 --beta 10 --target identity --eta 0 --quiet"
+    status, out, err = run(capsys, f"{line} --value lam --json --out", tmp_path / "p.csv")
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    expected = theory.phase_diagram(
+        value="lam", over="lam", alpha=np.geomspace(0.5, 100, 3), noise=[0.0, 1.0], beta=10.0,
+        eta=0.0, alpha0=20.0, target="identity",
+    )  # fmt: skip
+    np.testing.assert_array_equal(result["value"], expected.value)
+    np.testing.assert_array_equal(result["side_lam"], expected.side["lam"])
+    assert -1 in expected.side["lam"]
+    assert result["parameters"]["over"] == ["lam"]
+    assert "lam" not in result["parameters"]
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_array_equal([float(row["side_lam"]) for row in rows],
+                                  expected.side["lam"].ravel())  # fmt: skip
+    _, out, _ = run(capsys, f"{line} --value lam")
+    assert out.splitlines()[0] == "# lam: tanh on identity, eta 0, alpha0 20, beta 10, best lam"
+    cells = [row[1:] for row in rows_of(out)]
+    marks = [[cell.endswith("<") for cell in row] for row in cells]
+    np.testing.assert_array_equal(marks, expected.side["lam"] < 0)
+    # Of the best ridge any quantity.
+    _, out, _ = run(capsys, f"{line} --over lam --value norm --json")
+    norm = theory.phase_diagram(
+        value="norm", over="lam", alpha=np.geomspace(0.5, 100, 3), noise=[0.0, 1.0], beta=10.0,
+        eta=0.0, alpha0=20.0, target="identity",
+    )  # fmt: skip
+    np.testing.assert_array_equal(json.loads(out)["value"], norm.value)
+    status, _, err = run(capsys, f"{line} --over lam --lam 0.1")
+    assert status == 2
+    assert err.splitlines()[-1].endswith("error: argument --lam: it is optimised (--over)")
+
+
+def test_the_best_step_has_a_diagram_of_its_own(capsys, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(theory, "phase_diagram", lambda **given: seen.update(given) or stop())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    assert run(capsys, "phase --value eta --over lam")[0] == 130
+    assert list(seen)[:2] == ["alpha", "alpha0"]
+    assert seen["over"] == ["lam", "eta"]
+    assert not {"lam", "eta"} & set(seen)
+
+
 def test_points_that_did_not_converge_are_marked(capsys):
     line = "phase --u 1 0.99 --lam 1e-6 --beta 0.5 --rtol 1e-11 --eta 1:300:2 --alpha 0.5:5:2"
     status, out, err = run(capsys, line)

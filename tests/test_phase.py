@@ -103,6 +103,56 @@ def test_gain(case, tiny_pieces):
             assert diagram.value[i, j] == without / solve_one(case | {x: a, y: b}).test_error
 
 
+BEST = [
+    {"over": "lam", "alpha": [0.5, 3.0], "eta": [0.0, 2.0, 6.0], "alpha0": 5.0, "noise": 0.3},
+    {"over": "lam", "alpha": [0.5, np.inf], "beta": [0.5, 2.0], "step": STEP, "noise": 0.3},
+    {"over": "eta", "alpha0": [0.3, 20.0], "alpha": [0.5, 3.0], "lam": 0.1, "noise": 0.3},
+    {"over": ("eta", "lam"), "noise": [0.1, 1.0], "alpha": [0.5, 3.0], "alpha0": 20.0},
+    {"over": "eta", "noise": [0.1, 1.0], "alpha": [0.5, 3.0], "step": STEP, "lam": 0.1},
+]
+
+
+@pytest.mark.parametrize("case", BEST, ids=[" x ".join(axes_of(case)) for case in BEST])
+def test_every_optimum_is_that_of_optimise(case, tiny_pieces):
+    case = dict(case)
+    x, y = axes_of({name: value for name, value in case.items() if name != "over"})
+    over = case["over"]
+    names = {over} if isinstance(over, str) else set(over)
+    point = {name: value for name, value in case.items() if name not in ("eta", "alpha0", "step")}
+    point |= {y: np.array(case[y])[:, None]} if y in point else {}
+    step = case.get("step")
+    if "alpha0" in case:
+        grids = {name: case.get(name, 1.0) for name in ("eta", "alpha0")}
+        grids |= {y: np.array(case[y])[:, None]} if y in grids else {}
+        step = GradientStep(**grids)
+    best = theory.optimise(**point, **MODEL, step=step)
+    expected = {"lam": best.lam, "eta": best.eta, "test_error": best.test_error}
+    expected["norm"] = best.solution.norm
+    plain = theory.optimise if "lam" in names else theory.solve
+    without = {name: value for name, value in point.items() if name != "over"}
+    expected["gain"] = plain(**without, **MODEL).test_error / best.test_error
+    for value in ("norm", "test_error", "gain", *names) if len(names) == 1 else ("eta",):
+        diagram = theory.phase_diagram(value=value, **case, **MODEL)
+        assert (diagram.x_name, diagram.y_name, diagram.value_name) == (x, y, value)
+        whole = np.broadcast_to(expected[value], diagram.shape)
+        np.testing.assert_allclose(diagram.value, whole, rtol=1e-7, err_msg=value)
+        assert diagram.success.all()
+        assert set(diagram.side) == names
+        for name in names:
+            np.testing.assert_array_equal(diagram.side[name], best.side[name])
+
+
+def test_bounds_of_the_optima():
+    case = {"over": "lam", "alpha": [0.5, 3.0], "noise": [0.1, 1.0], **MODEL}
+    free = theory.phase_diagram(value="lam", **case)
+    ends = (1.01 * free.value.min(), 0.99 * free.value.max())
+    held = theory.phase_diagram(value="lam", bounds={"lam": ends}, **case)
+    np.testing.assert_allclose(held.value, np.clip(free.value, *ends), rtol=1e-7)
+    side = np.where(held.value == ends[0], -1, np.where(held.value == ends[1], 1, 0))
+    np.testing.assert_array_equal(held.side["lam"], side)
+    assert {-1, 1} <= set(side.ravel())
+
+
 def test_the_first_array_is_horizontal():
     rest = {"alpha": 2.0, "lam": 0.1, **MODEL}
     one = theory.phase_diagram(eta=ETA, alpha0=ALPHA0, **rest)
@@ -215,6 +265,12 @@ def test_to_xarray():
         "activation": "erf", "target": "sin", "u": [1.0, -1.0], "bulk": "isotropic",
         "loss": "square", "rtol": 1e-8,
     }  # fmt: skip
+    case = {"alpha": [0.5, 2.0], "noise": [0.1, 1.0]}
+    diagram = theory.phase_diagram(value="lam", over="lam", **case, **MODEL)
+    data = diagram.to_xarray()
+    assert data["lam"].dims == data["side_lam"].dims == ("noise", "alpha")
+    assert float(data["lam"].sel(noise=1.0, alpha=0.5)) == diagram.value[1, 0]
+    assert data.attrs["over"] == ["lam"]
 
 
 def test_without_xarray(monkeypatch):
@@ -283,6 +339,15 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
         ({**GOOD, "alpha": [np.nan]}, ValueError, "alpha must be > 0"),
         ({**GOOD, "value": "error"}, ValueError, "value must be one of test_error, train_error"),
         ({**GOOD, "value": "gain"}, ValueError, "value='gain' compares a step with none"),
+        ({**GOOD, "value": "lam"}, ValueError, r"value='lam' is the best lam: over must name it"),
+        ({**GOOD, "over": "lam"}, ValueError, "lam is optimised at every point: it cannot be"),
+        ({**GOOD, "over": "alpha"}, ValueError, "alpha is optimised at every point"),
+        ({**GOOD, "over": "beta"}, ValueError, "over must name some of lam, eta; got 'beta'"),
+        ({**GOOD, "over": "eta"}, ValueError, "over='eta' needs a GradientStep"),
+        ({**GOOD, "bounds": {"lam": (0, 1)}}, ValueError, "bounds are of what is optimised"),
+        ({**BEST[1], "bounds": {"lam": 3.0}}, TypeError, "bounds of lam must be a pair"),
+        ({**BEST[1], "bounds": {"lam": ([1.0], 3.0)}}, ValueError, "bounds of lam must be numbers"),
+        ({**BEST[1], "bounds": {"eta": (1.0, 3.0)}}, ValueError, "bounds must be of what is opt"),
         ({**GOOD, "eta": 1.0}, TypeError, "alpha0 is missing: give all of eta, alpha0"),
         ({**GOOD, "r": 1.0, "c": 1.0}, TypeError, "gamma is missing: give all of r, c, gamma"),
         ({**GOOD, "eta": 1.0, "step": STEP}, ValueError, "eta and step both say what the step is"),
@@ -345,10 +410,15 @@ def test_an_error_in_progress_is_passed_on(tiny_pieces):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("value", ["train_error", "gain"])
+@pytest.mark.parametrize("value", ["train_error", "gain", "lam"])
 def test_resume(tmp_path, monkeypatch, tiny_pieces, value, workers):
     path = tmp_path / "c.jsonl"
     case = {"value": value, "workers": workers, **LONG}
+    if value == "lam":
+        case = case | {"over": "lam"}
+        del case["lam"]
+        monkeypatch.setattr(mesh, "_SPIKES", 3 * 32)
+        monkeypatch.setattr(mesh, "_POINTS", 8 * 32)
     whole = theory.phase_diagram(**case)
     with pytest.raises(Interrupted):
         theory.phase_diagram(progress=stop_after(7), checkpoint=path, **case)
@@ -380,6 +450,9 @@ def test_resume(tmp_path, monkeypatch, tiny_pieces, value, workers):
 def assert_same(one, other):
     for name in ("x", "y", "value", "success", "status"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+    assert {n: s.tobytes() for n, s in one.side.items()} == {
+        n: s.tobytes() for n, s in other.side.items()
+    }
     assert one.parameters == other.parameters
 
 
@@ -415,14 +488,19 @@ def test_points_that_did_not_converge_are_remembered(tmp_path):
         ({"target": np.sin}, ("target",)),
         ({"rtol": 1e-6}, ("rtol",)),
         ({"u": [1.0, -1.0]}, ("u",)),
+        (
+            {"over": "lam", "lam": None, "bounds": {"lam": (0.1, None)}},
+            ("lam", "over", "bounds of lam"),
+        ),
     ],
 )
 def test_another_diagram_does_not_resume(tmp_path, change, changed):
     path = tmp_path / "c.jsonl"
     theory.phase_diagram(checkpoint=path, **LONG)
     before = path.read_bytes()
+    case = {name: entry for name, entry in (LONG | change).items() if entry is not None}
     with pytest.raises(CheckpointMismatch) as caught:
-        theory.phase_diagram(checkpoint=path, **LONG | change)
+        theory.phase_diagram(checkpoint=path, **case)
     if changed is None:
         assert {"eta", "beta", "x", "y"} <= set(caught.value.changed)
     else:

@@ -239,3 +239,43 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'spikedrf\[plot\]'"):
         PhaseDiagramDisplay.from_theory(alpha=[1.0, 2.0], lam=[0.1, 0.2])
+
+
+def test_optima_on_a_bound_are_grey_and_named():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgba
+
+    value = np.geomspace(0.01, 10.0, 63).reshape(7, 9)
+    side = np.zeros(value.shape, dtype=np.int8)
+    side[:2, :3], side[5:, 6:] = -1, 1
+    value[side == -1], value[side == 1] = 0.0, 1e8
+    diagram = diagram_of(value, value_name="lam", side={"lam": side})
+    display = PhaseDiagramDisplay(diagram).plot()
+    # The colours are those of the others.
+    inside = value[side == 0]
+    assert isinstance(display.mesh_.norm, LogNorm)
+    assert (display.mesh_.norm.vmin, display.mesh_.norm.vmax) == (inside.min(), inside.max())
+    np.testing.assert_array_equal(display.mesh_.get_array().mask, side != 0)
+    legend = display.ax_.get_legend()
+    drawn = {
+        text.get_text(): patch.get_facecolor()
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    assert list(drawn) == ["best: no ridge", "best: the largest ridge"]
+    legend.remove()
+    display.contours_.remove()
+    canvas = FigureCanvasAgg(display.figure_)
+    canvas.draw()
+    image = np.asarray(canvas.buffer_rgba()) / 255
+    for (i, j), colour in (((0, 0), drawn["best: no ridge"]), ((6, 8), list(drawn.values())[1])):
+        column, row = display.ax_.transData.transform((ETA[j], ALPHA0[i]))
+        shown = image[len(image) - 1 - round(row), round(column)]
+        np.testing.assert_allclose(shown, to_rgba(colour), atol=2 / 255)
+    assert display.colorbar_.ax.get_ylabel() == r"best ridge, $\lambda$"
+    # An error at the optimum is a number wherever it is.
+    error = diagram_of(np.ones((7, 9)), value_name="test_error", side={"lam": side})
+    assert not np.ma.is_masked(PhaseDiagramDisplay(error).plot().mesh_.get_array())
+    # All of them on a bound.
+    nothing = diagram_of(0 * value, value_name="eta", side={"eta": -np.ones((7, 9), np.int8)})
+    legend = PhaseDiagramDisplay(nothing).plot().ax_.get_legend()
+    assert legend.get_texts()[0].get_text() == "best: no step, or the least"

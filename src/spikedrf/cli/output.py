@@ -112,7 +112,10 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """Collect the options that are the same for every number printed."""
     names = ["activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise"]
     names += ["bulk", "rtol"]
+    over = getattr(args, "over", [])
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    given = {name: value for name, value in given.items() if name not in over}
+    given |= {"over": over} if over else {}
     fixed = {name: value for name, value in given.items() if not isinstance(value, np.ndarray)}
     return fixed | {"pi": args.pi or [1.0 / len(args.u)] * len(args.u)}
 
@@ -168,6 +171,9 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     parts = [f"{args.activation} on {args.target}"]
     for name, symbol in SYMBOLS.items():
         value = getattr(args, name)
+        if name in getattr(args, "over", ()):
+            parts.append(f"best ${symbol}$" if picture else f"best {name}")
+            continue
         if isinstance(value, np.ndarray):  # it varies
             continue
         if name in unsaid and value == unsaid[name]:

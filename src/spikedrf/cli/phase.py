@@ -15,11 +15,11 @@ from spikedrf.theory.diagram import VALUES
 if TYPE_CHECKING:
     from spikedrf.theory import PhaseDiagram
 
-SUMMARY = "an error, or the gain of the step, over any two parameters"
+SUMMARY = "an error, the gain of the step, or the best ridge or step, over any two parameters"
 EXAMPLE = "spikedrf phase --alpha 0.1:100:50:log --lam 1e-4:10:50:log --value gain --out gain.png"
 
-#: The diagram that is drawn unless two parameters have grids.
-ETA, ALPHA0 = "0.1:10:40:log", "0.1:100:40:log"
+#: The diagram that is drawn unless two parameters have grids: with ALPHA if eta is optimised.
+ETA, ALPHA0, ALPHA = "0.1:10:40:log", "0.1:100:40:log", "0.1:100:40:log"
 
 # So many columns and rows fit on a terminal; files and JSON have all.
 _COLUMNS, _ROWS = 7, 15
@@ -34,6 +34,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--value", choices=VALUES, default="test_error", help="what to compute (%(default)s)"
+    )
+    parser.add_argument(
+        "--over",
+        nargs="+",
+        choices=("lam", "eta"),
+        default=[],
+        metavar="NAME",
+        help="take the best lam, the best eta or both at every point; the gain then compares with "
+        "the best without a step",
     )
     options.add_model(parser, grids=True)
     options.add_bulk(parser)
@@ -53,10 +62,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute the diagram; print a part of it or JSON; write files."""
-    axes = options.axes_of(args)
-    if not axes and not {"eta", "alpha0"} & set(getattr(args, "in_order", [])):
-        args.eta, args.alpha0 = options.grid(ETA), options.grid(ALPHA0)
-        axes = ["eta", "alpha0"]
+    axes, given = options.axes_of(args), set(getattr(args, "in_order", []))
+    if args.value in ("lam", "eta") and args.value not in args.over:
+        args.over = [*args.over, args.value]
+    first, grid = ("alpha", ALPHA) if "eta" in args.over else ("eta", ETA)
+    if not axes and not {first, "alpha0"} & given:
+        setattr(args, first, options.grid(grid))
+        args.alpha0 = options.grid(ALPHA0)
+        axes = [first, "alpha0"]
+    for name in args.over:
+        if name in given:
+            args.parser.error(f"argument --{name}: it is optimised (--over)")
     if len(axes) != 2:
         args.parser.error(
             f"two parameters need a grid MIN:MAX:N, got {len(axes)} ({', '.join(axes) or 'none'})"
@@ -91,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
         )
         status = status or output.NOT_CONVERGED
     if args.json:
-        names = ("x_name", "y_name", "x", "y", "value_name", "value", "success", "status")
-        output.print_json(args, {name: getattr(diagram, name) for name in names})
+        output.print_json(args, _arrays(diagram))
     else:
         _print_table(args, diagram)
     return status
@@ -104,14 +119,26 @@ def _compute(args: argparse.Namespace, axes: list[str]) -> PhaseDiagram:
     model = options.model_of(args)
     numbers = {"alpha": args.alpha, "eta": args.eta, "alpha0": args.alpha0, "u": args.u}
     # The first array is the horizontal axis.
-    arrays = {name: getattr(args, name) for name in axes}
+    given = {name: getattr(args, name) for name in axes} | numbers | model
+    for name in args.over:
+        del given[name]
     return theory.phase_diagram(
-        **arrays | numbers | model | {"pi": args.pi, "rtol": args.rtol, "value": args.value},
+        **given | {"pi": args.pi, "rtol": args.rtol, "value": args.value, "over": args.over},
         bulk=args.bulk,
         workers=args.workers,
         checkpoint=args.checkpoint,
         progress=output.progress(args, "point"),
     )
+
+
+def _arrays(diagram: PhaseDiagram) -> dict[str, Any]:
+    """Collect what JSON and .npz files hold."""
+    names = ("x_name", "y_name", "x", "y", "value_name", "value", "success", "status")
+    return {name: getattr(diagram, name) for name in names} | _sides(diagram)
+
+
+def _sides(diagram: PhaseDiagram) -> dict[str, Any]:
+    return {f"side_{name}": side for name, side in diagram.side.items()}
 
 
 def _print_table(args: argparse.Namespace, diagram: PhaseDiagram) -> None:
@@ -135,11 +162,19 @@ def _print_table(args: argparse.Namespace, diagram: PhaseDiagram) -> None:
                 f"# {word} {diagram.value[i, j]:#.6g} at {diagram.x_name} {diagram.x[j]:.6g}, "
                 f"{diagram.y_name} {diagram.y[i]:.6g}"
             )
+    side = diagram.side.get(diagram.value_name)
+    if side is not None and side.any():
+        print("# < on the lower bound (no ridge, no step or the least), > on the upper one")
     header = [diagram.y_name, *(f"{x:.6g}" for x in diagram.x[columns])]
     cells = [[f"{y:.6g}" for y in diagram.y[rows]]]
+    marks = {-1: "<", 0: "", 1: ">"}
     for j in columns:
-        column = zip(diagram.value[rows, j], diagram.success[rows, j], strict=True)
-        cells.append([f"{value:#.6g}{'' if good else '?'}" for value, good in column])
+        column = []
+        for i in rows:
+            mark = "" if side is None else marks[int(side[i, j])]
+            mark += "" if diagram.success[i, j] else "?"
+            column.append(f"{diagram.value[i, j]:#.6g}{mark}")
+        cells.append(column)
     output.print_table(header, cells)
 
 
@@ -166,18 +201,16 @@ def _write_csv(diagram: PhaseDiagram, path: Path) -> None:
         diagram.value_name: diagram.value,
         "success": diagram.success,
         "status": diagram.status,
-    }
+    } | _sides(diagram)
     output.write_csv(path, {name: np.ravel(column) for name, column in columns.items()})
 
 
 def _write_npz(args: argparse.Namespace, diagram: PhaseDiagram, path: Path) -> None:
     """Write NumPy arrays, and the parameters as JSON."""
-    arrays = {
-        name: getattr(diagram, name)
-        for name in ("x_name", "y_name", "x", "y", "value_name", "value", "success", "status")
-    }
     with path.open("wb") as file:
-        np.savez_compressed(file, parameters=output.to_json(output.parameters(args)), **arrays)
+        np.savez_compressed(
+            file, parameters=output.to_json(output.parameters(args)), **_arrays(diagram)
+        )
 
 
 def _draw(args: argparse.Namespace, diagram: PhaseDiagram, path: Path) -> None:

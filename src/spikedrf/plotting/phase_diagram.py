@@ -13,7 +13,20 @@ from spikedrf.theory import PhaseDiagram
 
 Floats = NDArray[np.float64]
 
-_VALUES = QUANTITIES | {"gain": "gain: test error without / with the step"}
+_VALUES = QUANTITIES | {
+    "gain": "gain: test error without / with the step",
+    "lam": r"best ridge, $\lambda$",
+    "eta": r"best size of the step, $\eta$",
+}
+
+# Where the best value is on a bound it says nothing: grey, and in words.
+_BOUNDS = {
+    "lam": {-1: ("#DDDDDD", "best: no ridge"), 1: ("#999999", "best: the largest ridge")},
+    "eta": {
+        -1: ("#DDDDDD", "best: no step, or the least"),
+        1: ("#999999", "best: the largest step"),
+    },
+}
 
 
 class PhaseDiagramDisplay:
@@ -21,7 +34,8 @@ class PhaseDiagramDisplay:
 
     Use `from_theory` to make one. An axis is logarithmic if its grid is geometric; so are the
     colours if the values span a factor of five. The colours of a gain diverge from 1, where the
-    step neither helps nor harms: equal factors are equally far from it.
+    step neither helps nor harms: equal factors are equally far from it. Where the best ridge or
+    step is on a bound of its range, the diagram of it is grey.
 
     Parameters
     ----------
@@ -75,6 +89,10 @@ class PhaseDiagramDisplay:
         self._x, self._y = diagram.x[x], diagram.y[y]
         self._value = np.ma.masked_invalid(diagram.value[np.ix_(y, x)])
         self._success = diagram.success[np.ix_(y, x)]
+        self._side: NDArray[Any] = np.zeros(self._value.shape, dtype=np.int8)
+        if diagram.value_name in diagram.side:
+            self._side = diagram.side[diagram.value_name][np.ix_(y, x)]
+            self._value[self._side != 0] = np.ma.masked
 
     @classmethod
     def from_theory(cls, *, ax: Any = None, **parameters: Any) -> PhaseDiagramDisplay:
@@ -127,9 +145,10 @@ class PhaseDiagramDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         log_x, log_y = _geometric(self._x), _geometric(self._y)
         norm, colours, levels = self._scale()
+        edges = _edges(self._x, log_x), _edges(self._y, log_y)
+        marks = self._draw_bounds(*edges)
         self.mesh_ = ax.pcolormesh(
-            _edges(self._x, log_x),
-            _edges(self._y, log_y),
+            *edges,
             self._value,
             norm=norm,
             cmap=colours,
@@ -147,7 +166,9 @@ class PhaseDiagramDisplay:
         if min(self._value.shape) > 1 and len(levels) and not self._value.mask.all():
             self._draw_contours(levels, norm)
         if not self._success.all():
-            self._hatch()
+            marks += self._hatch()
+        if marks:
+            ax.legend(handles=marks, loc="best", fontsize="small")
         plain_ticks(ax)
         ax.set_xlabel(LABELS[self.diagram.x_name])
         ax.set_ylabel(LABELS[self.diagram.y_name])
@@ -190,7 +211,27 @@ class PhaseDiagramDisplay:
         )
         self.ax_.clabel(self.contours_, fmt=lambda level: f"{level:g}", fontsize="small")
 
-    def _hatch(self) -> None:
+    def _draw_bounds(self, x_edges: Floats, y_edges: Floats) -> list[Any]:
+        """Colour what is on a bound; return entries of the legend."""
+        from matplotlib.colors import ListedColormap
+        from matplotlib.patches import Patch
+
+        entries = []
+        for side, (colour, label) in _BOUNDS.get(self.diagram.value_name, {}).items():
+            there = self._side == side
+            if there.any():
+                self.ax_.pcolormesh(
+                    x_edges,
+                    y_edges,
+                    np.ma.masked_equal(there, False),
+                    cmap=ListedColormap([colour]),
+                    rasterized=True,
+                )
+                entries.append(Patch(color=colour, label=label))
+        return entries
+
+    def _hatch(self) -> list[Any]:
+        """Hatch what did not converge; return entries of the legend."""
         if min(self._success.shape) > 1:
             self.ax_.contourf(
                 self._x,
@@ -200,8 +241,7 @@ class PhaseDiagramDisplay:
                 colors="none",
                 hatches=["xxxx"],
             )
-        self.ax_.plot([], [], "x", color=BLACK, label="hatched: not converged")
-        self.ax_.legend(loc="best", fontsize="small")
+        return list(self.ax_.plot([], [], "x", color=BLACK, label="hatched: not converged"))
 
 
 def _levels(low: float, high: float, *, log: bool) -> Floats:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: What a diagram can show.
-VALUES = ("test_error", "train_error", "excess_error", "norm", "gain")
+#: What a diagram can show; ``lam`` and ``eta`` if they are optimised.
+VALUES = ("test_error", "train_error", "excess_error", "norm", "gain", "lam", "eta")
 
 #: The status of points that an interrupt left out; their value is NaN.
 NOT_COMPUTED = -1
@@ -51,6 +51,9 @@ class PhaseDiagram:
         Whether the point reached ``rtol``.
     status : ndarray of int, shape (Y, X)
         As in `theory.Solution`; 0 is converged, -1 was not computed (`PhaseDiagramInterrupted`).
+    side : dict of ndarray of int, shape (Y, X)
+        For each optimised parameter -1 where its best value is on the lower bound, 1 where it is on
+        the upper one, 0 in between (`theory.Optimum`).
     parameters : dict
         All that is the same at every point: parameters, activation, target, bulk, loss.
     """
@@ -63,6 +66,7 @@ class PhaseDiagram:
     value: Floats
     success: NDArray[np.bool_]
     status: NDArray[np.int32]
+    side: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,6 +76,8 @@ class PhaseDiagram:
 
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset``: the value, ``success`` and ``status`` over ``y`` and ``x``.
+
+        With ``side_lam`` or ``side_eta`` if these were optimised.
 
         Parameters that are numbers become coordinates, the others attributes.
 
@@ -97,6 +103,7 @@ class PhaseDiagram:
             "success": (dims, self.success),
             "status": (dims, self.status),
         }
+        variables |= {f"side_{name}": (dims, side) for name, side in self.side.items()}
         return xarray.Dataset(variables, coords=coords, attrs=attrs)
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -66,6 +66,8 @@ class Mesh:
         The step, if it was given as such: none of its parameters varies.
     u, pi : array_like or None
         Readout values and proportions that go with ``eta`` and ``alpha0``.
+    over : tuple of str
+        What is optimised at every point, ``lam`` or ``eta``: it is not among the numbers.
     """
 
     names: tuple[str, str]
@@ -74,19 +76,27 @@ class Mesh:
     step: Step
     u: Any
     pi: Any
+    over: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
         """Points along the two axes."""
         return self.axes[0].size, self.axes[1].size
 
+    @property
+    def _by_parameters(self) -> bool:
+        """Whether the parameters of a gradient step are given one by one."""
+        return "alpha0" in {*self.names, *self.numbers}
+
     def at(self, piece: Piece) -> tuple[dict[str, Any], Step]:
         """Return ``alpha, lam, beta, noise`` of a rectangle's points and their step.
 
         Each has the axes along which it varies, and length one along the others: they broadcast.
+        What is optimised is 1.
         """
         rows, columns = piece
         at: dict[str, Any] = {
+            **{name: 1.0 for name in self.over if name == "lam" or self._by_parameters},
             **self.numbers,
             self.names[0]: self.axes[0][rows, None],
             self.names[1]: self.axes[1][None, columns],
@@ -105,10 +115,12 @@ class Mesh:
 
         They depend on nothing but the mesh, so that a checkpoint fits whatever ``workers`` is.
         """
-        gradient = isinstance(self.step, GradientStep) or "eta" in {*self.names, *self.numbers}
+        gradient = isinstance(self.step, GradientStep) or self._by_parameters
         moving = {*_OF_STEP, *_OF_SPIKE} | ({"noise"} if gradient else set())
         moves = [name in moving for name in self.names]
         size, spikes, points = [1, 1], _SPIKES, _POINTS
+        if self.over:  # tens of points to find each optimum, or of optima
+            spikes, points = (max(1, limit // 32 ** len(self.over)) for limit in (spikes, points))
         # First as much as possible of an axis along which the spike stays the same.
         for axis in sorted((1, 0), key=lambda axis: moves[axis]):
             size[axis] = min(self.shape[axis], spikes if moves[axis] else points, points)
@@ -127,12 +139,14 @@ class Mesh:
             gradient = isinstance(self.step, GradientStep)
             names = ("eta", "alpha0", "u", "pi") if gradient else ("r", "c", "gamma", "pi")
             step = self.step.spike if isinstance(self.step, Layer) else self.step
-            fixed |= {name: getattr(step, name) for name in names}
+            fixed |= {name: getattr(step, name) for name in names if name not in self.over}
         return {name: value for name, value in fixed.items() if value is not None}
 
 
-def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> Mesh:
+def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any, over: tuple[str, ...] = ()) -> Mesh:
     """Hold the parameters of a diagram against their ranges; the first array is horizontal.
+
+    What is optimised, ``over``, is not given.
 
     Raises
     ------
@@ -151,9 +165,11 @@ def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> Mesh:
             raise ValueError(
                 f"{name} must be a number or a one-dimensional array, got shape {array.shape}"
             )
+        if name in over:
+            raise ValueError(f"{name} is optimised at every point: it cannot be given")
         arrays[name] = array
     for name in ("alpha", "lam"):
-        if name not in arrays:
+        if name not in arrays and name not in over:
             raise TypeError(f"{name} is missing: give a number or a one-dimensional array")
     axes = [name for name in given if arrays[name].ndim == 1]
     if len(axes) != 2:
@@ -161,7 +177,7 @@ def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> Mesh:
             f"two parameters must be one-dimensional arrays, x and y of the diagram; got "
             f"{len(axes)} ({', '.join(axes) or 'none'})"
         )
-    _check_step(given, step, u, pi)
+    _check_step({*given, "eta"} if "alpha0" in given and "eta" in over else given, step, u, pi)
     x, y = axes
     return Mesh(
         names=(y, x),
@@ -170,10 +186,11 @@ def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> Mesh:
         step=step,
         u=u,
         pi=pi,
+        over=over,
     )
 
 
-def _check_step(given: Mapping[str, Any], step: Any, u: Any, pi: Any) -> None:
+def _check_step(given: Collection[str], step: Any, u: Any, pi: Any) -> None:
     """There must be one way at most to say what the step is, and then all of it."""
     ways = {
         "step": [] if step is None else ["step"],

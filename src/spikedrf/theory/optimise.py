@@ -107,7 +107,7 @@ def optimise(
     >>> theory.optimise(2.0, over="eta", lam=0.1, step=step, target="sin")
     Optimum(eta=4.7328, test_error=0.02606848, at_bound=False, success=True)
     """
-    names = _check_over(over, step)
+    names = check_over(over, step)
     accuracy = check_accuracy(rtol)
     limits = _check_bounds(bounds, names)
     if lam is None and "lam" not in names:
@@ -181,7 +181,14 @@ def optimise(
     return result
 
 
-def _check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:
+def check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:
+    """Return what to optimise, in the order of `OVER`.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing, or something else, or the step has no such parameter.
+    """
     names = (over,) if isinstance(over, str) else tuple(over)
     for name in names:
         if name not in OVER:

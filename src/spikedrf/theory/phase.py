@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
@@ -25,6 +25,8 @@ from spikedrf.theory.bulk import check_bulk, trained_columns
 from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.layer import Layer
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
+from spikedrf.theory.optimise import OVER, check_over, optimise
+from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.solve import refuse_infinite, solve
 from spikedrf.workers import for_each, thread_count
 
@@ -32,6 +34,8 @@ from spikedrf.workers import for_each, thread_count
 def phase_diagram(
     *,
     value: str = "test_error",
+    over: str | Sequence[str] = (),
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
     step: GradientStep | Spike | Layer | None = None,
@@ -49,12 +53,18 @@ def phase_diagram(
 
     ``value[i, j] = V(y_i, x_j)`` with everything else fixed, ``V`` an error of `theory.solve` or
     the gain ``test_error(no step) / test_error(step)``. The two parameters that are given as
-    one-dimensional arrays span the diagram, the first of them horizontally.
+    one-dimensional arrays span the diagram, the first of them horizontally. Ridge and step size can
+    be the best ones at every point: ``V`` is then the value at this optimum, or the optimum itself.
 
     Parameters
     ----------
-    value : {"test_error", "train_error", "excess_error", "norm", "gain"}
-        What to compute.
+    value : {"test_error", "train_error", "excess_error", "norm", "gain", "lam", "eta"}
+        What to compute; ``lam`` and ``eta`` are the best ones. With the best ridge, the gain
+        compares with random features that have their own best ridge.
+    over : {"lam", "eta"} or sequence of these, optional
+        What to optimise at every point (`theory.optimise`) rather than give.
+    bounds : dict, optional
+        Of what is optimised, as in `theory.optimise`, in numbers.
     activation, target, bulk, loss, rtol
         As in `theory.solve`.
     step : GradientStep, Spike or Layer, optional
@@ -75,13 +85,13 @@ def phase_diagram(
         points are on the disk. True shows a bar, which needs tqdm.
     alpha, lam, beta, noise, eta, alpha0, r, c, gamma : float or array_like
         As in `theory.solve`, `GradientStep` and `Spike`: two of them one-dimensional, the others
-        numbers. ``alpha`` and ``lam`` are always needed; ``beta`` is 1 and ``noise`` 0 unless
-        given. ``r`` and ``c`` belong to a single readout group.
+        numbers. ``alpha`` and ``lam`` are needed unless optimised; ``beta`` is 1 and ``noise`` 0
+        unless given. ``r`` and ``c`` belong to a single readout group.
 
     Returns
     -------
     PhaseDiagram
-        With ``x``, ``y``, ``value``, ``success``, ``status``, ``to_xarray()``.
+        With ``x``, ``y``, ``value``, ``success``, ``status``, ``side``, ``to_xarray()``.
 
     Raises
     ------
@@ -89,7 +99,8 @@ def phase_diagram(
         If an argument is unknown, missing, of the wrong kind or out of range, if not exactly two
         are arrays, or as `theory.solve`; the message names the argument.
     MemoryError
-        If there is none for a diagram of this size (13 bytes a point).
+        If there is none for a diagram of this size (13 bytes a point, and one for each parameter
+        that is optimised).
     CheckpointMismatch
         If the checkpoint is that of another diagram; the message says what changed.
     OSError
@@ -107,8 +118,9 @@ def phase_diagram(
     Source: theory.md, sections 2 to 6. Points that share a spike share its tables, and are kept
     together: where neither parameter changes the spike (``alpha``, ``beta``, ``lam``, and
     ``noise`` at a given `Spike`) a point costs microseconds, where both do, a set of tables. Only
-    the value is kept, 13 bytes a point. On Ctrl-C pieces that have begun are finished, and are in
-    the checkpoint.
+    the value is kept, 13 bytes a point. An optimum takes some fifty points in ``lam``, some forty
+    sets of tables in ``eta``, and for both a best ridge at each of these. On Ctrl-C pieces that
+    have begun are finished, and are in the checkpoint.
 
     Examples
     --------
@@ -118,30 +130,39 @@ def phase_diagram(
     ... ).value.round(3)
     array([[1.   , 1.457, 1.32 ],
            [1.   , 2.908, 6.713]])
+    >>> theory.phase_diagram(
+    ...     value="eta", over="eta", target="sin", alpha=[1.0, 3.0], alpha0=[1.0, 20.0], lam=0.1
+    ... ).value.round(3)
+    array([[1.   , 1.457],
+           [1.   , 2.908]])
     """
     if value not in VALUES:
         raise ValueError(f"value must be one of {', '.join(VALUES)}, got {value!r}")
+    names = (over,) if isinstance(over, str) else tuple(over)
+    if value in OVER and value not in names:
+        raise ValueError(f"value={value!r} is the best {value}: over must name it, got {over!r}")
     plan = _Plan(
         value,
-        mesh(parameters, step, u, pi),
+        mesh(parameters, step, u, pi, names),
         resolve(activation, "activation"),
         resolve(target, "target"),
         {"bulk": bulk, "loss": loss, "rtol": rtol},
+        dict(bounds or {}),
     )
     check_bulk(bulk)
     points = plan.mesh.shape[0] * plan.mesh.shape[1]
-    require_memory(13 * points, "the diagram", "choose coarser grids")
+    require_memory((13 + len(names)) * points, "the diagram", "choose coarser grids")
     threads = thread_count(workers)
     plan.check()
-    out = np.full(plan.mesh.shape, np.nan)
-    status = np.zeros(plan.mesh.shape, dtype=np.int32)
+    out = plan.room()
     pieces = plan.mesh.pieces()
     left = set(range(len(pieces)))
     finished = 0
 
     def put(number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         nonlocal finished
-        out[pieces[number]], status[pieces[number]] = arrays["value"], arrays["status"]
+        for name, array in arrays.items():
+            out[name][pieces[number]] = array
         finished += arrays["value"].size
         left.discard(number)
 
@@ -172,13 +193,13 @@ def phase_diagram(
                 for_each(work, sorted(left), threads)
             except KeyboardInterrupt:
                 for number in left:
-                    status[pieces[number]] = NOT_COMPUTED
+                    out["status"][pieces[number]] = NOT_COMPUTED
                 raise PhaseDiagramInterrupted(
                     f"interrupted after {finished} of {points} points",
-                    plan.diagram(out, status) if finished else None,
+                    plan.diagram(out) if finished else None,
                 ) from None
 
-    diagram = plan.diagram(out, status)
+    diagram = plan.diagram(out)
     _warn(diagram, float(rtol))
     return diagram
 
@@ -192,10 +213,12 @@ class _Plan:
     sigma: Activation
     g: Activation
     solver: dict[str, Any]  # bulk, loss, rtol
+    bounds: dict[str, tuple[float | None, float | None]]
 
     def check(self) -> None:
         """Raise now what would be raised at some point of the diagram later."""
         functions: dict[str, Any] = {"activation": self.sigma, "target": self.g}
+        over = self.mesh.over
         for piece in self.mesh.pieces():
             values, step = self.mesh.at(piece)
             if self.value == "gain" and step is None:
@@ -208,10 +231,29 @@ class _Plan:
                 trained_columns(step, self.sigma, self.g, values["noise"])
             if np.any(values["lam"] == 0):
                 refuse_infinite(pose(**values, step=step, **functions))
+        if over:
+            check_over(over, step)
+        elif self.bounds:
+            raise ValueError("bounds are of what is optimised, and over names nothing")
         others = {name: value for name, value in self.solver.items() if name != "bulk"}
         solve([], lam=1.0, **functions, **others)
+        if over:
+            empty = GradientStep(1.0, 1.0) if "eta" in over else None
+            optimise([], lam=1.0, step=empty, over=over, bounds=self.bounds, **functions, **others)
+        for name, ends in self.bounds.items():
+            if any(end is not None and np.ndim(end) for end in ends):
+                raise ValueError(f"bounds of {name} must be numbers, got {ends!r}")
 
-    def diagram(self, value: NDArray[np.float64], status: NDArray[np.int32]) -> PhaseDiagram:
+    def room(self) -> dict[str, NDArray[Any]]:
+        """Arrays for what is computed."""
+        out: dict[str, NDArray[Any]] = {
+            "value": np.full(self.mesh.shape, np.nan),
+            "status": np.zeros(self.mesh.shape, dtype=np.int32),
+        }
+        sides = (f"side_{name}" for name in self.mesh.over)
+        return out | {side: np.zeros(self.mesh.shape, dtype=np.int8) for side in sides}
+
+    def diagram(self, out: dict[str, NDArray[Any]]) -> PhaseDiagram:
         """Label what was computed."""
         (y_name, x_name), (y, x) = self.mesh.names, self.mesh.axes
         return PhaseDiagram(
@@ -220,9 +262,10 @@ class _Plan:
             x=x,
             y=y,
             value_name=self.value,
-            value=value,
-            success=status == 0,
-            status=status,
+            value=out["value"],
+            success=out["status"] == 0,
+            status=out["status"],
+            side={name: out[f"side_{name}"] for name in self.mesh.over},
             parameters=self.fixed(),
         )
 
@@ -231,24 +274,39 @@ class _Plan:
         values, step = self.mesh.at(piece)
         shape = tuple(a[part].size for a, part in zip(self.mesh.axes, piece, strict=True))
         values |= {"activation": self.sigma, "target": self.g, "workers": 1}
-        solution = solve(**values, **self.solver, step=step)
-        if self.value == "gain":
+        best = solution = self._solve(values, step, self.solver)
+        side: dict[str, Any] = {}
+        if isinstance(best, Optimum):
+            solution, side = best.solution, best.side
+        status = best.status
+        if self.value in OVER:
+            value = getattr(best, self.value)
+        elif self.value == "gain":
             # Nothing of the step matters here: without its axes this is fewer points.
-            plain = solve(**values, **self.solver | {"bulk": "isotropic"})
+            plain = self._solve(values, None, self.solver | {"bulk": "isotropic"})
             with np.errstate(divide="ignore", invalid="ignore"):
                 value = np.divide(plain.test_error, solution.test_error)
-            status = np.where(np.equal(solution.status, 0), plain.status, solution.status)
+            status = np.where(np.equal(status, 0), plain.status, status)
         else:
-            value, status = getattr(solution, self.value), solution.status
-        return {
-            "value": np.broadcast_to(value, shape),
-            "status": np.broadcast_to(status, shape).astype(np.int32),
-        }
+            value = getattr(solution, self.value)
+        out = {"value": value, "status": np.asarray(status, dtype=np.int32)}
+        out |= {f"side_{name}": array for name, array in side.items()}
+        return {name: np.broadcast_to(array, shape) for name, array in out.items()}
+
+    def _solve(self, values: dict[str, Any], step: Any, solver: dict[str, Any]) -> Any:
+        """Solve points, or optimise what the step leaves to be optimised."""
+        over = tuple(name for name in self.mesh.over if name != "eta" or step is not None)
+        if not over:
+            return solve(**values, **solver, step=step)
+        bounds = {name: ends for name, ends in self.bounds.items() if name in over}
+        return optimise(**values, **solver, step=step, over=over, bounds=bounds)
 
     def fixed(self) -> dict[str, Any]:
         """Collect what is the same at every point, for labels."""
         functions = {"activation": self.sigma.name, "target": self.g.name}
-        return self.mesh.fixed() | functions | self.solver
+        over: dict[str, Any] = {"over": list(self.mesh.over)} if self.mesh.over else {}
+        over |= {f"bounds of {name}": list(ends) for name, ends in self.bounds.items()}
+        return self.mesh.fixed() | functions | self.solver | over
 
     def specification(self) -> dict[str, Any]:
         """Everything that the numbers of the diagram depend on."""
@@ -293,6 +351,11 @@ def _warn(diagram: PhaseDiagram, rtol: float) -> None:
         f"{diagram.x_name}={diagram.x[j]:g}, {diagram.y_name}={diagram.y[i]:g}; they have "
         f"success=False. Raise rtol, or look at status."
     )
+    doubtful = int(np.count_nonzero(diagram.status == 5))
+    if doubtful:
+        text += (
+            f" The optimum of {doubtful} is in doubt: the error still falls where it is not known."
+        )
     if newton:
         text += f" {newton} of them did not converge at all and are NaN: raise lam."
     warnings.warn(text, ConvergenceWarning, stacklevel=3)
