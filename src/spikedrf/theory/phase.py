@@ -133,8 +133,8 @@ def phase_diagram(
     >>> theory.phase_diagram(
     ...     value="eta", over="eta", target="sin", alpha=[1.0, 3.0], alpha0=[1.0, 20.0], lam=0.1
     ... ).value.round(3)
-    array([[1.   , 1.457],
-           [1.   , 2.908]])
+    array([[1.582, 1.319],
+           [4.821, 4.727]])
     """
     if value not in VALUES:
         raise ValueError(f"value must be one of {', '.join(VALUES)}, got {value!r}")
