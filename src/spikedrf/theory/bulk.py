@@ -29,8 +29,8 @@ BULKS = ("isotropic", "network")
 # is below this then gets no nodes of its own; the two rules differ as soon as it matters.
 _LOWEST = 1e-2
 
-# Bulks at a time: arrays of (bulks, points, nodes of the law) of a megabyte or two.
-_AT_ONCE = 1 << 17
+# Bulks at a time: arrays of (bulks, points, nodes of the law) of two megabytes.
+_AT_ONCE = 1 << 18
 
 # What the rules that take turns have beyond need: nodes, and a factor on those of the averages.
 _TURNS = ((0, 1.0), (2, 1.4))

@@ -85,28 +85,42 @@ class _Equations:
     ) -> None:
         self.x, self.a, self.b, self.inverse = x, a, b, inverse
         self.res, self.weight = law.res, law.weight
-        # H on the nodes of the law; its determinant is -(a res)^2.
-        self.h12 = a[:, :, None] * law.res
-        self.h11 = 2.0 * self.h12 + b[:, :, None] * law.res**2
-        self.det = -(self.h12**2)
-        self.without_m = not a.any()
+        power = law.res ** np.arange(1, 5)[:, None]
+        w, ws, wss = law.weight
+        # E res^k, and the averages that Xi, Xi_t, Theta and Psi are made of.
+        self.once = (w * power[:2]).T
+        self.twice = (w * power[1:]).T
+        self.all = np.concatenate(
+            [w * power[:2], wss * power[:2], ws * power[1:3], w * power[2:]]
+        ).T
 
-    def dressed(self, xi: Numbers) -> tuple[Numbers, Numbers, Numbers, list[Numbers]]:
-        """Return e, P, Q_11 and q on the nodes."""
-        a, res = self.a, self.res
+    def trace_form(self, xi: Numbers) -> tuple[Numbers, Numbers, tuple[Numbers, Numbers, Numbers]]:
+        """Return e, P and Q_11, Q_12, Q_22."""
         gap = 1.0 / (1.0 - xi[2])
         e = xi[1] * gap
         p = 1.0 / (1.0 + self.x * (1.0 + xi[0] + e * xi[1]))
         q11 = self.x * p * self.inverse
-        q12, q22 = q11 * e, q11 * e * e - self.inverse * gap
-        # det(1 + Q H) = 1 + linear res + square res^2, with det Q = -Q_11 gap/alpha0.
-        linear, square = 2.0 * a * q11 * (1.0 + e), q11 * (self.b + a * a * self.inverse * gap)
-        over = 1.0 / (1.0 + linear[..., None] * res + square[..., None] * res**2)
-        return e, p, q11, [
-            (self.h11 + self.det * q22[..., None]) * over,
-            (self.h12 - self.det * q12[..., None]) * over,
-            self.det * q11[..., None] * over,
-        ]  # fmt: skip
+        return e, p, (q11, q11 * e, q11 * e * e - self.inverse * gap)
+
+    def over(self, xi: Numbers) -> Numbers:
+        """Return 1/det(1 + QH) on the nodes of the law, where det Q = -Q_11 gap/alpha0."""
+        e, _, (q11, _, _) = self.trace_form(xi)
+        linear = 2.0 * self.a * q11 * (1.0 + e)
+        square = q11 * (self.b + self.a**2 * self.inverse / (1.0 - xi[2]))
+        result: Numbers = square[..., None] * self.res
+        result += linear[..., None]
+        result *= self.res
+        result += 1.0
+        return np.asarray(1.0 / result)
+
+    def numerators(self, xi: Numbers) -> tuple[list[Numbers], list[Numbers]]:
+        """Return the coefficients of res and res^2 in det(1 + QH) times q_11, q_12, q_22.
+
+        ``q = (H + det(H) adj(Q)) / det(1 + QH)`` with ``det H = -(a res)^2``.
+        """
+        _, _, (q11, q12, q22) = self.trace_form(xi)
+        a = self.a
+        return [2.0 * a, a, 0.0 * a], [self.b - a * a * q22, a * a * q12, -a * a * q11]
 
     def regular(self, xi: Numbers) -> NDArray[np.bool_]:
         """Whether Xi may be met on the way: P > 0, and no residual has det(1 + QH) = 0."""
@@ -119,11 +133,13 @@ class _Equations:
 
     def newton(self, xi: Numbers) -> tuple[Numbers, Numbers]:
         """Return the Newton step and the residual, with d Xi = -E q dQ q."""
-        if self.without_m:
-            return self._newton_without_m(xi)
-        w = self.weight[0]
-        e, p, q11, q = self.dressed(xi)
-        residual = np.stack([form @ w for form in q], axis=-1) - np.moveaxis(xi, 0, -1)
+        e, p, (q11, _, _) = self.trace_form(xi)
+        first, second = self.numerators(xi)
+        over = self.over(xi)
+        once, twice = _averages(over, self.once), _averages(over * over, self.twice)
+        residual = np.stack(
+            [f * once[0] + g * once[1] for f, g in zip(first, second, strict=True)], axis=-1
+        ) - np.moveaxis(xi, 0, -1)
         gap = 1.0 / (1.0 - xi[2])
         zero = np.zeros_like(e)
         de = [zero, gap, e * gap]
@@ -131,25 +147,30 @@ class _Equations:
         dq12 = [dq11[i] * e + q11 * de[i] for i in range(3)]
         dq22 = [dq11[i] * e * e + 2.0 * q11 * e * de[i] for i in range(3)]
         dq22[2] = dq22[2] - gap**2 * self.inverse
-        pairs = {(i, j): (q[i] * q[j]) @ w for i in range(3) for j in range(i, 3)}
+        pairs = {
+            (i, j): first[i] * first[j] * twice[0]
+            + (first[i] * second[j] + second[i] * first[j]) * twice[1]
+            + second[i] * second[j] * twice[2]
+            for i in range(3)
+            for j in range(i, 3)
+        }
         rows = (
             (pairs[0, 0], 2.0 * pairs[0, 1], pairs[1, 1]),
             (pairs[0, 1], pairs[0, 2] + pairs[1, 1], pairs[1, 2]),
             (pairs[1, 1], 2.0 * pairs[1, 2], pairs[2, 2]),
         )
-        columns = [
+        one, two, three = (
             np.stack(
                 [
-                    (k == i) + r[0] * dq11[i] + r[1] * dq12[i] + r[2] * dq22[i]
-                    for k, r in enumerate(rows)
+                    (k == i) + row[0] * dq11[i] + row[1] * dq12[i] + row[2] * dq22[i]
+                    for k, row in enumerate(rows)
                 ],
                 axis=-1,
             )
             for i in range(3)
-        ]
+        )
         # Cramer's rule: not finite where the Jacobian is singular.
         with np.errstate(divide="ignore", invalid="ignore"):
-            one, two, three = columns
             over = 1.0 / _triple(one, two, three)
             step = np.stack(
                 [
@@ -160,23 +181,11 @@ class _Equations:
             )
         return step, np.moveaxis(residual, -1, 0)
 
-    def _newton_without_m(self, xi: Numbers) -> tuple[Numbers, Numbers]:
-        """Do the same for a = 0, where Xi_11 is all there is."""
-        w = self.weight[0]
-        p = 1.0 / (1.0 + self.x * (1.0 + xi[0]))
-        q11 = self.x * p * self.inverse
-        q = self.h11 / (1.0 + q11[..., None] * self.h11)
-        residual = q @ w - xi[0]
-        step = residual / (1.0 - self.x * p * q11 * ((q * q) @ w))
-        zero = np.zeros_like(step)
-        return np.stack([step, zero, zero]), np.stack([residual, zero, zero])
-
     def solution(self) -> Numbers:
         """Solve from Q = 0, its value at large alpha0; NaN where that fails."""
-        w, shape = self.weight[0], self.x.shape
-        xi, converged = self._iterate(
-            np.stack([np.broadcast_to(h @ w, shape) for h in (self.h11, self.h12, 0.0 * self.h12)])
-        )
+        mean, square = self.once.sum(axis=0)
+        of_h = [2.0 * self.a * mean + self.b * square, self.a * mean, 0.0 * self.a]
+        xi, converged = self._iterate(np.stack([np.broadcast_to(h, self.x.shape) for h in of_h]))
         while not converged.all():
             # From the solutions at the next smaller x.
             beside = ~converged & np.roll(converged, 1, axis=1)
@@ -207,10 +216,13 @@ class _Equations:
 
     def forms(self, xi: Numbers) -> Numbers:
         """Return the trace, v'Rv, v'R xi, xi'R xi."""
-        x, res, (w, ws, wss) = self.x, self.res, self.weight
-        e, p, _, q = self.dressed(xi)
+        x, res, (w, ws, _) = self.x, self.res, self.weight
+        e, p, _ = self.trace_form(xi)
+        first, second = self.numerators(xi)
+        moments = _averages(self.over(xi), self.all)
         of_trace, of_theta, crossed, squared = (
-            [form @ weight for form in q] for weight in (w, wss, ws * res, w * res**2)
+            [f * moments[i] + g * moments[i + 1] for f, g in zip(first, second, strict=True)]
+            for i in (0, 2, 4, 6)
         )
         s2, t1 = w @ res**2, ws @ res
         # Where no residual is left but rounding, there is nothing to divide.
@@ -238,6 +250,16 @@ class _Equations:
         return np.stack([trace, vv, vx, xx])
 
 
+def _averages(values: Numbers, weight: Numbers) -> Numbers:
+    """Sum over the nodes (last axis) with each column of weights, which come first then."""
+    flat = values.reshape(-1, values.shape[-1]) @ weight  # one product of matrices
+    return np.asarray(flat.T.reshape(-1, *values.shape[:-1]))
+
+
 def _triple(a: Numbers, b: Numbers, c: Numbers) -> Numbers:
     """Return the determinant of the matrix with these columns."""
-    return np.asarray(np.sum(a * np.cross(b, c), axis=-1))
+    return np.asarray(
+        a[..., 0] * (b[..., 1] * c[..., 2] - b[..., 2] * c[..., 1])
+        + a[..., 1] * (b[..., 2] * c[..., 0] - b[..., 0] * c[..., 2])
+        + a[..., 2] * (b[..., 0] * c[..., 1] - b[..., 1] * c[..., 0])
+    )
