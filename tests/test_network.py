@@ -213,7 +213,7 @@ def test_the_certificate_covers_the_bulk():
     """Random settings: what says 1e-5 is right to 1e-5, beside the same at 1e-10."""
     rng = np.random.default_rng(3)
     worst = 0.0
-    for _ in range(30):
+    for _ in range(16):
         model = {
             "lam": 10 ** rng.uniform(-4, 0),
             "beta": 10 ** rng.uniform(-0.7, 0.7),
@@ -339,3 +339,20 @@ def test_the_witness_of_stretched_neurons_knows_the_theory(eta, alpha0, activati
     solution = theory.solve(2.0, step=GradientStep(eta, alpha0), bulk="network", **model)
     expected = [getattr(solution, name) for name in ERRORS]
     np.testing.assert_allclose(found, expected, rtol=2e-7)
+
+
+def test_the_best_step_of_a_small_batch():
+    model = {"lam": 0.1, "activation": "relu", "target": "sin", "noise": 0.2, "bulk": "network"}
+    best = theory.optimise(2.0, over="eta", step=GradientStep(1.0, 0.4), **model)
+    assert best.success
+    assert not best.at_bound
+    around = theory.solve(
+        2.0, step=GradientStep(best.eta * np.array([0.9, 1.0, 1.1]), 0.4), **model
+    )
+    assert around.test_error[1] == pytest.approx(best.test_error, rel=1e-9)
+    assert (around.test_error[[0, 2]] > best.test_error).all()
+    # The isotropic bulk would have the network take a longer step.
+    isotropic = theory.optimise(
+        2.0, over="eta", step=GradientStep(1.0, 0.4), **model | {"bulk": "isotropic"}
+    )
+    assert isotropic.eta > 1.4 * best.eta
