@@ -40,7 +40,8 @@ both = theory.optimise(
 for samples, eta, lam, error, at_bound in zip(
     batch[::3], both.eta[::3], both.lam[::3], both.test_error[::3], both.at_bound[::3], strict=True
 ):
-    print(f"alpha0 {samples:6.2f}: eta {eta:5.2f}, lam {lam:.3f}, error {error:.4f}, {at_bound=}")
+    bound = " (at a bound)" if at_bound else ""
+    print(f"alpha0 {samples:6.2f}: eta {eta:5.2f}, lam {lam:.3f}, error {error:.4f}{bound}")
 
 # %%
 # Derivatives

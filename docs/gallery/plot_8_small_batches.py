@@ -38,7 +38,6 @@ ax.errorbar(
     label="trained networks",
 )
 ax.set(
-    xscale="log",
     xlabel=r"$\alpha = n/d$",
     ylabel="test error",
     title=r"A step on half as many samples as dimensions, $\alpha_0$ = 0.5",

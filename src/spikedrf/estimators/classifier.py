@@ -271,7 +271,7 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, n_features_in_)
+        X : array_like or sparse matrix, shape (n, d)
             Inputs.
 
         Returns
@@ -287,7 +287,7 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, n_features_in_)
+        X : array_like or sparse matrix, shape (n, d)
             Inputs.
 
         Returns
@@ -305,7 +305,7 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, n_features_in_)
+        X : array_like or sparse matrix, shape (n, d)
             Inputs.
 
         Returns
@@ -322,7 +322,7 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, n_features_in_)
+        X : array_like or sparse matrix, shape (n, d)
             Inputs.
 
         Returns
