@@ -45,7 +45,11 @@ _LINEAR = {
 #: Behind the end of the slider of alpha0 it is infinite.
 _INFINITE = 0.1
 
-_COPY = "navigator.clipboard.writeText(text.text)"
+# Browsers have a clipboard for pages of this machine, or of a secure server, only.
+_COPY = """
+if (navigator.clipboard) navigator.clipboard.writeText(text.text)
+else window.prompt('copy this', text.text)
+"""
 _FORMAT = "return {infinite} ? '∞' : Number(Math.pow(10, tick).toPrecision(3)).toString()"
 
 
