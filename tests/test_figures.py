@@ -54,6 +54,25 @@ def test_random_features_stay_above_every_linear_function(made):
     assert np.ptp(np.diff(functions["after the step"].y)) > 0.3 * np.ptp(straight.y) / 100
 
 
+def test_the_optimum_is_where_the_curve_is_lowest(made):
+    errors = lines(made["step-size"], "errors")
+    optima = lines(made["step-size"], "optima")
+    assert len(optima) == 4
+    for label, s in optima.items():
+        curve = errors[label]
+        at = int(np.argmin(curve.y))
+        assert curve.x[at - 1] < s.x[0] < curve.x[at + 1]
+        assert 0.998 * curve.y[at] < s.y[0] <= curve.y[at]
+    assert np.all(np.diff([s.x[0] for s in optima.values()]) > 0)
+    best = lines(made["step-size"], "best step")
+    for s in best.values():
+        inside = np.isfinite(s.y)
+        # A batch that is too small has no best step; from there on it grows.
+        assert not inside[0]
+        assert inside[np.argmax(inside) :].all()
+        assert (np.diff(s.y[inside]) > 0).all()
+
+
 def test_small_batches_harm_and_large_ones_help(made):
     over = lines(made["batch-size"], "over alpha")
     order = [s.y[-1] for label, s in over.items() if label != "no step"]

@@ -23,6 +23,7 @@ __all__ = ["NAMES", "Made", "Plan", "Series", "Skipped", "make", "summary"]
 NAMES = (
     "learning-curve",
     "linear-part",
+    "step-size",
     "batch-size",
     "learned-functions",
     "vocabulary",

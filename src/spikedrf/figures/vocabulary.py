@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikedrf import theory
+from spikedrf import GradientStep, theory
 from spikedrf.figures.plan import Made, Plan, Setting
 from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay, LearnedFunctionDisplay
@@ -45,12 +45,16 @@ def make(plan: Plan) -> Made:
         fontsize="medium",
         loc="left",
     )
-    best = {}
-    for label, line in zip(VOCABULARIES, over_eta.lines_[1:], strict=False):
-        at = int(np.nanargmin(over_eta.curves[label]))
-        best[label] = {**steps[label], "eta": float(ETA[at])}
-        lowest = over_eta.curves[label][at]
-        over_eta_ax.plot(ETA[at], lowest, "*", color=line.get_color(), markersize=11, zorder=22)
+    best, lowest = {}, {}
+    for (label, u), line in zip(VOCABULARIES.items(), over_eta.lines_[1:], strict=False):
+        step = GradientStep(eta=1.0, alpha0=ALPHA0, u=u)
+        bounds = {"eta": (ETA[0], ETA[-1])}
+        optimum = theory.optimise(ALPHA, over="eta", step=step, bounds=bounds, **MODEL)
+        best[label] = {**steps[label], "eta": optimum.eta}
+        lowest[label] = optimum.test_error
+        over_eta_ax.plot(
+            optimum.eta, optimum.test_error, "*", color=line.get_color(), markersize=11, zorder=22
+        )
     points = plan.simulate([0.5, 2.0, 8.0], best, model="srf", **MODEL)
     over_alpha = ErrorCurvesDisplay.from_theory(
         "alpha",
@@ -71,7 +75,6 @@ def make(plan: Plan) -> Made:
     function_ax.set_title(r"$\alpha = \infty$", fontsize="medium", loc="left")
     for ax in (over_eta_ax, over_alpha_ax, function_ax):
         legend_beneath(ax)
-    lowest = {label: float(np.nanmin(over_eta.curves[label])) for label in VOCABULARIES}
     return Made(
         figure,
         [
