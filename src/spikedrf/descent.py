@@ -35,11 +35,17 @@ _BLOCK = 2048
 
 
 class Terms(NamedTuple):
-    """Values, first and second derivatives of the functions, at every row."""
+    """The functions: each takes ``h`` and returns a number for every row.
 
-    value: Floats
-    slope: Floats
-    curvature: Floats
+    Attributes
+    ----------
+    value, slope, curvature : callable
+        Values, first and second derivatives.
+    """
+
+    value: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
+    curvature: Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +108,8 @@ class Objective:
     Attributes
     ----------
     design : Design
-    terms : callable
-        Returns the `Terms` at ``h``, not weighted.
+    terms : Terms
+        Not weighted.
     lam : float
         Penalty, > 0.
     stiffness : float
@@ -113,7 +119,7 @@ class Objective:
     """
 
     design: Design
-    terms: Callable[[Floats], Terms]
+    terms: Terms
     lam: float
     stiffness: float
     reach: float
@@ -126,13 +132,13 @@ class Objective:
     def __call__(self, x: Floats) -> tuple[float, Floats]:
         """Return the value and the gradient."""
         A, weight = self.design.A, self.design.weight
-        terms = self.terms(A @ x)
-        value = float(weight @ terms.value + 0.5 * self.penalty @ (x * x))
-        return value, (weight * terms.slope) @ A + self.penalty * x
+        h = A @ x
+        value = float(weight @ self.terms.value(h) + 0.5 * self.penalty @ (x * x))
+        return value, (weight * self.terms.slope(h)) @ A + self.penalty * x
 
     def curvature(self, x: Floats) -> Floats:
         """Return the weighted second derivatives of the rows."""
-        return np.asarray(self.design.weight * self.terms(self.design.A @ x).curvature)
+        return np.asarray(self.design.weight * self.terms.curvature(self.design.A @ x))
 
     def bound(self, gradient: Floats, x: Floats) -> float:
         """Return how much lower the minimum can be: the duality gap of the slopes at ``x``.
@@ -260,14 +266,14 @@ def _along(objective: Objective, x: Floats, step: Floats) -> float:
     By Newton's method on the slope, which increases, between bounds. Function values, of which
     rounding leaves nothing near the minimum, are not needed.
     """
-    design, penalty = objective.design, objective.penalty
+    design, penalty, terms = objective.design, objective.penalty, objective.terms
     h, along = design.A @ x, design.A @ step
     start, stiff = float(penalty @ (x * step)), float(penalty @ (step * step))
 
     def slope(t: float) -> tuple[float, float]:
-        terms = objective.terms(h + t * along)
-        first = float((design.weight * terms.slope) @ along) + start + t * stiff
-        return first, float((design.weight * terms.curvature) @ (along * along)) + stiff
+        there = h + t * along
+        first = float((design.weight * terms.slope(there)) @ along) + start + t * stiff
+        return first, float((design.weight * terms.curvature(there)) @ (along * along)) + stiff
 
     steepest = abs(slope(0.0)[0])
     t, low, high = 1.0, 0.0, np.inf

@@ -231,7 +231,7 @@ class ReadoutProblem:
         """
         # Labels are taken from the best constant, so that their origin does not cost digits.
         constant = 0.0
-        if self.design.intercept:
+        if self.design.intercept and not (loss.margin and start is not None):
             constant = best_constant(y, loss, self.weight)
         origin = 0.0 if loss.margin else constant
         y = y - origin
@@ -263,9 +263,11 @@ class ReadoutProblem:
     def _smooth(
         self, y: Floats, loss: Loss, lam: float, x: Floats, tol: float, proven: bool
     ) -> tuple[Floats, int, float, Floats]:
-        def terms(h: Floats) -> Terms:
-            return Terms(loss.value(y, h), loss.derivative(y, h), loss.second_derivative(y, h))
-
+        terms = Terms(
+            lambda h: loss.value(y, h),
+            lambda h: loss.derivative(y, h),
+            lambda h: loss.second_derivative(y, h),
+        )
         stiffness = float(loss.second_derivative(y, y).max())  # at h = y all of them bend most
         objective = Objective(self.design, terms, lam, stiffness, float(np.abs(y).max()))
         # L-BFGS compares values of the objective, of which rounding leaves eight digits of x.
@@ -313,12 +315,7 @@ class ReadoutProblem:
             if s == 0.0:  # all labels are the same
                 break
 
-            def terms(h: Floats, before: Floats = dual, s: float = s) -> Terms:
-                z = before + (h - y) / s
-                f = np.clip(z, below, above)
-                # t - y = s (z - f), which is not zero only where f is a slope of the line.
-                return Terms(s * f * (z - 0.5 * f), f, np.where(z == f, 1.0 / s, 0.0))
-
+            terms = _envelope(y, below, above, dual, s)
             objective = Objective(design, terms, lam, 1.0 / s, reach)
             x, more = newton(objective, x, 0.1 * tol)
             nit += more
@@ -344,6 +341,27 @@ class ReadoutProblem:
             if sum(parts) <= max(gap, tol * value):
                 x, gap = middle, sum(parts)
         return x, nit, gap, dual
+
+
+def _envelope(y: Floats, below: Floats, above: Floats, dual: Floats, s: float) -> Terms:
+    """Return the Moreau envelopes of broken lines, moved by their multipliers."""
+
+    def unbounded(h: Floats) -> Floats:
+        return np.asarray(dual + (h - y) / s)
+
+    def slope(h: Floats) -> Floats:
+        return np.clip(unbounded(h), below, above)
+
+    def value(h: Floats) -> Floats:
+        # The loss at t and the distance to it; t - y = s (z - f) is not zero only where f is a
+        # slope of the line.
+        z, f = unbounded(h), slope(h)
+        return np.asarray(s * f * (z - 0.5 * f))
+
+    def curvature(h: Floats) -> Floats:
+        return np.where(unbounded(h) == slope(h), 1.0 / s, 0.0)
+
+    return Terms(value, slope, curvature)
 
 
 def best_constant(y: Floats, loss: Loss, weight: Floats) -> float:
