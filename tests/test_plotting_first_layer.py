@@ -7,7 +7,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spikedrf import SpikedRandomFeatures, SpikedRFRegressor
+from spikedrf import SpikedRandomFeatures, SpikedRFClassifier, SpikedRFRegressor
 from spikedrf.plotting import FirstLayerDisplay
 
 pytest.importorskip("matplotlib")
@@ -60,6 +60,22 @@ def test_a_transformer_has_no_errors_to_draw():
     display = FirstLayerDisplay.from_estimator(model)
     assert len(display.axes_) == 1
     assert sorted(names_of(display.axes_[0])) == ["x0", "x1", "x2"]
+
+
+def test_a_classifier_shows_its_loss():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4))
+    y = np.digitize(np.sin(2.0 * X[:, 2]), [-0.5, 0.5])
+    model = SpikedRFClassifier(30, step_size=2.0, alpha=RIDGES, random_state=0).fit(X, y)
+    display = FirstLayerDisplay.from_estimator(model, target=2)
+    left, right = display.axes_
+    bars = dict(zip(names_of(left), (bar.get_width() for bar in left.patches), strict=False))
+    assert bars["x2"] == model.spike_[2, 2] > 0.5
+    assert right.get_ylabel() == "loss on rows left out"
+    curves = {line.get_label(): line for line in right.lines}
+    assert set(curves) == {r"$\eta = 2$", "chosen"}
+    np.testing.assert_array_equal(curves[r"$\eta = 2$"].get_ydata(), model.cv_losses_)
+    assert curves["chosen"].get_xydata().tolist() == [[model.alpha_, model.cv_loss_]]
 
 
 def test_bad_input(fitted):

@@ -33,6 +33,8 @@ class FirstLayerDisplay:
         Estimated errors of the candidates; without them only the importances are drawn.
     step_size, alpha : float, optional
         What was chosen.
+    error_name : str
+        What the errors are.
 
     Attributes
     ----------
@@ -56,6 +58,7 @@ class FirstLayerDisplay:
         errors: ArrayLike | None = None,
         step_size: float | None = None,
         alpha: float | None = None,
+        error_name: str = "leave-one-out error",
     ) -> None:
         self.importances = np.asarray(importances, dtype=np.float64)
         self.feature_names = list(feature_names)
@@ -77,6 +80,7 @@ class FirstLayerDisplay:
         self.alphas = None if alphas is None else np.asarray(alphas, dtype=np.float64)
         self.errors = None if errors is None else np.asarray(errors, dtype=np.float64)
         self.step_size, self.alpha = step_size, alpha
+        self.error_name = error_name
 
     @classmethod
     def from_estimator(
@@ -92,8 +96,9 @@ class FirstLayerDisplay:
 
         Parameters
         ----------
-        estimator : SpikedRFRegressor, SpikedRandomFeatures or Pipeline
-            Fitted; of a pipeline its last step.
+        estimator : SpikedRFRegressor, SpikedRFClassifier, SpikedRandomFeatures or Pipeline
+            Fitted; of a pipeline its last step. Under a loss other than the square the errors are
+            those of the ridges with the chosen step.
         feature_names : list of str, optional
             By default ``feature_names_in_``, or ``x0, x1, ...``.
         target : int
@@ -131,15 +136,22 @@ class FirstLayerDisplay:
             own = getattr(estimator, "feature_names_in_", names)
             feature_names = [f"x{i}" for i in range(d)] if own is None else [str(n) for n in own]
         alpha = getattr(estimator, "alpha_", None)
+        errors = getattr(estimator, "loo_errors_", None)
+        step_sizes = getattr(estimator, "step_sizes_", None)
+        error_name = "leave-one-out error"
+        if hasattr(estimator, "cv_losses_"):
+            errors, step_sizes = estimator.cv_losses_[None], [estimator.step_size_]
+            error_name = "loss on rows left out"
         display = cls(
             spikes[target],
             feature_names,
             sizes=np.sqrt(np.mean(np.square(estimator.weights_, dtype=np.float64), axis=0)),
-            step_sizes=getattr(estimator, "step_sizes_", None),
+            step_sizes=step_sizes,
             alphas=getattr(estimator, "alphas_", None),
-            errors=getattr(estimator, "loo_errors_", None),
+            errors=errors,
             step_size=estimator.step_size_,
             alpha=None if alpha is None or np.ndim(alpha) else float(alpha),
+            error_name=error_name,
         )
         return display.plot(axes=axes, most=most)
 
@@ -256,7 +268,7 @@ class FirstLayerDisplay:
         top = 1.1 * max(flat, wild)
         ax.set_ylim(low - 0.05 * (top - low), top)
         ax.set_xlabel(r"ridge, $\alpha$")
-        ax.set_ylabel("leave-one-out error")
+        ax.set_ylabel(self.error_name)
         finish(ax)
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"ncols": 2}
         ax.legend(frameon=False, fontsize="x-small", **place)
