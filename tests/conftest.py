@@ -2,11 +2,17 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
+
+# Jobs that a shell has put in the background ignore Ctrl-C, and so does what they start: the tests
+# that send it to a child would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_folder():
