@@ -32,11 +32,12 @@ auto with_groups(int groups, const F& f) {
 }
 
 // The tables of one spike, and with `slopes` their slopes, on every rule that some point has asked
-// for.
+// for. The rules also resolve what else is in `more`.
 class TableLadder {
  public:
   TableLadder(const Spikes& spikes, std::size_t index, GaussianMoments& activation,
-              GaussianMoments& target, std::size_t max_nodes, bool with_slopes = false)
+              GaussianMoments& target, std::size_t max_nodes, bool with_slopes = false,
+              const Variation& more = {}, RuleLadder::Start start = RuleLadder::Start::hermite)
       : groups_(spikes.groups),
         r_(spikes.r + index * static_cast<std::size_t>(spikes.groups)),
         c_(spikes.c + index * static_cast<std::size_t>(spikes.groups)),
@@ -44,7 +45,7 @@ class TableLadder {
         activation_(activation),
         target_(target),
         with_slopes_(with_slopes),
-        rules_(variation(), max_nodes) {}
+        rules_(variation(more), max_nodes, start) {}
 
   enum class Step { ready, exhausted, failed };
 
@@ -68,8 +69,7 @@ class TableLadder {
   }
 
  private:
-  Variation variation() const {
-    Variation result;
+  Variation variation(Variation result) const {
     for (int k = 0; k < groups_; ++k) {
       activation_.add_variation(r_[k], std::sqrt(c_[k]), result);
     }

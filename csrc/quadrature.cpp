@@ -16,8 +16,6 @@ constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
 constexpr double kNegligibleWeight = 1e-28;
 constexpr double kCutoff = 11.0;
 
-constexpr int kHermiteLevels = 2;
-
 // Panels are refined first in degree (geometric convergence when they resolve the scale) and
 // then by bisection (which also beats structure the ladder was not told of).
 struct PanelLevel {
@@ -30,7 +28,13 @@ constexpr int kPanelLevelCount = static_cast<int>(sizeof(kPanelLevels) / sizeof(
 
 // Gauss-Hermite converges like exp(-scale * sqrt(4 N)), so it deserves trust only where nothing
 // varies faster than this.
+constexpr int kHermiteLevels = 2;
 constexpr double kMildScale = 0.7;
+
+// The trapezoid rule converges like exp(-2 pi scale / step), from some 30 nodes on with fewer of
+// them than Gauss-Hermite. Below the smallest scale graded panels are the cheaper ones.
+constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
+constexpr double kSmallestUniform = 0.1;
 
 }  // namespace
 
@@ -129,58 +133,87 @@ Rule gauss_hermite(int n) {
   return rule;
 }
 
-RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes)
-    : hermite_levels_(kHermiteLevels), max_nodes_(max_nodes) {
-  if (variation.everywhere < kMildScale) hermite_levels_ = 0;
-  // The Gaussian itself wants panels no wider than this; the floors keep an absurd scale from
-  // asking for an absurd number of panels (refinement goes on by bisection then).
-  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
+std::vector<double> graded_edges(double left, double right, double widest,
+                                 const std::vector<Variation::Feature>& features) {
   constexpr double kFinest = 1e-12;
-
-  std::vector<double> start{-kCutoff, kCutoff};
-  for (const Variation::Feature& feature : variation.features) {
-    if (feature.scale < kMildScale) hermite_levels_ = 0;
-    if (std::fabs(feature.centre) < kCutoff) start.push_back(feature.centre);
+  std::vector<double> start{left, right};
+  for (const Variation::Feature& feature : features) {
+    if (left < feature.centre && feature.centre < right) start.push_back(feature.centre);
   }
   std::sort(start.begin(), start.end());
-  const auto width_allowed = [&](double left, double right) {
+  const auto width_allowed = [&](double from, double to) {
     double width = widest;
-    for (const Variation::Feature& feature : variation.features) {
-      const double distance =
-          std::max({0.0, left - feature.centre, feature.centre - right});
+    for (const Variation::Feature& feature : features) {
+      const double distance = std::max({0.0, from - feature.centre, feature.centre - to});
       // A point of non-analyticity that panels end at needs no grading: scale 0 constrains nothing.
       if (feature.scale > 0.0) width = std::min(width, std::max({feature.scale, distance, kFinest}));
     }
     return width;
   };
   // Bisection; the pending right ends form a stack.
-  edge_.push_back(start.front());
+  std::vector<double> edge{start.front()};
   std::vector<double> pending;
   for (std::size_t i = 1; i < start.size(); ++i) {
-    if (start[i] - edge_.back() < kFinest) continue;
+    if (start[i] - edge.back() < kFinest) continue;
     pending.push_back(start[i]);
     while (!pending.empty()) {
-      const double left = edge_.back();
-      const double right = pending.back();
-      if (right - left > width_allowed(left, right) * (1.0 + 1e-9)) {
-        pending.push_back(0.5 * (left + right));
+      const double from = edge.back();
+      const double to = pending.back();
+      if (to - from > width_allowed(from, to) * (1.0 + 1e-9)) {
+        pending.push_back(0.5 * (from + to));
       } else {
-        edge_.push_back(right);
+        edge.push_back(to);
         pending.pop_back();
       }
     }
   }
+  return edge;
+}
+
+RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes, Start start,
+                       double negligible)
+    : start_(start), whole_levels_(0), max_nodes_(max_nodes), negligible_(negligible) {
+  double smallest = std::min(1.0, variation.everywhere);
+  for (const Variation::Feature& feature : variation.features) {
+    smallest = std::min(smallest, feature.scale);
+  }
+  if (start == Start::hermite && smallest >= kMildScale) whole_levels_ = kHermiteLevels;
+  if (start == Start::uniform && smallest >= kSmallestUniform) {
+    whole_levels_ = static_cast<int>(sizeof(kUniformSteps) / sizeof(double));
+    step_ = smallest;
+  }
+  // The Gaussian itself wants panels no wider than this; the floor keeps an absurd scale from
+  // asking for an absurd number of panels (refinement goes on by bisection then).
+  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
+  edge_ = graded_edges(-kCutoff, kCutoff, widest, variation.features);
+}
+
+void RuleLadder::keep(double x, double weight, Rule& rule) const {
+  if (weight < negligible_) return;
+  rule.node.push_back(x);
+  rule.weight.push_back(weight);
 }
 
 bool RuleLadder::make(int level, Rule& rule) const {
-  if (level < hermite_levels_) {
-    // Immutable after their first use; they do not depend on the problem.
-    static const Rule hermite[kHermiteLevels] = {gauss_hermite(64), gauss_hermite(128)};
-    rule = hermite[level];
+  if (level < whole_levels_) {
+    if (start_ == Start::hermite) {
+      // Immutable after their first use; they do not depend on the problem.
+      static const Rule hermite[kHermiteLevels] = {gauss_hermite(64), gauss_hermite(128)};
+      rule = hermite[level];
+      return level == 0 || rule.node.size() <= max_nodes_;
+    }
+    rule.node.clear();
+    rule.weight.clear();
+    const double step = kUniformSteps[level] * step_;
+    const int half = static_cast<int>(kCutoff / step);
+    for (int i = -half; i <= half; ++i) {
+      const double x = i * step;
+      keep(x, step * kInvSqrtTwoPi * std::exp(-0.5 * x * x), rule);
+    }
     return level == 0 || rule.node.size() <= max_nodes_;
   }
-  // The coarsest panels would be a step back from the Hermite rules.
-  const int panel_level = level - hermite_levels_ + (hermite_levels_ > 0 ? 1 : 0);
+  // The coarsest panels would be a step back from the rules before.
+  const int panel_level = level - whole_levels_ + (whole_levels_ > 0 ? 1 : 0);
   if (panel_level >= kPanelLevelCount) return false;
   const int degree = kPanelLevels[panel_level].degree;
   const int split = kPanelLevels[panel_level].split;
@@ -196,10 +229,7 @@ bool RuleLadder::make(int level, Rule& rule) const {
       const double middle = edge_[e] + half * (2.0 * part + 1.0);
       for (std::size_t i = 0; i < base.node.size(); ++i) {
         const double x = middle + half * base.node[i];
-        const double weight = half * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
-        if (weight < kNegligibleWeight) continue;
-        rule.node.push_back(x);
-        rule.weight.push_back(weight);
+        keep(x, half * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x), rule);
       }
     }
   }

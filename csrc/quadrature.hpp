@@ -38,20 +38,38 @@ struct Variation {
   double everywhere = 1e300;  // scale met anywhere on the axis (oscillation, unknown functions)
 };
 
-// The sequence of rules for one problem. Mild problems start on Gauss-Hermite rules; everything
-// else, and whatever those leave unresolved, is integrated on Gauss-Legendre panels that end at
-// every feature and are no wider than their distance from it, once beyond its scale.
+// Ends of panels on [left, right], ascending: at every feature, no wider than `widest` nor, once
+// beyond its scale, than the distance from a feature.
+std::vector<double> graded_edges(double left, double right, double widest,
+                                 const std::vector<Variation::Feature>& features);
+
+// The sequence of rules for one problem. Smooth problems start on a few rules for the whole axis;
+// everything else, and whatever those leave unresolved, is integrated on Gauss-Legendre panels with
+// graded edges.
 class RuleLadder {
  public:
-  RuleLadder(const Variation& variation, std::size_t max_nodes);
+  // The rules for the whole axis.
+  enum class Start {
+    hermite,  // Gauss-Hermite with 64, 128 nodes, where nothing varies on a scale below 0.7
+    uniform,  // the trapezoid rule, its step a fraction of the smallest scale if that is not tiny
+  };
+
+  // Weights below `negligible` are left out.
+  RuleLadder(const Variation& variation, std::size_t max_nodes, Start start = Start::hermite,
+             double negligible = 1e-28);
 
   // False when the rule would exceed max_nodes; the first rule (level 0) is always made.
   bool make(int level, Rule& rule) const;
 
  private:
-  std::vector<double> edge_;  // ascending
-  int hermite_levels_;
+  void keep(double x, double weight, Rule& rule) const;
+
+  std::vector<double> edge_;
+  Start start_;
+  int whole_levels_;
+  double step_ = 0.0;  // of the first trapezoid rule
   std::size_t max_nodes_;
+  double negligible_;
 };
 
 }  // namespace spikedrf
