@@ -89,8 +89,14 @@ class BulkPotential {
     }
     return result;
   }
-  // 2. With theta set: psi.
+  // 2. With theta set: psi, and with it
   void lift(const Regime& regime);
+  // (S theta - pull)_k, the force that step B balances.
+  Moving tension(int k) const {
+    Moving result = tilde_[k];
+    for (int l = 0; l < groups(); ++l) result -= B[k * groups() + l] * theta[l];
+    return result;
+  }
   // 3. With Gamma, g and Lambda set: by_x, and with `all` the other derivatives.
   void differentiate(const Regime& regime, bool all);
 

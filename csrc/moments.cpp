@@ -342,6 +342,7 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
                   TableSlopes* slopes) {
   groups = group_count;
   nodes = rule.node.size();
+  kappa_ = rule.node;
   stride = (nodes + lanes - 1) / lanes * lanes;
   const int pairs = pair_count(groups);
   data_.assign(static_cast<std::size_t>(4 + 3 * groups + pairs + groups) * stride, 0.0);

@@ -142,6 +142,7 @@ class Tables {
   std::size_t nodes = 0;   // real nodes
   std::size_t stride = 0;  // padded nodes
 
+  const std::vector<double>& kappa() const { return kappa_; }
   const double* weight() const { return row(0); }
   const double* h() const { return row(1); }   // E g
   const double* hz() const { return row(2); }  // E z g
@@ -166,7 +167,7 @@ class Tables {
   const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride; }
   double* row(int i) { return data_.data() + static_cast<std::size_t>(i) * stride; }
 
-  std::vector<double> data_, mean_feature_, scratch_;
+  std::vector<double> kappa_, data_, mean_feature_, scratch_;
   double label_power_ = 0.0;
   double feature_power_ = 0.0;
 };

@@ -33,7 +33,7 @@ OK = {"lam": 0.1, "target": "sin"}
         ({"workers": 0}, ValueError, "workers must be >= 1"),
         ({"workers": 1.5}, TypeError, "workers must be an integer"),
         ({"bulk": "round"}, ValueError, "bulk must be one of 'isotropic', 'network', got 'round'"),
-        ({"loss": "hinge"}, ValueError, "loss must be 'square', got 'hinge'"),
+        ({"loss": "hubert"}, ValueError, "loss must be a .* or one of square, .*; got 'hubert'"),
         ({"step": 3.0}, TypeError, "step must be a GradientStep, a Spike or None, got 3.0"),
         ({"activation": "rely"}, ValueError, "activation must be .* relu.* got 'rely'"),
         ({"target": 7}, TypeError, "target must be a name, a callable"),

@@ -1,8 +1,10 @@
 """Losses of the readout: values, derivatives, names."""
 
+import mpmath
 import numpy as np
 import pytest
 
+from convex_equations import subgradients
 from spikedrf import losses
 
 SEVERAL = [
@@ -62,6 +64,45 @@ def test_far_out():
     assert losses.PseudoHuber().value(0, 1e200) == pytest.approx(1e200)
 
 
+@pytest.mark.parametrize("V", [1e-8, 1e-2, 1.0, 30.0, 1e4, 1e9])
+@pytest.mark.parametrize("loss", SEVERAL, ids=lambda loss: loss.name)
+def test_proximal_map(loss, V):
+    # (omega - h)/V is a subgradient at h: exactly where that is an interval, elsewhere as closely
+    # as h +- a few ulp of everything that it is made of can say.
+    rng = np.random.default_rng(1)
+    y = labels(loss, rng, 2000)
+    omega = np.concatenate([rng.normal(size=1000), (1 + V) * 3 * rng.normal(size=1000)])
+    h = loss.prox(y, omega, V)
+    ulp = 4e-15 * (np.abs(h) + np.abs(omega) + np.abs(y) + min(V, 1.0))
+    force = (omega - h) / V
+    low, high = subgradients(loss, y, h - ulp)[0], subgradients(loss, y, h + ulp)[1]
+    assert (force >= low - ulp / V - 1e-300).all()
+    assert (force <= high + ulp / V + 1e-300).all()
+    assert h.shape == loss.prox(y, omega[0], V).shape
+
+
+def zero(increasing, low, high):
+    low, high = mpmath.mpf(low), mpmath.mpf(high)
+    for _ in range(140):
+        middle = (low + high) / 2
+        low, high = (middle, high) if increasing(middle) < 0 else (low, middle)
+    return float(low)
+
+
+@pytest.mark.parametrize("V", [1e-3, 2.0, 1e5])
+def test_proximal_map_of_smooth_losses_in_high_precision(V):
+    with mpmath.workdps(40):
+        for omega in (-3.0 * V, -0.6 * V, -1.3, 0.2, 4.0, 60.0):
+            at = mpmath.mpf(omega)
+            exact = zero(lambda h, at=at: h - at - V / (1 + mpmath.exp(h)), omega, omega + V)
+            ours = float(losses.Logistic().prox(1.0, omega, V))
+            assert ours == pytest.approx(exact, rel=1e-14, abs=1e-15 * (1 + abs(omega) + V))
+            size = abs(at)
+            exact = zero(lambda t, at=size: t + V * t / mpmath.sqrt(1 + 4 * t**2) - at, 0, size)
+            ours = float(losses.PseudoHuber(0.5).prox(0.0, abs(omega), V))
+            assert ours == pytest.approx(exact, rel=1e-13, abs=1e-15 * abs(omega))
+
+
 def test_names():
     for name in losses.NAMES:
         loss = losses.resolve(name)
@@ -82,3 +123,5 @@ def test_misuse():
         losses.Huber(0.0)
     with pytest.raises(ValueError, match="level must be > 0 and < 1"):
         losses.Quantile(1.0)
+    with pytest.raises(ValueError, match="V must be > 0"):
+        losses.Square().prox(1.0, 0.0, 0.0)

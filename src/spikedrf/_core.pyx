@@ -426,3 +426,102 @@ def gradient_points(activation, target, const double[:, ::1] r, const double[:, 
                         accuracy, results)
     if not done:
         raise sigma.error if sigma.error is not None else g.error
+
+
+cdef extern from "loss.hpp" namespace "spikedrf" nogil:
+    cdef enum class LossKind(int):
+        pass
+    cdef struct Loss:
+        LossKind kind
+        double parameter
+    void prox(Loss, double, const double*, double*, size_t) except +
+
+cdef extern from "labels.hpp" namespace "spikedrf" nogil:
+    cdef enum class LabelKind(int):
+        pass
+
+cdef extern from "convex.hpp" namespace "spikedrf" nogil:
+    cdef struct LossResults:
+        double* test_loss
+        double* train_loss
+        double* test_margin
+        double* train_margin
+    cbool solve_convex(const Spikes&, const Points&, const double*, Loss, LabelKind,
+                       GaussianMoments&, GaussianMoments&, Accuracy, const Results&,
+                       const LossResults&) except +
+
+
+def loss_prox(int kind, double parameter, double V, const double[::1] x):
+    """The proximal map argmin_t (t - x)^2 / (2 V) + loss(t), t the argument of the core's losses."""
+    out = np.empty(x.shape[0])
+    cdef double[::1] view = out
+    cdef Loss loss = Loss(<LossKind>kind, parameter)
+    if x.shape[0]:
+        with nogil:
+            prox(loss, V, &x[0], &view[0], x.shape[0])
+    return out
+
+
+def convex_points(activation, target, int kind, double parameter, bint signs,
+                  const double[:, ::1] r, const double[:, ::1] c, const double[::1] gamma,
+                  const double[:, ::1] pi, const int64_t[::1] spike, const double[::1] alpha,
+                  const double[::1] beta, const double[::1] lam, const double[::1] noise,
+                  const double[::1] flip, double rtol, size_t max_nodes,
+                  double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
+                  int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop,
+                  const double[:, :, ::1] bulk_value=None, const double[:, :, ::1] bulk_weight=None):
+    """Like solve_points, for any loss (see LossKind); labels are signs or real.
+
+    scalars: also test_loss, train_loss, test_margin, train_margin.
+    """
+    cdef Spikes spikes
+    cdef Points points
+    cdef Results results
+    cdef LossResults more
+    cdef Accuracy accuracy
+    cdef Loss loss = Loss(<LossKind>kind, parameter)
+    if stop <= start:
+        return
+    cdef Function sigma = Function(activation)
+    cdef Function g = Function(target)
+    spikes.count = r.shape[0]
+    spikes.groups = <int>r.shape[1]
+    spikes.r = &r[0, 0]
+    spikes.c = &c[0, 0]
+    spikes.gamma = &gamma[0]
+    spikes.pi = &pi[0, 0]
+    take_bulk(&spikes, bulk_value, bulk_weight)
+    points.count = stop - start
+    points.spike = &spike[start]
+    points.alpha = &alpha[start]
+    points.beta = &beta[start]
+    points.lam = &lam[start]
+    points.noise = &noise[start]
+    accuracy.rtol = rtol
+    accuracy.max_nodes = max_nodes
+    results.test_error = &scalars[0, start]
+    results.excess_error = &scalars[1, start]
+    results.train_error = &scalars[2, start]
+    results.norm = &scalars[3, start]
+    results.residual = &scalars[4, start]
+    results.quadrature_error = &scalars[5, start]
+    more.test_loss = &scalars[6, start]
+    more.train_loss = &scalars[7, start]
+    more.test_margin = &scalars[8, start]
+    more.train_margin = &scalars[9, start]
+    results.m = &vectors[0, start, 0]
+    results.theta = &vectors[1, start, 0]
+    results.psi = &vectors[2, start, 0]
+    results.q2 = &vectors[3, start, 0]
+    results.V2 = &vectors[4, start, 0]
+    results.q1 = &matrices[0, start, 0, 0]
+    results.V1 = &matrices[1, start, 0, 0]
+    results.status = &counts[0, start]
+    results.nit = &counts[1, start]
+    results.nodes = &nodes[start]
+    cdef cbool done
+    with nogil:
+        done = solve_convex(spikes, points, &flip[start], loss, <LabelKind><int>signs,
+                            sigma.moments[0], g.moments[0], accuracy, results, more)
+    if not done:
+        raise sigma.error if sigma.error is not None else g.error

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikedrf import _core
 from spikedrf.parameters import number
 
 __all__ = [
@@ -60,6 +61,12 @@ class Loss:
         """Slopes on the two sides of the kink, see above."""
         raise AttributeError(f"the loss {self.name!r} has no kink")
 
+    @property
+    def core(self) -> tuple[int, float]:
+        """What the compiled solver takes: a code, and the parameter or 0."""
+        (parameter,) = (*vars(self).values(), 0.0)[:1]
+        return _CODES[self.name], float(parameter)
+
     def value(self, y: ArrayLike, h: ArrayLike) -> Floats:
         """Return ``loss(y, h)``, elementwise.
 
@@ -90,6 +97,33 @@ class Loss:
             Labels and predictions, broadcast against each other.
         """
         return np.asarray(self._curvature(self._argument(y, h)))  # of labels +-1 the square is 1
+
+    def prox(self, y: ArrayLike, omega: ArrayLike, V: float) -> Floats:
+        r"""Return the proximal map ``argmin_h loss(y, h) + (h - omega)^2/(2 V)``, elementwise.
+
+        To machine precision: in closed form, or by Newton's method until nothing moves.
+
+        Parameters
+        ----------
+        y, omega : array_like
+            Labels and the points that ``h`` is pulled to, broadcast against each other.
+        V : float
+            How weakly, > 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``V`` is no positive number.
+        """
+        width = number("V", V, minimum=0.0, exclusive=True)
+        label, field = np.broadcast_arrays(
+            np.asarray(y, dtype=np.float64), np.asarray(omega, dtype=np.float64)
+        )
+        # The core's losses are functions of y - h, or of 1 - y h = y (y - h).
+        sign = label if self.margin else np.ones_like(label)
+        x = sign * (label - field)
+        t = _core.loss_prox(*self.core, width, np.ascontiguousarray(x).ravel())
+        return np.asarray(label - sign * t.reshape(x.shape))
 
     def _argument(self, y: ArrayLike, h: ArrayLike) -> Floats:
         """Return what the loss is a function of: the margin or the residual."""
@@ -308,6 +342,26 @@ _NAMED: dict[str, type[Loss]] = {
 #: Names accepted wherever a loss is asked for.
 NAMES: tuple[str, ...] = tuple(_NAMED)
 
+#: What labels may be: ``y = g + noise N(0, 1)`` itself, or its sign.
+LABELS = ("real", "sign")
+
+# In the order of LossKind in the core.
+_CODES = {
+    name: code
+    for code, name in enumerate(
+        (
+            "square",
+            "huber",
+            "pseudo_huber",
+            "absolute",
+            "quantile",
+            "logistic",
+            "hinge",
+            "squared_hinge",
+        )
+    )
+}
+
 LossLike = str | Loss
 
 
@@ -345,3 +399,14 @@ def resolve(loss: LossLike, argument: str = "loss") -> Loss:
             f"{argument} must be a spikedrf.losses.Loss or one of {', '.join(NAMES)}; got {loss!r}"
         )
     return _NAMED[loss]()
+
+
+def check_labels(labels: str, loss: Loss) -> None:
+    """Raise ValueError unless these are labels, and the loss can take them."""
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}; got {labels!r}")
+    if loss.margin and labels != "sign":
+        raise ValueError(
+            f"loss {loss.name!r} is one of the margin y h and takes labels +1 and -1: it needs "
+            f"labels='sign'"
+        )

@@ -1,6 +1,6 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
-from spikedrf.theory.baseline import best_linear_error, conditional_target
+from spikedrf.theory.baseline import bayes_error, best_linear_error, conditional_target
 from spikedrf.theory.best_function import BestFunction, best_function
 from spikedrf.theory.bulk import Bulk, trained_bulk
 from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
@@ -22,6 +22,7 @@ __all__ = [
     "PhaseDiagram",
     "PhaseDiagramInterrupted",
     "Solution",
+    "bayes_error",
     "best_function",
     "best_linear_error",
     "conditional_target",

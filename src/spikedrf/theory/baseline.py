@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf import _core
-from spikedrf.activations import FunctionLike, resolve, step_moments
-from spikedrf.parameters import number, real_array
+from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
+from spikedrf.parameters import Floats, number, real_array
 
 
 def best_linear_error(target: FunctionLike, noise: float = 0.0) -> float:
@@ -84,3 +84,73 @@ def conditional_target(kappa: ArrayLike, target: FunctionLike, gamma: float) -> 
     g = _core.Function(resolve(target, "target").core)
     mean, _, _ = g(along * np.ascontiguousarray(at).ravel(), float(np.sqrt(1.0 - along**2)))
     return np.reshape(mean, at.shape)[()]
+
+
+def bayes_error(target: FunctionLike, noise: ArrayLike = 0.0, flip: ArrayLike = 0.0) -> Any:
+    r"""Return the error rate of the best classifier, which knows the target.
+
+    Of labels ``y = sign(g(z) + noise N(0, 1))``, ``z ~ N(0, 1)``, a share ``flip`` of them turned
+    around, ``sign g(z)`` gets as many right as can be::
+
+        flip + (1 - 2 flip) E Phi(-|g(z)|/noise)
+
+    Parameters
+    ----------
+    target : str or callable
+        Teacher function ``g``.
+    noise : float or array_like
+        Standard deviation of what is added before the sign is taken, >= 0.
+    flip : float or array_like
+        Share of labels that are turned around, in [0, 0.5]; broadcasts against ``noise``.
+
+    Returns
+    -------
+    float or ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the target is unknown or an argument is out of range.
+
+    Notes
+    -----
+    Source: theory.md, section 11 (the labels).
+
+    Examples
+    --------
+    >>> from spikedrf import theory
+    >>> theory.bayes_error("identity", [0.0, 1.0]).round(12)
+    array([0.  , 0.25])
+    """
+    g = resolve(target, "target")
+    sd = real_array("noise", noise, minimum=0.0)
+    chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
+    wrong = np.zeros(sd.shape)
+    noisy = sd > 0
+    if noisy.any():
+        wrong[noisy] = _wrong_side(g, sd[noisy])
+    return (chance + (1.0 - 2.0 * chance) * wrong)[()]
+
+
+def _wrong_side(g: Activation, sd: Floats) -> Floats:
+    """``E Phi(-|g(z)|/sd)``; the integrand has kinks where g has, and where it changes its sign."""
+    from scipy.integrate import quad_vec
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+
+    def value(x: float) -> float:
+        return float(g(np.array([x]))[0])
+
+    x = np.linspace(-11.0, 11.0, 2201) + 1e-4  # off the round numbers, where functions are zero
+    up = g(x) >= 0.0
+    kinks = [brentq(value, x[i], x[i + 1]) for i in np.flatnonzero(up[1:] != up[:-1])]
+    kinks += [0.0] if g.code is not None else list(g.structure[0])
+
+    def integrand(x: float) -> Any:
+        return np.exp(-0.5 * x * x) * ndtr(-abs(value(x)) / sd)
+
+    inside = sorted(k for k in kinks if -11.0 < k < 11.0)
+    total, _ = quad_vec(
+        integrand, -11.0, 11.0, points=inside, epsabs=1e-14, epsrel=1e-11, norm="max", limit=4000
+    )
+    return np.asarray(total / np.sqrt(2.0 * np.pi))

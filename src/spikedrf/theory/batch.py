@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +172,7 @@ def pose(
     bulk: str = "isotropic",
     rtol: float = 1e-8,
     bulk_wrt: Sequence[str] = (),
+    also: Mapping[str, Floats] | None = None,
 ) -> Batch:
     """Check and broadcast the parameters of the theory (see `theory.solve`).
 
@@ -186,6 +187,8 @@ def pose(
         As for `theory.solve`: the trained network's bulks come with the batch.
     bulk_wrt : sequence of str
         Parameters of the step by which these are to be differentiated.
+    also : mapping, optional
+        Further parameters, which have been checked, by name.
 
     Raises
     ------
@@ -201,6 +204,7 @@ def pose(
         "lam": real_array("lam", lam, minimum=0.0),
         "noise": real_array("noise", noise, minimum=0.0),
     }
+    values |= also or {}
     parameters: dict[str, Any] = {**values}
     columns = np.empty(0)
     if follow is None:

@@ -15,7 +15,16 @@ from spikedrf.theory.output import averaged_output
 
 Floats = NDArray[np.float64]
 
-_SCALARS = ("test_error", "train_error", "excess_error", "norm", "residual", "quadrature_error")
+_SCALARS = (
+    "test_error",
+    "train_error",
+    "excess_error",
+    "norm",
+    "test_loss",
+    "train_loss",
+    "residual",
+    "quadrature_error",
+)
 _COUNTS = ("success", "status", "nit", "nodes")
 _VECTORS = ("m", "theta", "psi", "q2", "V2")
 _MATRICES = ("q1", "V1")
@@ -29,11 +38,16 @@ class Solution:
     ----------
     test_error : float or ndarray, shape S
         Mean squared error on fresh samples, label noise included; ``S`` is the broadcast shape of
-        the parameters.
+        the parameters. With sign labels the rate of wrong signs.
     train_error : float or ndarray, shape S
-        Mean squared training residual.
+        Mean squared training residual; with sign labels the rate of wrong signs in training.
     excess_error : float or ndarray, shape S
-        ``test_error - noise**2``, without the cancellation.
+        ``test_error - noise**2``, without the cancellation; with sign labels what ``test_error`` is
+        above the error of the best classifier, `theory.bayes_error`.
+    test_loss, train_loss : float or ndarray, shape S
+        Mean loss of fresh and of training samples, without the penalty.
+    margin, train_margin : float or ndarray, shape S, or None
+        With sign labels the mean of ``y h``, over fresh and over training samples.
     norm : float or ndarray, shape S
         ``|a|^2 / p`` of the readout.
     m, theta, psi, q2, V2 : ndarray, shape S + (K,)
@@ -45,7 +59,8 @@ class Solution:
     status : int or ndarray, shape S
         0 converged; 1 the errors still moved by more than ``rtol`` on the finest quadrature rule;
         2 Newton's method for the responses did not converge (values are NaN); 3 readout groups
-        are so nearly alike that rounding may have spoilt more than ``rtol``.
+        are so nearly alike that rounding may have spoilt more than ``rtol``. Small rates of wrong
+        signs are judged relative to 1e-6 (test) and 1e-4 (training).
     nit : int or ndarray, shape S
         Newton iterations, over all quadrature rules.
     residual : float or ndarray, shape S
@@ -57,8 +72,8 @@ class Solution:
         estimate of what the quadrature still leaves; never below the estimated rounding error.
     spike : Spike
         The spiked model that was solved.
-    bulk, loss : str
-        The first layer's bulk and the readout's loss.
+    bulk, loss, labels : str
+        The first layer's bulk, the readout's loss, and what it learns: real labels or signs.
     parameters : dict
         The parameters as given, for labels.
     """
@@ -81,8 +96,13 @@ class Solution:
     nodes: Any
     quadrature_error: Any
     spike: Spike
+    test_loss: Any
+    train_loss: Any
+    margin: Any = None
+    train_margin: Any = None
     bulk: str = "isotropic"
     loss: str = "square"
+    labels: str = "real"
     parameters: dict[str, Any] = field(default_factory=dict)
     _activation: Activation | None = None
 
@@ -90,6 +110,33 @@ class Solution:
     def shape(self) -> tuple[int, ...]:
         """Broadcast shape of the parameters."""
         return np.shape(self.test_error)
+
+    @property
+    def error_rate(self) -> Any:
+        """Rate of wrong signs on fresh samples.
+
+        Raises
+        ------
+        AttributeError
+            If the labels are real.
+        """
+        return self._rate("error_rate", self.test_error)
+
+    @property
+    def train_error_rate(self) -> Any:
+        """Rate of wrong signs on the training samples.
+
+        Raises
+        ------
+        AttributeError
+            If the labels are real.
+        """
+        return self._rate("train_error_rate", self.train_error)
+
+    def _rate(self, name: str, value: Any) -> Any:
+        if self.labels != "sign":
+            raise AttributeError(f"real labels have no {name}: solve with labels='sign'")
+        return value
 
     def learned_function(self, kappa: ArrayLike, zeta: ArrayLike = 0.0) -> Any:
         r"""Return the network's output averaged over everything but ``kappa = <v, x>``.
@@ -196,9 +243,11 @@ class Solution:
             variables[name] = ([*dims, "group"], getattr(self, name))
         for name in _MATRICES:
             variables[name] = ([*dims, "group", "group_other"], getattr(self, name))
-        return xarray.Dataset(
-            variables, coords=coords, attrs={"bulk": self.bulk, "loss": self.loss}
-        )
+        if self.labels == "sign":
+            for name in ("margin", "train_margin"):
+                variables[name] = (dims, getattr(self, name))
+        attributes = {"bulk": self.bulk, "loss": self.loss, "labels": self.labels}
+        return xarray.Dataset(variables, coords=coords, attrs=attributes)
 
     def __repr__(self) -> str:
         if not self.shape:

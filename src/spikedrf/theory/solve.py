@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import _core
+from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike
+from spikedrf.losses import LossLike
+from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
+from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.layer import Layer
@@ -28,7 +31,9 @@ def solve(
     step: GradientStep | Spike | Layer | None = None,
     noise: ArrayLike = 0.0,
     bulk: str = "isotropic",
-    loss: str = "square",
+    loss: LossLike = "square",
+    labels: str = "real",
+    flip: ArrayLike = 0.0,
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Solution:
@@ -39,6 +44,11 @@ def solve(
     ``Phi = sigma(X W^T)`` of the first layer after the step. The answer is exact for the spiked
     random features model as ``n, p, d -> inf``; every number comes with the error that the
     quadrature leaves.
+
+    With another ``loss`` the readout minimises ``sum_mu loss(y_mu, h_mu) + (lam/2) |a|^2``,
+    ``h_mu = Phi_mu . a / sqrt p``; the square loss is ``(y - h)^2/2``. With ``labels="sign"`` the
+    labels are the signs, ``y = +1`` where ``g + noise N(0, 1) >= 0`` and ``-1`` elsewhere, of which
+    a share ``flip`` is turned around.
 
     Parameters
     ----------
@@ -63,8 +73,15 @@ def solve(
         The second needs a `GradientStep` with ``alpha0 > 0`` and, for several values of ``u``, an
         activation with ``E (z^2 - 1) sigma(z) = 0`` (an odd one). It matters for small batches:
         10% of the test error at ``alpha0 = 0.3``.
-    loss : {"square"}
-        Loss of the readout.
+    loss : str or Loss
+        Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
+        as ``losses.Huber(delta=0.5)``. Those of the margin (logistic, hinge, squared hinge) are
+        for sign labels.
+    labels : {"real", "sign"}
+        Whether the network learns ``g + noise N(0, 1)`` or its sign. With signs ``test_error`` and
+        ``train_error`` are rates of wrong signs.
+    flip : float or array_like
+        Share of sign labels that are turned around, in [0, 0.5].
     rtol : float
         Quadrature nodes are added until ``test_error``, ``train_error`` and ``norm`` move by
         less than this, relative; at least 1e-11, what rounding lets one tell at small ``lam``.
@@ -82,7 +99,8 @@ def solve(
     ------
     TypeError, ValueError
         If an argument is of the wrong kind or out of range, if ``lam = 0`` where the limit is
-        infinite, or if ``bulk="network"`` has no closed form; the message names the argument.
+        infinite, if ``lam = 0`` or ``alpha = inf`` with any but the square loss of real labels,
+        or if ``bulk="network"`` has no closed form; the message names the argument.
 
     Warns
     -----
@@ -93,7 +111,8 @@ def solve(
     -----
     Source: Cui et al., ICML 2024, arXiv 2402.04980, in the form of theory.md, sections 3 to 6
     and 9, and for ``bulk="network"`` section 10. Points that share a spike share their tables: a
-    grid in alpha, beta, lam at one spike costs microseconds a point.
+    grid in alpha, beta, lam at one spike costs microseconds a point. Other losses and sign labels
+    are section 11: milliseconds a point.
 
     Examples
     --------
@@ -106,9 +125,16 @@ def solve(
     ...     print(round(theory.solve(1.5, lam=0.05, step=small, bulk=bulk).test_error, 5))
     0.24061
     0.26355
+    >>> signs = theory.solve(3.0, lam=0.1, step=step, loss="logistic", labels="sign")
+    >>> round(float(signs.error_rate), 5)
+    0.06505
     """
-    if loss != "square":
-        raise ValueError(f"loss must be 'square', got {loss!r}")
+    kind = losses.resolve(loss)
+    losses.check_labels(labels, kind)
+    chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
+    signs = labels == "sign"
+    if not signs and chance.any():
+        raise ValueError("flip is for labels='sign': real labels have noise instead")
     accuracy = check_accuracy(rtol)
     batch = pose(
         alpha,
@@ -120,24 +146,53 @@ def solve(
         noise=noise,
         bulk=bulk,
         rtol=accuracy,
+        also={"flip": chance} if signs else None,
     )
     threads = thread_count(workers)
-    refuse_infinite(batch)
+    if signs or kind != losses.Square():
+        solution = _solve_convex(batch, kind, labels, accuracy, threads)
+    else:
+        solution = _solve_ridge(batch, accuracy, threads)
+    warn(solution, accuracy)
+    return solution
 
+
+def _solve_ridge(batch: Batch, accuracy: float, threads: int | None) -> Solution:
+    """Sections 4 to 6: closed forms but for the responses."""
+    refuse_infinite(batch)
     out = _Arrays(batch.which.size, batch.groups)
     for part, mergeable in batch.parts(mergeable_spikes(batch)):
         run = _run_merged if mergeable else _run
         out.put(run(batch, part, accuracy, threads), part)
-    solution = out.solution(batch)
-    warn(solution, accuracy)
-    return solution
+    test, train = out.scalars[0], out.scalars[2]
+    extra = {"test_loss": 0.5 * test, "train_loss": 0.5 * train}
+    return out.solution(batch, {name: batch.arrange(value) for name, value in extra.items()})
+
+
+def _solve_convex(
+    batch: Batch, loss: losses.Loss, labels: str, accuracy: float, threads: int | None
+) -> Solution:
+    """Section 11."""
+    convex.refuse_undefined(batch, loss, labels)
+    out = _Arrays(batch.which.size, batch.groups, len(convex.EXTRA))
+    for part, _ in batch.parts():
+        results = _Arrays(part.which.size, part.r.shape[1], len(convex.EXTRA))
+        convex.run(batch, part, loss, labels, accuracy, threads, results)
+        out.put(results, part)
+    extra = dict(zip(convex.EXTRA, map(batch.arrange, out.scalars[6:]), strict=True))
+    if labels == "real":
+        extra |= {"margin": None, "train_margin": None}
+    else:
+        out.scalars[1] = out.scalars[0] - convex.least_error(batch)
+    extra |= {"loss": loss.name, "labels": labels, "parameters": batch.parameters | vars(loss)}
+    return out.solution(batch, extra)
 
 
 class _Arrays:
     """Result arrays with the point as second axis, as the core fills them."""
 
-    def __init__(self, points: int, groups: int) -> None:
-        self.scalars = np.zeros((6, points))
+    def __init__(self, points: int, groups: int, extra: int = 0) -> None:
+        self.scalars = np.zeros((6 + extra, points))
         self.vectors = np.zeros((5, points, groups))
         self.matrices = np.zeros((2, points, groups, groups))
         self.counts = np.zeros((2, points), dtype=np.int32)
@@ -153,8 +208,10 @@ class _Arrays:
         self.counts[:, at] = results.counts
         self.nodes[at] = results.nodes
 
-    def solution(self, batch: Batch) -> Solution:
-        test, excess, train, norm, residual, quadrature_error = map(batch.arrange, self.scalars)
+    def solution(self, batch: Batch, more: dict[str, Any]) -> Solution:
+        """Give everything the shape of the call."""
+        scalars = self.scalars[:6]
+        test, excess, train, norm, residual, quadrature_error = map(batch.arrange, scalars)
         m, theta, psi, q2, V2 = map(batch.arrange, self.vectors)
         q1, V1 = map(batch.arrange, self.matrices)
         status, nit = map(batch.arrange, self.counts)
@@ -180,8 +237,8 @@ class _Arrays:
             quadrature_error=quadrature_error,
             spike=batch.spike,
             bulk=batch.bulk_name,
-            parameters=batch.parameters,
             _activation=batch.sigma,
+            **{"parameters": batch.parameters, **more},
         )
 
 
