@@ -189,6 +189,32 @@ def test_separable_classes_at_a_small_penalty(name, shape):
     assert fit.objective < 0.05
 
 
+@pytest.mark.parametrize(
+    ("loss", "lam", "seeds"),
+    [
+        (losses.Hinge(), 1e-4, (1, 2, 13)),
+        (losses.SquaredHinge(), 1e-4, (1, 2)),
+        (losses.Huber(0.01), 1e-9, (3, 18, 37)),
+        (losses.PseudoHuber(0.1), 1e-8, (1, 21, 28)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_labels_far_beyond_the_width_of_the_loss(loss, lam, seeds):
+    # Nearly all rows are on straight pieces, unbounded features and next to no penalty: a place
+    # where the slope along a step is small can be higher than where it began.
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        X = 10.0 * rng.standard_normal((60, 4))
+        Phi = np.maximum(X @ rng.standard_normal((4, 20)), 0.0)
+        if loss.margin:
+            y = np.sign(X[:, 0] + 3.0 * rng.standard_normal(60))
+        else:
+            y = 1e4 * rng.standard_t(1.5, 60)
+        weight = rng.choice([0.3, 1.0, 4.0], 60)
+        fit = fit_readout(Phi, y, loss, lam, intercept=True, sample_weight=weight, tol=1e-7)
+        assert fit.success
+
+
 def test_misuse():
     Phi, y = problem((10, 5))
     with pytest.raises(ValueError, match=r"y must be \+1 or -1 for loss 'hinge', got"):

@@ -264,28 +264,33 @@ def _along(objective: Objective, x: Floats, step: Floats) -> float:
     """Return how far to go along a direction of descent: where the slope has nearly vanished.
 
     By Newton's method on the slope, which increases, between bounds. Function values, of which
-    rounding leaves nothing near the minimum, are not needed.
+    rounding leaves nothing near the minimum, only have to show no rise.
     """
     design, penalty, terms = objective.design, objective.penalty, objective.terms
     h, along = design.A @ x, design.A @ step
     start, stiff = float(penalty @ (x * step)), float(penalty @ (step * step))
 
-    def slope(t: float) -> tuple[float, float]:
-        there = h + t * along
-        first = float((design.weight * terms.slope(there)) @ along) + start + t * stiff
-        return first, float((design.weight * terms.curvature(there)) @ (along * along)) + stiff
+    def slope(t: float) -> float:
+        first = (design.weight * terms.slope(h + t * along)) @ along
+        return float(first) + start + t * stiff
 
-    steepest = abs(slope(0.0)[0])
+    def rise(t: float) -> float:
+        change = terms.value(h + t * along) - terms.value(h)
+        return float(design.weight @ change) + t * (start + 0.5 * t * stiff)
+
+    steepest = abs(slope(0.0))
+    noise = 1e-14 * float(design.weight @ np.abs(terms.value(h)))
     t, low, high = 1.0, 0.0, np.inf
     for _ in range(_LINE_STEPS):
-        first, second = slope(t)
-        if abs(first) <= _FLAT * steepest:
+        first = slope(t)
+        if abs(first) <= _FLAT * steepest and (first <= 0.0 or rise(t) <= noise):
             break
         if first > 0:
             high = t
         else:
             low = t
-        t -= first / second
+        second = float((design.weight * terms.curvature(h + t * along)) @ (along * along)) + stiff
+        t = t - first / second if second > 0 else -1.0
         if not low < t < high:
             t = 2.0 * low if np.isinf(high) else 0.5 * (low + high)
     return t
