@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikedrf import losses
 from spikedrf.activations import FunctionLike
-from spikedrf.parameters import real_array
+from spikedrf.losses import Loss, LossLike
+from spikedrf.parameters import ConvergenceWarning, real_array
 from spikedrf.progress import Progress
+from spikedrf.simulation import convex
 from spikedrf.simulation.network import (
     Floats,
     Integers,
@@ -32,7 +36,11 @@ from spikedrf.theory.solution import Solution
 from spikedrf.workers import cores, thread_count
 
 _ERRORS = ("test_error", "train_error", "norm")
+_LOSSES = ("test_loss", "train_loss")
+_MARGINS = ("margin", "train_margin")
 _MEASURED = ("r", "c", "gamma")
+
+_RIDGE = losses.Square()
 
 # From so many penalties at one n on, one eigendecomposition is cheaper than Cholesky for each.
 _PATH = 24
@@ -50,11 +58,15 @@ class Simulation:
     ----------
     test_error, test_error_sem : float or ndarray, shape S
         Mean squared error on fresh samples, label noise included; ``S`` is the broadcast shape of
-        ``alpha`` and ``lam``.
+        ``alpha`` and ``lam``. With sign labels the rate of wrong signs.
     train_error, train_error_sem : float or ndarray, shape S
-        Mean squared training residual.
+        Mean squared training residual; with sign labels the rate of wrong signs in training.
     norm, norm_sem : float or ndarray, shape S
         ``|a|^2 / p`` of the readout.
+    test_loss, test_loss_sem, train_loss, train_loss_sem : float or ndarray, shape S
+        Mean loss of fresh and of training samples, without the penalty.
+    margin, margin_sem, train_margin, train_margin_sem : float or ndarray, shape S, or None
+        With sign labels the mean of ``y h``, over fresh and over training samples.
     r, r_sem, c, c_sem : ndarray, shape (K,), or None
         Spike strength and bulk variance of each readout group, measured on the trained first
         layers; None unless ``model="network"`` took a step.
@@ -72,6 +84,8 @@ class Simulation:
         Training samples.
     n0 : int or None
         Samples of the gradient step, None unless ``model="network"`` took one.
+    loss, labels : str
+        The readout's loss, and what it learns: real labels or signs.
     parameters : dict
         The parameters as given, for labels.
     """
@@ -82,6 +96,10 @@ class Simulation:
     train_error_sem: Any
     norm: Any
     norm_sem: Any
+    test_loss: Any
+    test_loss_sem: Any
+    train_loss: Any
+    train_loss_sem: Any
     samples: dict[str, Floats]
     completed: Integers
     model: str
@@ -96,6 +114,12 @@ class Simulation:
     c_sem: Floats | None = None
     gamma: float | None = None
     gamma_sem: float | None = None
+    margin: Any = None
+    margin_sem: Any = None
+    train_margin: Any = None
+    train_margin_sem: Any = None
+    loss: str = "square"
+    labels: str = "real"
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,18 +147,24 @@ class Simulation:
         Returns
         -------
         dict of float or ndarray, shape S
-            Keys ``test_error``, ``train_error``, ``norm``.
+            Keys ``test_error``, ``train_error``, ``norm``; with another loss or sign labels also
+            ``test_loss`` and ``train_loss``, and with sign labels the margins.
 
         Raises
         ------
         ValueError
-            If the shapes differ, or ``alpha``, ``beta``, ``lam`` or ``noise`` are others.
+            If the shapes differ, or the loss, the labels, ``alpha``, ``beta``, ``lam`` or ``noise``
+            are others.
         """
         if solution.shape != self.shape:
             raise ValueError(
                 f"the solution has shape {solution.shape}, the simulation {self.shape}"
             )
-        for name in ("alpha", "beta", "lam", "noise"):
+        for name in ("loss", "labels"):
+            ours, theirs = getattr(self, name), getattr(solution, name)
+            if ours != theirs:
+                raise ValueError(f"the solution has another {name}: {theirs!r}, not {ours!r}")
+        for name in ("alpha", "beta", "lam", "noise", "flip", "delta", "level"):
             if name not in solution.parameters or name not in self.parameters:
                 continue
             theirs = np.asarray(solution.parameters[name], dtype=np.float64)
@@ -142,8 +172,13 @@ class Simulation:
             slack = 0.51 / self.d if name in ("alpha", "beta") else 0.0
             if not np.allclose(theirs, ours, rtol=1e-9, atol=slack):
                 raise ValueError(f"the solution has another {name}: {theirs}, not {ours}")
+        names: tuple[str, ...] = _ERRORS
+        if (self.loss, self.labels) != ("square", "real"):
+            names += _LOSSES
+        if self.labels == "sign":
+            names += _MARGINS
         scores = {}
-        for name in _ERRORS:
+        for name in names:
             with np.errstate(divide="ignore", invalid="ignore"):
                 distance = np.subtract(getattr(self, name), getattr(solution, name))
                 scores[name] = np.divide(distance, getattr(self, f"{name}_sem"))[()]
@@ -174,6 +209,9 @@ def simulate(
     step: GradientStep | Spike | None = None,
     noise: float = 0.0,
     model: str = "srf",
+    loss: LossLike = "square",
+    labels: str = "real",
+    flip: float = 0.0,
     replicates: int = 8,
     n_test: int | None = None,
     rng: Any = None,
@@ -185,7 +223,8 @@ def simulate(
     Inputs ``x ~ N(0, I_d)``, labels ``y = g(<theta, x>) + noise N(0, 1)``. Every replicate draws a
     first layer of ``p = round(beta d)`` neurons, ``n = round(alpha d)`` training samples and
     ``n_test`` test samples afresh and finds the readout that minimises
-    ``sum_mu (y_mu - Phi_mu . a / sqrt p)^2 + lam |a|^2`` with ``Phi = sigma(X W^T)``.
+    ``sum_mu (y_mu - Phi_mu . a / sqrt p)^2 + lam |a|^2`` with ``Phi = sigma(X W^T)``, or
+    ``sum_mu loss(y_mu, Phi_mu . a / sqrt p) + (lam/2) |a|^2`` with another loss.
 
     Parameters
     ----------
@@ -211,6 +250,14 @@ def simulate(
     model : {"srf", "network"}
         ``"srf"`` draws spiked random features, ``w_i = r_k v + sqrt(c_k) w~_i``: what the theory
         solves. ``"network"`` takes the gradient step, on ``n0 = round(alpha0 d)`` further samples.
+    loss : str or Loss
+        Loss of the readout, as for `theory.solve`; fitted by `spikedrf.readout` to a relative
+        accuracy of 1e-9 of the objective.
+    labels : {"real", "sign"}
+        Whether the readout learns ``y`` or its sign. The gradient step is of the squared loss on
+        real labels in any case.
+    flip : float
+        Share of sign labels that are turned around, in [0, 0.5].
     replicates : int
         Independent repetitions, >= 1; standard errors need two.
     n_test : int, optional
@@ -245,11 +292,16 @@ def simulate(
     SimulationInterrupted
         On Ctrl-C; a `KeyboardInterrupt` whose ``partial`` holds the replicates that had finished.
 
+    Warns
+    -----
+    ConvergenceWarning
+        Once for the call, if fits of the readout did not reach their accuracy.
+
     Notes
     -----
-    Source: theory.md, sections 1, 2 and 8. Memory of one replicate is ``O(p^2 + p d)``, and
+    Source: theory.md, sections 1, 2, 8 and 11. Memory of one replicate is ``O(p^2 + p d)``, and
     ``O(n0 d)`` for the step: features are made in blocks; with ``n < p`` the readout comes from
-    the ``n x n`` kernel matrix.
+    the ``n x n`` kernel matrix. With another loss or sign labels it is ``O(n p + p d)``.
 
     Examples
     --------
@@ -259,8 +311,10 @@ def simulate(
     >>> simulation.z(theory.solve([0.5, 2.0], **model))["test_error"].shape
     (2,)
     """
+    kind = losses.resolve(loss)
+    losses.check_labels(labels, kind)
     plan, parameters, shape = _plan(
-        alpha, d, lam, beta, activation, target, step, noise, model, n_test
+        alpha, d, lam, beta, activation, target, step, noise, model, n_test, kind, labels, flip
     )
     count = integer("replicates", replicates)
     threads = min(thread_count(workers) or cores(), count)
@@ -287,6 +341,12 @@ class _Plan:
     n: Integers
     lam: Floats
     n_test: int
+    loss: Loss
+
+    @property
+    def ridge(self) -> bool:
+        """Whether the readout is ridge regression of real labels."""
+        return self.network.labels == "real" and self.loss == _RIDGE
 
     @property
     def kernel_size(self) -> int:
@@ -304,6 +364,11 @@ class _Plan:
         network = self.network
         layer = network.p * network.d
         blocks = network.block * 2 * (network.d + network.p)
+        if not self.ridge:
+            n = int(self.n.max())
+            rank = min(n, network.p)
+            fit = 4 * n * network.p + 4 * rank**2 + rank * network.p
+            return max(8 * (layer + blocks + fit), network.layer_bytes)
         head = self.kernel_size * network.p * (3 if (self.lam == 0).any() else 1)
         gram = network.p**2 if self.primal else 0
         dual, primal = 3 * self.kernel_size**2, 3 * gram
@@ -332,6 +397,9 @@ def _plan(
     noise: Any,
     model: str,
     n_test: Any,
+    loss: Loss = _RIDGE,
+    labels: str = "real",
+    flip: Any = 0.0,
 ) -> tuple[_Plan, dict[str, Any], tuple[int, ...]]:
     """Hold the arguments against their ranges and turn ratios into sizes."""
     points = {
@@ -341,12 +409,14 @@ def _plan(
     for name, value in points.items():
         if value.size == 0:
             raise ValueError(f"{name} is empty: there is nothing to simulate")
-    network = make_network(model, d, beta, activation, target, step, noise)
+    network = make_network(model, d, beta, activation, target, step, noise, labels, flip)
     tests = max(4 * network.d, 2000) if n_test is None else integer("n_test", n_test)
     shape = broadcast_shape({name: value.shape for name, value in points.items()})
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in points.items()}
-    plan = _Plan(network, sample_sizes(flat["alpha"], network.d), flat["lam"], tests)
-    return plan, points | network.parameters(step), shape
+    plan = _Plan(network, sample_sizes(flat["alpha"], network.d), flat["lam"], tests, loss)
+    if not plan.ridge and (plan.lam == 0).any():
+        raise ValueError(f"lam must be > 0 with loss {loss.name!r} and labels={labels!r}")
+    return plan, points | network.parameters(step) | vars(loss), shape
 
 
 # --------------------------------------------------------------------------------------------------
@@ -355,17 +425,27 @@ def _plan(
 
 @dataclass(frozen=True)
 class _Result:
-    errors: Floats  # (3, points)
+    errors: dict[str, Floats]  # (points,) each
     measured: dict[str, Floats]
+    unfinished: int = 0  # fits that are not accurate enough
 
 
 def _replicate(plan: _Plan, rng: np.random.Generator, stop: Event) -> _Result:
     for_layer, for_training, for_test = rng.spawn(3)
-    layer = first_layer(plan.network, for_layer)
-    readouts, train_error = _train(plan, layer, for_training, stop)
-    test_error = _test(plan, layer, readouts, for_test, stop)
-    norm = np.sum(readouts**2, axis=0) / plan.network.p
-    return _Result(np.stack([test_error, train_error, norm]), layer.measured)
+    network = plan.network
+    layer = first_layer(network, for_layer)
+    unfinished = 0
+    if plan.ridge:
+        readouts, train_error = _train(plan, layer, for_training, stop)
+        errors = {"train_error": train_error, "train_loss": 0.5 * train_error}
+    else:
+        readouts, errors, success = convex.train(
+            network, layer, plan.loss, plan.n, plan.lam, for_training, stop
+        )
+        unfinished = int(np.count_nonzero(~success))
+    errors |= _test(plan, layer, readouts, for_test, stop)
+    errors["norm"] = np.sum(readouts**2, axis=0) / network.p
+    return _Result(errors, layer.measured, unfinished)
 
 
 def _train(
@@ -426,21 +506,23 @@ def _train(
 
 def _test(
     plan: _Plan, layer: Layer, readouts: Floats, rng: np.random.Generator, stop: Event
-) -> Floats:
+) -> dict[str, Floats]:
     from spikedrf.features import feature_map
 
     samples = Samples(plan.network, layer.theta, rng, plan.network.block)
     features = np.empty((plan.network.block, plan.network.p))
     scaled = readouts / np.sqrt(plan.network.p)
-    total = np.zeros(plan.n.size)
+    total: dict[str, Floats] = {}
     for start in range(0, plan.n_test, plan.network.block):
         if stop.is_set():
             raise Stopped
         rows = min(plan.network.block, plan.n_test - start)
         x, y = samples.draw(rows)
         phi = feature_map(x, layer.W, plan.network.sigma, out=features[:rows])
-        total += np.sum((y[:, None] - phi @ scaled) ** 2, axis=0)
-    return total / plan.n_test
+        means = convex.measure(plan.network.labels, plan.loss, y, phi @ scaled)
+        for name, mean in means.items():
+            total[name] = total.get(name, np.zeros(plan.n.size)) + rows * mean
+    return {convex.TEST[name]: value / plan.n_test for name, value in total.items()}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -452,12 +534,23 @@ def _collect(
 ) -> Simulation:
     completed = sorted(finished)
     results = [finished[i] for i in completed]
-    errors = np.stack([result.errors for result in results], axis=1)
-    samples = {name: errors[i].reshape(len(results), *shape) for i, name in enumerate(_ERRORS)} | {
+    samples = {
+        name: np.stack([result.errors[name].reshape(shape) for result in results])
+        for name in _ERRORS + _LOSSES + _MARGINS
+        if name in results[0].errors
+    } | {
         name: np.stack([result.measured[name] for result in results])
         for name in _MEASURED
         if name in results[0].measured
     }
+    unfinished = sum(result.unfinished for result in results)
+    if unfinished:
+        warnings.warn(
+            f"{unfinished} of {len(results) * plan.n.size} fits of the readout did not reach their "
+            f"accuracy: raise lam",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
     values: dict[str, Any] = {}
     for name, sample in samples.items():
         values[name] = sample.mean(axis=0)[()]
@@ -475,5 +568,7 @@ def _collect(
         n=plan.n.reshape(shape) if shape else int(plan.n[0]),
         n_test=plan.n_test,
         n0=plan.network.n0 or None,
+        loss=plan.loss.name,
+        labels=plan.network.labels,
         parameters=parameters,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class Network:
         Of the spiked model.
     eta, u, n0
         The step of a network that is really trained; ``n0 = 0`` is none.
+    labels : str
+        ``"real"`` or ``"sign"``: what the readout learns.
+    flip : float
+        Share of signs that are turned around.
     """
 
     model: str
@@ -53,6 +57,8 @@ class Network:
     eta: float = 0.0
     u: Floats = field(default_factory=lambda: np.ones(1))
     n0: int = 0
+    labels: str = "real"
+    flip: float = 0.0
 
     @property
     def block(self) -> int:
@@ -68,10 +74,11 @@ class Network:
 
     def parameters(self, step: GradientStep | Spike | None) -> dict[str, Any]:
         """Return what was given, for labels."""
-        return {
+        given: dict[str, Any] = {
             "beta": self.beta, "noise": self.noise, "activation": self.sigma.name,
             "target": self.g.name, "step": step,
         }  # fmt: skip
+        return given | ({"flip": self.flip} if self.labels == "sign" else {})
 
 
 def make_network(
@@ -82,6 +89,8 @@ def make_network(
     target: FunctionLike,
     step: GradientStep | Spike | None,
     noise: Any,
+    labels: str = "real",
+    flip: Any = 0.0,
 ) -> Network:
     """Hold the arguments against their ranges and turn ratios into sizes.
 
@@ -102,8 +111,12 @@ def make_network(
         raise ValueError(
             f"d = {dimension} is too small for beta = {ratio:g}: round(beta d) is no neuron"
         )
+    chance = _scalar("flip", flip, minimum=0.0, maximum=0.5)
+    if chance and labels != "sign":
+        raise ValueError("flip is for labels='sign': real labels have noise instead")
     common: dict[str, Any] = {
         "model": model, "sigma": sigma, "g": g, "noise": sd, "beta": ratio, "d": dimension, "p": p,
+        "labels": labels, "flip": chance,
     }  # fmt: skip
     if model == "srf":
         r, c, gamma, pi = _spike(step, sigma, g, sd)
@@ -278,7 +291,7 @@ class Samples:
     ) -> None:
         self._network = network
         self._theta = theta
-        self._inputs, self._noise = rng.spawn(2)
+        self._inputs, self._noise, self._flips = rng.spawn(3)
         self._buffer = np.empty((rows, network.d))
 
     def draw(self, rows: int) -> tuple[Floats, Floats]:
@@ -287,6 +300,10 @@ class Samples:
         y = self._network.g(x[:, :2] @ np.array(self._theta))
         if self._network.noise:
             y = y + self._network.noise * self._noise.standard_normal(rows)
+        if self._network.labels == "sign":
+            y = np.where(y >= 0.0, 1.0, -1.0)
+            if self._network.flip:
+                y[self._flips.random(rows) < self._network.flip] *= -1.0
         return x, y
 
 
@@ -319,7 +336,9 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> Layer:
     W = _uniform_rows(network, for_weights)
     if not network.n0:
         return Layer(W, theta)
-    x, y = Samples(network, theta, for_samples, network.n0).draw(network.n0)
+    # The step is of the squared loss on real labels, whatever the readout learns.
+    real = replace(network, labels="real")
+    x, y = Samples(real, theta, for_samples, network.n0).draw(network.n0)
     from spikedrf.first_layer import gradient_step
 
     direction = np.zeros(network.d)
