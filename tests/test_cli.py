@@ -38,7 +38,10 @@ def test_json_is_what_the_library_says(capsys, expected):
     result = json.loads(out)
     assert (result["schema"], result["command"]) == (1, "curve")
     assert result["version"] == spikedrf.__version__
-    assert result["parameters"] == {**MODEL, **STEP, "bulk": "isotropic", "rtol": 1e-8}
+    readout = {"loss": {"name": "square"}, "labels": "real", "flip": 0.0}
+    assert result["parameters"] == {
+        **MODEL, **STEP, "bulk": "isotropic", **readout, "rtol": 1e-8
+    }  # fmt: skip
     assert result["alpha"] == [0.3, 1.0, 2.0, 3.0, "inf"]
     for name, solution in expected.items():
         for quantity in ("test_error", "train_error", "excess_error", "norm"):

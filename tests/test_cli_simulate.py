@@ -44,7 +44,8 @@ def test_simulate_json_is_what_the_library_says(capsys, expected):
     result = json.loads(out)
     simulation = expected["with_step"]
     assert (result["schema"], result["command"], result["model"]) == (1, "simulate", "network")
-    assert result["parameters"] == {**MODEL, **STEP}
+    readout = {"loss": {"name": "square"}, "labels": "real", "flip": 0.0}
+    assert result["parameters"] == {**MODEL, **STEP, **readout}
     assert result["alpha"] == ALPHA
     assert result["n"] == [18, 60, 120]
     sizes = {"d": 60, "p": 42, "n0": 300, "n_test": 500, "replicates": 3, "seed": 5}

@@ -34,15 +34,7 @@ _OTHER = "other_bulk"
 # test error by so much is told.
 _ROUND, _MATTERS = 0.02, 0.01
 
-_COLUMNS = (
-    "test_error",
-    "train_error",
-    "excess_error",
-    "norm",
-    "quadrature_error",
-    "success",
-    "status",
-)
+_COLUMNS = ("excess_error", "quadrature_error", "success", "status")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_model(parser, several=True)
     options.add_bulk(parser)
+    options.add_loss(parser)
     group = options.add_simulation(parser)
     group.add_argument(
         "--simulate",
@@ -74,7 +67,8 @@ class _Result:
 
     args: argparse.Namespace
     spike: Spike
-    best_linear: float
+    best_linear: float | None
+    bayes: float | None
     curves: dict[str, Solution]
     simulations: dict[str, Simulation]
 
@@ -82,7 +76,7 @@ class _Result:
     def beside(self) -> dict[str, dict[str, Any]]:
         """What was simulated, arranged like the points of the theory."""
         return {
-            name: _beside(simulation, self.args.alpha, self.curves, name)
+            name: _beside(self.args, simulation, self.curves, name)
             for name, simulation in self.simulations.items()
         }
 
@@ -124,14 +118,18 @@ def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
         options.fill_in_simulation(args)
     step, spike = options.step_of(args)
     curves = _solve(args, args.alpha)
-    best_linear = theory.best_linear_error(args.target, args.noise)
+    best_linear = bayes = None
+    if args.labels == "real":
+        best_linear = theory.best_linear_error(args.target, args.noise)
+    else:
+        bayes = float(theory.bayes_error(args.target, args.noise, args.flip))
     simulations: dict[str, Simulation] = {}
     status = output.OK
     if args.simulate is not None:
         finite = args.alpha[np.isfinite(args.alpha)]
         steps = {"with_step": step, "without_step": None}
         simulations, status = simulated.run(args, args.simulate, finite, steps)
-    return _Result(args, spike, best_linear, curves, simulations), status
+    return _Result(args, spike, best_linear, bayes, curves, simulations), status
 
 
 def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
@@ -153,9 +151,10 @@ def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
 
 
 def _beside(
-    simulation: Simulation, alpha: Floats, curves: dict[str, Solution], name: str
+    args: argparse.Namespace, simulation: Simulation, curves: dict[str, Solution], name: str
 ) -> dict[str, Any]:
     """Arrange simulated errors and z-scores like the rows of the table, NaN at alpha = inf."""
+    alpha = args.alpha
     finite = np.isfinite(alpha)
 
     def spread(values: Any) -> Floats:
@@ -168,7 +167,7 @@ def _beside(
         theirs[f"z_{_OTHER}"] = curves[_OTHER]
     columns: dict[str, Any] = {"alpha": spread(alpha[finite]), "n": spread(simulation.n)}
     columns |= {z: {} for z in theirs}
-    for quantity in simulated.ERRORS:
+    for quantity in simulated.quantities(args):
         mean = spread(getattr(simulation, quantity))
         sem = spread(getattr(simulation, f"{quantity}_sem"))
         columns |= {quantity: mean, f"{quantity}_sem": sem}
@@ -201,10 +200,10 @@ def _print_json(args: argparse.Namespace, over: str | None, results: list[_Resul
 
 def _json(result: _Result) -> dict[str, Any]:
     collected = {
-        "best_linear": result.best_linear,
+        **_reference(result),
         "alpha": result.args.alpha,
         **{
-            name: {column: getattr(curve, column) for column in _COLUMNS}
+            name: {column: getattr(curve, column) for column in _columns_of(result.args)}
             for name, curve in result.curves.items()
         },
         "gain": _gain(result.curves),
@@ -213,10 +212,23 @@ def _json(result: _Result) -> dict[str, Any]:
         beside = result.beside
         sizes = simulated.sizes(result.args, result.simulations["with_step"])
         collected["simulation"] = sizes | {
-            name: simulated.numbers(simulation) | beside[name]
+            name: simulated.numbers(result.args, simulation) | beside[name]
             for name, simulation in result.simulations.items()
         }
     return collected
+
+
+def _columns_of(args: argparse.Namespace) -> list[str]:
+    """Return what is written of a curve."""
+    errors = list(simulated.quantities(args))
+    return [*errors[:2], _COLUMNS[0], *errors[2:], *_COLUMNS[1:]]
+
+
+def _reference(result: _Result) -> dict[str, float | None]:
+    """Return the error that a network without a step, or any classifier, cannot get below."""
+    if result.bayes is None:
+        return {"best_linear": result.best_linear}
+    return {"bayes_error": result.bayes}
 
 
 def _print_table(args: argparse.Namespace, over: str | None, results: list[_Result]) -> None:
@@ -228,7 +240,10 @@ def _print_table(args: argparse.Namespace, over: str | None, results: list[_Resu
         if over is not None:
             print(f"# {over} {getattr(result.args, over):g}: {output.spike_text(result.spike)}")
         if over in (None, "noise") or result is results[0]:
-            print(f"# best linear function: {result.best_linear:#.6g}")
+            if result.bayes is None:
+                print(f"# best linear function: {result.best_linear:#.6g}")
+            else:
+                print(f"# best classifier: {result.bayes:#.6g}")
         _print_difference(result.curves)
         if result.simulations:
             print(simulated.text(result.args, result.simulations["with_step"]))
@@ -302,9 +317,7 @@ def _write_files(args: argparse.Namespace, over: str | None, results: list[_Resu
     values = [getattr(result.args, over) for result in results] if over else []
     for path in args.out:
         if path.suffix.lower() == ".csv":
-            tables = [
-                _csv_columns(result.args.alpha, result.curves, result.beside) for result in results
-            ]
+            tables = [_csv_columns(result.args, result.curves, result.beside) for result in results]
             columns = cases.stack(over, values, tables, np.nan)
             writer = partial(output.write_csv, columns=columns)
         elif over is None:
@@ -355,13 +368,13 @@ def _draw_several(args: argparse.Namespace, over: str, results: list[_Result], p
 
 
 def _csv_columns(
-    alpha: Floats, curves: dict[str, Solution], beside: dict[str, dict[str, Any]]
+    args: argparse.Namespace, curves: dict[str, Solution], beside: dict[str, dict[str, Any]]
 ) -> dict[str, Floats]:
-    columns = {"alpha": alpha}
+    columns = {"alpha": args.alpha}
     for name, curve in curves.items():
-        columns |= {f"{column}_{name}": getattr(curve, column) for column in _COLUMNS}
+        columns |= {f"{column}_{name}": getattr(curve, column) for column in _columns_of(args)}
     for name, numbers in beside.items():
-        for quantity in simulated.ERRORS:
+        for quantity in simulated.quantities(args):
             if f"z_{_OTHER}" in numbers:
                 columns[f"z_{quantity}_{_OTHER}"] = numbers[f"z_{_OTHER}"][quantity]
             for key in (quantity, f"{quantity}_sem"):
@@ -384,7 +397,7 @@ def _fine(
 
 
 def _display(
-    args: argparse.Namespace, curves: dict[str, Solution], best_linear: float
+    args: argparse.Namespace, curves: dict[str, Solution], best_linear: float | None
 ) -> LearningCurveDisplay:
     from spikedrf.plotting import LearningCurveDisplay
 

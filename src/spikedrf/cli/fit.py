@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import os
 import warnings
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ import numpy as np
 from spikedrf import losses
 from spikedrf.cli import options, output
 from spikedrf.cli.options import Floats
-from spikedrf.losses import Loss
 from spikedrf.table import Table, column, read_table
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--loss",
-        type=_loss,
+        type=options.loss,
         default="square",
         metavar="LOSS[:X]",
         help="of the readout: square, huber:DELTA, pseudo_huber:DELTA, quantile:LEVEL, absolute; "
@@ -188,19 +186,6 @@ def _number_or_auto(text: str) -> float | str:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None
-
-
-def _loss(text: str) -> Loss:
-    """Read the name of a loss and, after a colon, its parameter."""
-    name, colon, parameter = text.partition(":")
-    try:
-        loss = losses.resolve(name)
-        names = [field.name for field in fields(loss)]
-        if colon and not names:
-            raise ValueError(f"{name} has no parameter")
-        return type(loss)(**{names[0]: float(parameter)}) if colon else loss
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _read(args: argparse.Namespace) -> tuple[Table, int]:

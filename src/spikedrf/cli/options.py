@@ -9,13 +9,16 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikedrf import losses
 from spikedrf.activations import NAMES
+from spikedrf.losses import Loss
 from spikedrf.parameters import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -94,6 +97,33 @@ def add_model(
     group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
     group.add_argument(
         "--noise", default=0.0, help="standard deviation of the labels (%(default)g)", **number
+    )
+
+
+def add_loss(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the readout learns, and from what labels."""
+    group = parser.add_argument_group("readout")
+    group.add_argument(
+        "--loss",
+        type=loss,
+        default="square",
+        metavar="LOSS[:X]",
+        help="square, huber:DELTA, pseudo_huber:DELTA, quantile:LEVEL, absolute; or logistic, "
+        "hinge, squared_hinge, which need --labels sign (square)",
+    )
+    group.add_argument(
+        "--labels",
+        choices=losses.LABELS,
+        default="real",
+        help="whether it learns labels or their signs; errors are then rates of wrong signs "
+        "(%(default)s)",
+    )
+    group.add_argument(
+        "--flip",
+        type=float,
+        metavar="X",
+        default=0.0,
+        help="share of the signs that are turned around (%(default)g)",
     )
 
 
@@ -197,6 +227,19 @@ def _number_or_grid(text: str) -> float | Floats:
     return values if ":" in text else float(values[0])
 
 
+def loss(text: str) -> Loss:
+    """Read the name of a loss and, after a colon, its parameter."""
+    name, colon, parameter = text.partition(":")
+    try:
+        kind = losses.resolve(name)
+        names = [field.name for field in fields(kind)]
+        if colon and not names:
+            raise ValueError(f"{name} has no parameter")
+        return type(kind)(**{names[0]: float(parameter)}) if colon else kind
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def seed(text: str) -> int:
     """Read what random streams begin with."""
     value = int(text)
@@ -247,8 +290,14 @@ def axes_of(args: argparse.Namespace) -> list[str]:
 
 def model_of(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of the theory and of a simulation, all but the step."""
-    names = ("lam", "beta", "activation", "target", "noise")
+    names = ["lam", "beta", "activation", "target", "noise"]
+    names += [name for name in ("loss", "labels", "flip") if hasattr(args, name)]
     return {name: getattr(args, name) for name in names}
+
+
+def is_ridge(args: argparse.Namespace) -> bool:
+    """Whether the readout is ridge regression of real labels."""
+    return bool(args.loss == losses.Square() and args.labels == "real")
 
 
 def step_of(args: argparse.Namespace) -> tuple[GradientStep, Spike]:

@@ -111,11 +111,13 @@ def print_json(
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """Collect the options that are the same for every number printed."""
     names = ["activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise"]
-    names += ["bulk", "rtol"]
+    names += ["bulk", "labels", "flip", "rtol"]
     over = getattr(args, "over", [])
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     given = {name: value for name, value in given.items() if name not in over}
     given |= {"over": over} if over else {}
+    if hasattr(args, "loss"):
+        given["loss"] = {"name": args.loss.name, **vars(args.loss)}
     fixed = {name: value for name, value in given.items() if not isinstance(value, np.ndarray)}
     return fixed | {"pi": args.pi or [1.0 / len(args.u)] * len(args.u)}
 
@@ -187,9 +189,21 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
             parts.append(f"{name} {' '.join(f'{x:g}' for x in numbers)}")
     if getattr(args, "bulk", "isotropic") == "network":
         parts.append("network's own bulk")
+    if hasattr(args, "loss"):
+        parts += _readout_text(args)
     if picture and len(parts) > 6:
         return ", ".join(parts[:4]) + ",\n" + ", ".join(parts[4:])
     return ", ".join(parts)
+
+
+def _readout_text(args: argparse.Namespace) -> list[str]:
+    parts = []
+    if args.loss.name != "square":
+        numbers = "".join(f" {name} {value:g}" for name, value in vars(args.loss).items())
+        parts.append(f"{args.loss.name.replace('_', ' ')} loss{numbers}")
+    if args.labels == "sign":
+        parts += ["sign labels", *([f"flip {args.flip:g}"] if args.flip else [])]
+    return parts
 
 
 def tex(x: float) -> str:

@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser, f"samples over dimension: values, ranges MIN:MAX:N or MIN:MAX:N:log ({ALPHA})"
     )
     options.add_model(parser, several=True)
+    options.add_loss(parser)
     options.add_output(parser, (".csv",))
 
 
@@ -49,7 +50,7 @@ class _Result:
     def columns(self) -> dict[str, Floats]:
         """Collect the columns of the table."""
         columns = {"alpha": self.args.alpha}
-        for name in simulated.ERRORS:
+        for name in simulated.quantities(self.args):
             for key in (name, f"{name}_sem"):
                 columns[key] = getattr(self.simulation, key)
         return columns
@@ -60,7 +61,7 @@ class _Result:
             **simulated.sizes(self.args, self.simulation),
             "alpha": self.args.alpha,
             "n": self.simulation.n,
-            **simulated.numbers(self.simulation),
+            **simulated.numbers(self.args, self.simulation),
         }
 
 
@@ -114,7 +115,7 @@ def _print_table(
         if name.endswith("_sem"):
             header.append("sem")
             cells.append([f"{x:#.2g}" for x in column])
-        elif name in simulated.ERRORS:
+        elif name in simulated.quantities(args):
             header.append(words.get(name, name))
             cells.append([f"{x:#.6g}" for x in column])
         else:

@@ -19,6 +19,12 @@ ERRORS = ("test_error", "train_error", "norm")
 _MEASURED = ("r", "c", "gamma")
 
 
+def quantities(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return these quantities, and those that come with another loss or with signs."""
+    names = ERRORS if options.is_ridge(args) else (*ERRORS, "test_loss", "train_loss")
+    return names if args.labels == "real" else (*names, "margin", "train_margin")
+
+
 def run(
     args: argparse.Namespace, model: str, alpha: Floats, steps: dict[str, GradientStep | None]
 ) -> tuple[dict[str, Simulation], int]:
@@ -59,9 +65,9 @@ def sizes(args: argparse.Namespace, simulation: Simulation) -> dict[str, Any]:
     return {name: getattr(simulation, name) for name in names} | {"seed": args.seed}
 
 
-def numbers(simulation: Simulation) -> dict[str, Any]:
+def numbers(args: argparse.Namespace, simulation: Simulation) -> dict[str, Any]:
     """Collect for JSON what came out."""
-    names = [name for name in ERRORS + _MEASURED if getattr(simulation, name) is not None]
+    names = [name for name in quantities(args) + _MEASURED if getattr(simulation, name) is not None]
     return {"replicates": simulation.replicates} | {
         key: getattr(simulation, key) for name in names for key in (name, f"{name}_sem")
     }
