@@ -6,6 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and none of them timed; or many others, in an hour.
+settings.register_profile("spikedrf", derandomize=True, deadline=None)
+settings.register_profile("deep", max_examples=2000, deadline=None)
+settings.load_profile("spikedrf")
 
 HERE = Path(__file__).resolve().parent
 

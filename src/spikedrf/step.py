@@ -321,21 +321,30 @@ class StepModel:
         self.shift = ubar * h0
         # The mean residual, times h2 as it always comes.
         self.s0_h2 = (of_g.h0 - self.shift) * self.h2
-        self.s2 = of_g.second - 2.0 * self.shift * of_g.h0 + self.shift**2 + self.noise**2
-        self.rho = self.s2 / np.where(self.alpha0 > 0, self.alpha0, np.inf)
-        self.nu = np.sqrt(self.t1**2 + self.rho)
+        # What overflows is refused once it is known what comes of it, see `spike`.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.s2 = of_g.second - 2.0 * self.shift * of_g.h0 + self.shift**2 + self.noise**2
+            self.rho = self.s2 / np.where(self.alpha0 > 0, self.alpha0, np.inf)
+            self.nu = np.sqrt(self.t1**2 + self.rho)
         self.eta = np.asarray(step.eta, dtype=np.float64)
         self.stepped = (self.alpha0 > 0) & (self.eta != 0)
-        self.move = np.where(self.stepped, self.eta, 0.0)[..., None] * self.u
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.move = np.where(self.stepped, self.eta, 0.0)[..., None] * self.u
             gamma = np.where((self.alpha0 > 0) & (self.nu > 0), self.t1 / self.nu, 0.0)
         self.gamma = np.clip(gamma, -1.0, 1.0)
 
     def spike(self, gamma: Floats) -> Spike:
         """Return the spiked model, given the alignment where there is no step."""
-        r = self.move * self.h1 * self.nu[..., None]
-        c = (1.0 + self.move * self.s0_h2[..., None]) ** 2
-        c = c + self.move**2 * self.rho[..., None] * self.chk
+        with np.errstate(over="ignore", invalid="ignore"):
+            r = self.move * self.h1 * self.nu[..., None]
+            c = (1.0 + self.move * self.s0_h2[..., None]) ** 2
+            c = c + self.move**2 * self.rho[..., None] * self.chk
+        for name, value in (("r", r), ("c", c)):
+            if not np.isfinite(value).all():
+                raise ValueError(
+                    f"the spike's {name} overflows for the given eta, u, noise and alpha0: the "
+                    f"step is too large"
+                )
         if not (c > 0).all():
             raise ValueError(
                 "the bulk variance c vanishes: 1 + eta u s0 h2 = 0 for the given eta, u and "

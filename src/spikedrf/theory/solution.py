@@ -259,7 +259,6 @@ class Solution:
         done = int(np.count_nonzero(self.success))
         span = "no points"
         if np.size(self.test_error):
-            span = (
-                f"test_error {np.nanmin(self.test_error):.4g} to {np.nanmax(self.test_error):.4g}"
-            )
+            known = self.test_error[~np.isnan(self.test_error)]
+            span = f"test_error {known.min():.4g} to {known.max():.4g}" if known.size else "all NaN"
         return f"Solution(shape={self.shape}, {span}, {done} of {self.success.size} converged)"
