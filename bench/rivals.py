@@ -97,3 +97,24 @@ def nested_quadrature_step_a(alpha, beta, lam, r, c, damping=0.7, tolerance=1e-4
         if change < tolerance:
             break
     return v1, g
+
+
+def numpy_stieltjes(z, alpha, beta, c, mu1, mu2, w, damping=0.5, tolerance=1e-9):
+    """The Stieltjes transform for K = 1 by the damped fixed point, all z of an array at once."""
+    delta = alpha / beta
+    g = -1.0 / z
+    v1 = c * g
+    left = np.arange(z.size)
+    for _ in range(20_000):
+        omega = w / (1.0 + np.outer(v1[left], mu1**2) + np.outer(g[left], mu2))
+        b = delta * (omega @ mu1**2)
+        d = -z[left] + delta * (omega @ mu2)
+        new = 1.0 / (d + c * b / (1.0 + beta * c * g[left] * b))
+        v_new = c * new / (1.0 + beta * c * new * b)
+        change = np.abs(new - g[left]) / np.abs(new)
+        g[left] += damping * (new - g[left])
+        v1[left] += damping * (v_new - v1[left])
+        left = left[change > tolerance]
+        if not left.size:
+            break
+    return g

@@ -36,6 +36,14 @@ constexpr double kMildScale = 0.7;
 constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
 constexpr double kSmallestUniform = 0.1;
 
+// The node x of a rule in which every kappa has the weight `width` times its density.
+void append_node(double x, double width, double negligible, Rule& rule) {
+  const double weight = width * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
+  if (weight < negligible) return;
+  rule.node.push_back(x);
+  rule.weight.push_back(weight);
+}
+
 }  // namespace
 
 LegendreRule gauss_legendre(int n) {
@@ -133,6 +141,13 @@ Rule gauss_hermite(int n) {
   return rule;
 }
 
+void append_panel(double middle, double half, const LegendreRule& base, double negligible,
+                  Rule& rule) {
+  for (std::size_t i = 0; i < base.node.size(); ++i) {
+    append_node(middle + half * base.node[i], half * base.weight[i], negligible, rule);
+  }
+}
+
 std::vector<double> graded_edges(double left, double right, double widest,
                                  const std::vector<Variation::Feature>& features) {
   constexpr double kFinest = 1e-12;
@@ -188,12 +203,6 @@ RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes, Start 
   edge_ = graded_edges(-kCutoff, kCutoff, widest, variation.features);
 }
 
-void RuleLadder::keep(double x, double weight, Rule& rule) const {
-  if (weight < negligible_) return;
-  rule.node.push_back(x);
-  rule.weight.push_back(weight);
-}
-
 bool RuleLadder::make(int level, Rule& rule) const {
   if (level < whole_levels_) {
     if (start_ == Start::hermite) {
@@ -206,10 +215,7 @@ bool RuleLadder::make(int level, Rule& rule) const {
     rule.weight.clear();
     const double step = kUniformSteps[level] * step_;
     const int half = static_cast<int>(kCutoff / step);
-    for (int i = -half; i <= half; ++i) {
-      const double x = i * step;
-      keep(x, step * kInvSqrtTwoPi * std::exp(-0.5 * x * x), rule);
-    }
+    for (int i = -half; i <= half; ++i) append_node(i * step, step, negligible_, rule);
     return level == 0 || rule.node.size() <= max_nodes_;
   }
   // The coarsest panels would be a step back from the rules before.
@@ -226,11 +232,7 @@ bool RuleLadder::make(int level, Rule& rule) const {
   for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
     const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
     for (int part = 0; part < split; ++part) {
-      const double middle = edge_[e] + half * (2.0 * part + 1.0);
-      for (std::size_t i = 0; i < base.node.size(); ++i) {
-        const double x = middle + half * base.node[i];
-        keep(x, half * base.weight[i] * kInvSqrtTwoPi * std::exp(-0.5 * x * x), rule);
-      }
+      append_panel(edge_[e] + half * (2.0 * part + 1.0), half, base, negligible_, rule);
     }
   }
   return true;

@@ -27,6 +27,11 @@ const LegendreRule& legendre_rule(int degree);
 // precision are left out.
 Rule gauss_hermite(int n);
 
+// Appends to a rule for N(0, 1) the Gauss-Legendre panel around `middle` of half width `half`;
+// nodes of smaller weight than `negligible` are left out.
+void append_panel(double middle, double half, const LegendreRule& base, double negligible,
+                  Rule& rule);
+
 // How the tables of the problem vary with kappa.
 struct Variation {
   // Around `centre` something changes on a scale of `scale` (0: it is not analytic there).
@@ -61,9 +66,10 @@ class RuleLadder {
   // False when the rule would exceed max_nodes; the first rule (level 0) is always made.
   bool make(int level, Rule& rule) const;
 
- private:
-  void keep(double x, double weight, Rule& rule) const;
+  // The ends of the panels before any refinement, ascending.
+  const std::vector<double>& edges() const { return edge_; }
 
+ private:
   std::vector<double> edge_;
   Start start_;
   int whole_levels_;

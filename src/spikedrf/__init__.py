@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from spikedrf import losses, theory
 from spikedrf.parameters import ConvergenceWarning
-from spikedrf.simulation import Simulation, SimulationFailed, SimulationInterrupted, simulate
+from spikedrf.simulation import (
+    SimulatedSpectrum,
+    Simulation,
+    SimulationFailed,
+    SimulationInterrupted,
+    simulate,
+    simulate_spectrum,
+)
 from spikedrf.step import GradientStep, Spike
 
 if TYPE_CHECKING:
@@ -15,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvergenceWarning",
     "GradientStep",
+    "SimulatedSpectrum",
     "Simulation",
     "SimulationFailed",
     "SimulationInterrupted",
@@ -25,6 +33,7 @@ __all__ = [
     "__version__",
     "losses",
     "simulate",
+    "simulate_spectrum",
     "theory",
 ]
 

@@ -525,3 +525,79 @@ def convex_points(activation, target, int kind, double parameter, bint signs,
                             sigma.moments[0], g.moments[0], accuracy, results, more)
     if not done:
         raise sigma.error if sigma.error is not None else g.error
+
+
+cdef extern from "spectrum.hpp" namespace "spikedrf" nogil:
+    cdef struct SpectralPoints:
+        size_t count
+        const int64_t* spike
+        const double* alpha
+        const double* beta
+        const double* z
+    cdef struct SpectralResults:
+        double* V2
+        double* slope
+        double* cumulative
+        double* mean
+        double* form
+        int32_t* status
+        int32_t* nit
+        int64_t* nodes
+        double* residual
+        double* quadrature_error
+    cbool spectrum(const Spikes&, const SpectralPoints&, GaussianMoments&, Accuracy,
+                   const SpectralResults&) except +
+
+
+def spectrum_points(activation, const double[:, ::1] r, const double[:, ::1] c,
+                    const double[:, ::1] pi, const int64_t[::1] spike, const double[::1] alpha,
+                    const double[::1] beta, const double complex[::1] z, double rtol,
+                    size_t max_nodes, double complex[:, ::1] V2, double complex[:, ::1] slope,
+                    double[:, ::1] scalars, int32_t[:, ::1] counts, int64_t[::1] nodes,
+                    Py_ssize_t start, Py_ssize_t stop, double[:, :, ::1] form=None,
+                    const double[:, :, ::1] bulk_value=None,
+                    const double[:, :, ::1] bulk_weight=None):
+    """The Stieltjes transform at points[start:stop] (sorted by spike, best along the real axis).
+
+    V2 and slope (points x K) sum to it and to its derivative; scalars: cumulative, residual,
+    quadrature_error, mean; counts: status, nit; the point is the second axis. form (points x 2K x
+    2K), if given, gets what is singular at isolated eigenvalues. Bulk as for solve_points.
+    """
+    cdef Spikes spikes
+    cdef SpectralPoints points
+    cdef SpectralResults results
+    cdef Accuracy accuracy
+    if stop <= start:
+        return
+    cdef Function sigma = Function(activation)
+    spikes.count = r.shape[0]
+    spikes.groups = <int>r.shape[1]
+    spikes.r = &r[0, 0]
+    spikes.c = &c[0, 0]
+    spikes.gamma = NULL
+    spikes.pi = &pi[0, 0]
+    take_bulk(&spikes, bulk_value, bulk_weight)
+    points.count = stop - start
+    points.spike = &spike[start]
+    points.alpha = &alpha[start]
+    points.beta = &beta[start]
+    points.z = <const double*>&z[start]
+    accuracy.rtol = rtol
+    accuracy.max_nodes = max_nodes
+    results.V2 = <double*>&V2[start, 0]
+    results.slope = <double*>&slope[start, 0]
+    results.cumulative = &scalars[0, start]
+    results.residual = &scalars[1, start]
+    results.quadrature_error = &scalars[2, start]
+    results.mean = &scalars[3, start]
+    results.form = NULL
+    if form is not None:
+        results.form = &form[start, 0, 0]
+    results.status = &counts[0, start]
+    results.nit = &counts[1, start]
+    results.nodes = &nodes[start]
+    cdef cbool done
+    with nogil:
+        done = spectrum(spikes, points, sigma.moments[0], accuracy, results)
+    if not done:
+        raise sigma.error

@@ -30,6 +30,7 @@ from spikedrf.cli.output import BROKEN_PIPE, CANNOT_WRITE, INTERRUPTED, say
 COMMANDS = (
     "curve",
     "phase",
+    "spectrum",
     "simulate",
     "fit",
     "reproduce",

@@ -58,12 +58,16 @@ def add_alpha(parser: argparse.ArgumentParser, help: str) -> None:
 
 
 def add_model(
-    parser: argparse.ArgumentParser, *, grids: bool = False, several: bool = False
+    parser: argparse.ArgumentParser,
+    *,
+    grids: bool = False,
+    several: bool = False,
+    ridge: bool = True,
 ) -> None:
     """Add the options that say what network learns what.
 
     With ``grids``, `axes_of` tells which of the numbers have got one. With ``several``, one of
-    them may take several values: `cases.expand`.
+    them may take several values: `cases.expand`. Without ``ridge`` there is no readout.
     """
     group = parser.add_argument_group(
         "model", "one of eta, alpha0, beta, lam, noise may take several values" if several else None
@@ -94,7 +98,8 @@ def add_model(
     )
     group.add_argument("--pi", nargs="+", help="their proportions (equal)", **single)
     group.add_argument("--beta", default=1.0, help="width over dimension (%(default)g)", **number)
-    group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
+    if ridge:
+        group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
     group.add_argument(
         "--noise", default=0.0, help="standard deviation of the labels (%(default)g)", **number
     )
@@ -141,13 +146,16 @@ def add_bulk(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_simulation(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_simulation(
+    parser: argparse.ArgumentParser, *, tests: bool = True
+) -> argparse._ArgumentGroup:
     """Add the options that say what is simulated; `fill_in_simulation` knows their defaults."""
     group = parser.add_argument_group("simulation")
     integer: dict[str, Any] = {"type": int, "metavar": "N"}
     group.add_argument("--d", help="input dimension (500)", **integer)
     group.add_argument("--replicates", help="independent repetitions (8)", **integer)
-    group.add_argument("--n-test", help="test samples of each (4 d, at least 2000)", **integer)
+    if tests:
+        group.add_argument("--n-test", help="test samples of each (4 d, at least 2000)", **integer)
     group.add_argument("--seed", type=seed, metavar="N", help="of the random streams (0)")
     group.add_argument(
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
@@ -290,9 +298,8 @@ def axes_of(args: argparse.Namespace) -> list[str]:
 
 def model_of(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of the theory and of a simulation, all but the step."""
-    names = ["lam", "beta", "activation", "target", "noise"]
-    names += [name for name in ("loss", "labels", "flip") if hasattr(args, name)]
-    return {name: getattr(args, name) for name in names}
+    names = ("lam", "beta", "activation", "target", "noise", "loss", "labels", "flip")
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
 def is_ridge(args: argparse.Namespace) -> bool:
@@ -311,7 +318,7 @@ def step_of(args: argparse.Namespace) -> tuple[GradientStep, Spike]:
 def fill_in_simulation(args: argparse.Namespace) -> None:
     """Fill in defaults; round the ratios to what ``d`` realises, for theory and simulation."""
     for name, default in SIMULATION.items():
-        if getattr(args, name) is None:
+        if getattr(args, name, None) is None:
             setattr(args, name, default)
     args.alpha = _realised(args.alpha, args.d)
     args.beta = float(_realised(args.beta, args.d))

@@ -172,13 +172,13 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     unsaid = {"u": [1.0], "pi": None, "noise": 0.0}
     parts = [f"{args.activation} on {args.target}"]
     for name, symbol in SYMBOLS.items():
-        value = getattr(args, name)
+        value = getattr(args, name, None)
         if name in getattr(args, "over", ()):
             parts.append(f"best ${symbol}$" if picture else f"best {name}")
             continue
         if isinstance(value, np.ndarray):  # it varies
             continue
-        if name in unsaid and value == unsaid[name]:
+        if value is None or (name in unsaid and value == unsaid[name]):
             continue
         numbers = value if isinstance(value, list) else [value]
         if picture:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from spikedrf.cli.options import Floats
 
 if TYPE_CHECKING:
     from spikedrf import GradientStep, Simulation
+
+T = TypeVar("T")
 
 #: Quantities that a simulation shares with the theory.
 ERRORS = ("test_error", "train_error", "norm")
@@ -28,23 +31,32 @@ def quantities(args: argparse.Namespace) -> tuple[str, ...]:
 def run(
     args: argparse.Namespace, model: str, alpha: Floats, steps: dict[str, GradientStep | None]
 ) -> tuple[dict[str, Simulation], int]:
-    """Simulate with each of the steps; what has finished counts, also if something stops it."""
-    from spikedrf import SimulationFailed, SimulationInterrupted, simulate
+    """Simulate the errors with each of the steps, as `each`."""
+    from spikedrf import simulate
+
+    sizes = {n: getattr(args, n) for n in ("d", "replicates", "n_test", "workers")}
+    given = options.model_of(args) | sizes | {"model": model}
+    return each(args, steps, lambda step, more: simulate(alpha, step=step, **given, **more))
+
+
+def each(
+    args: argparse.Namespace,
+    steps: dict[str, GradientStep | None],
+    simulate: Callable[[GradientStep | None, dict[str, Any]], T],
+) -> tuple[dict[str, T], int]:
+    """Simulate with each of the steps; what has finished counts, also if something stops it.
+
+    ``simulate`` gets the step, and the random stream and the report of progress by their names.
+    """
+    from spikedrf import SimulationFailed, SimulationInterrupted
 
     rng = np.random.default_rng(args.seed)
-    done: dict[str, Simulation] = {}
+    done: dict[str, T] = {}
     for name, step in steps.items():
         stopped: SimulationInterrupted | SimulationFailed
         try:
-            done[name] = simulate(
-                alpha,
-                step=step,
-                model=model,
-                rng=rng,
-                progress=output.progress(args, "replicate"),
-                **options.model_of(args),
-                **{n: getattr(args, n) for n in ("d", "replicates", "n_test", "workers")},
-            )
+            progress = output.progress(args, "replicate")
+            done[name] = simulate(step, {"rng": rng, "progress": progress})
             continue
         except SimulationInterrupted as error:
             stopped, status = error, output.INTERRUPTED

@@ -5,6 +5,7 @@ from spikedrf.plotting.first_layer import FirstLayerDisplay
 from spikedrf.plotting.learned_function import LearnedFunctionDisplay
 from spikedrf.plotting.learning_curve import LearningCurveDisplay
 from spikedrf.plotting.phase_diagram import PhaseDiagramDisplay
+from spikedrf.plotting.spectrum import SpectrumDisplay
 
 __all__ = [
     "ErrorCurvesDisplay",
@@ -12,4 +13,5 @@ __all__ = [
     "LearnedFunctionDisplay",
     "LearningCurveDisplay",
     "PhaseDiagramDisplay",
+    "SpectrumDisplay",
 ]

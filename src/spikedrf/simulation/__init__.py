@@ -2,5 +2,13 @@
 
 from spikedrf.simulation.errors import Simulation, simulate
 from spikedrf.simulation.replicates import SimulationFailed, SimulationInterrupted
+from spikedrf.simulation.spectrum import SimulatedSpectrum, simulate_spectrum
 
-__all__ = ["Simulation", "SimulationFailed", "SimulationInterrupted", "simulate"]
+__all__ = [
+    "SimulatedSpectrum",
+    "Simulation",
+    "SimulationFailed",
+    "SimulationInterrupted",
+    "simulate",
+    "simulate_spectrum",
+]

@@ -11,6 +11,8 @@ from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.phase import phase_diagram
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
+from spikedrf.theory.spectrum import Spectrum, spectrum
+from spikedrf.theory.stieltjes import stieltjes
 
 __all__ = [
     "BestFunction",
@@ -22,6 +24,7 @@ __all__ = [
     "PhaseDiagram",
     "PhaseDiagramInterrupted",
     "Solution",
+    "Spectrum",
     "bayes_error",
     "best_function",
     "best_linear_error",
@@ -31,5 +34,7 @@ __all__ = [
     "optimise",
     "phase_diagram",
     "solve",
+    "spectrum",
+    "stieltjes",
     "trained_bulk",
 ]

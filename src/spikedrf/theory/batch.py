@@ -55,7 +55,7 @@ class Part:
     columns: Floats
     bulk: BulkRules | None
     which: NDArray[np.int64]
-    values: dict[str, Floats]
+    values: dict[str, NDArray[Any]]
 
     def chunks(self) -> list[slice]:
         """Pieces of work for one thread.
@@ -114,7 +114,7 @@ class Batch:
     bulk: BulkRules | None
     bulk_name: str
     which: NDArray[np.int64]
-    values: dict[str, Floats]
+    values: dict[str, NDArray[Any]]
     _unsorted: NDArray[np.int64]
 
     def arrange(self, sorted_points: NDArray[Any]) -> Any:
@@ -172,7 +172,7 @@ def pose(
     bulk: str = "isotropic",
     rtol: float = 1e-8,
     bulk_wrt: Sequence[str] = (),
-    also: Mapping[str, Floats] | None = None,
+    also: Mapping[str, NDArray[Any]] | None = None,
 ) -> Batch:
     """Check and broadcast the parameters of the theory (see `theory.solve`).
 
@@ -198,7 +198,7 @@ def pose(
     """
     sigma = resolve(activation, "activation")
     g = resolve(target, "target")
-    values = {
+    values: dict[str, NDArray[Any]] = {
         "alpha": real_array("alpha", alpha, minimum=0.0, exclusive=True, infinite=True),
         "beta": real_array("beta", beta, minimum=0.0, exclusive=True),
         "lam": real_array("lam", lam, minimum=0.0),

@@ -40,8 +40,18 @@ def check_accuracy(rtol: float) -> float:
     return float(accuracy)
 
 
-def warn(result: Certified, rtol: float) -> None:
-    """Issue one `ConvergenceWarning` for a call, if any of its points did not reach ``rtol``."""
+def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
+    """Issue one `ConvergenceWarning` for a call, if any of its points did not reach ``rtol``.
+
+    Parameters
+    ----------
+    result : Certified
+        What the call returns.
+    rtol : float
+        The accuracy that was asked for.
+    cure : str
+        What helps a point that did not converge at all.
+    """
     failed = np.flatnonzero(~np.atleast_1d(result.success))
     if not failed.size:
         return
@@ -70,5 +80,5 @@ def warn(result: Certified, rtol: float) -> None:
             f" The optimum of {doubtful} is in doubt: the error still falls where it is not known."
         )
     if newton:
-        text += f" {newton} of them did not converge at all and are NaN: raise lam."
+        text += f" {newton} of them did not converge at all and are NaN: {cure}."
     warnings.warn(text, ConvergenceWarning, stacklevel=3)

@@ -1,0 +1,317 @@
+"""The Stieltjes transform of the spectrum of learned features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf import _core
+from spikedrf.activations import Activation, FunctionLike
+from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
+from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.solve import mergeable_spikes
+from spikedrf.workers import for_each, thread_count
+
+Complexes = NDArray[np.complex128]
+
+#: What to do where no root of the equations could be certified.
+CURE = "move z off the real axis"
+
+
+def stieltjes(
+    z: ArrayLike,
+    *,
+    alpha: ArrayLike,
+    beta: ArrayLike = 1.0,
+    activation: FunctionLike = "tanh",
+    target: FunctionLike = "tanh",
+    step: GradientStep | Spike | None = None,
+    noise: ArrayLike = 0.0,
+    bulk: str = "isotropic",
+    rtol: float = 1e-8,
+    workers: int | None = None,
+) -> Any:
+    r"""Return the Stieltjes transform of the spectrum of the learned features.
+
+    ``s(z) = (1/p) Tr (Phi^T Phi / p - z)^{-1}`` with ``Phi = sigma(X W^T)`` on ``n = alpha d``
+    fresh samples, in the limit of large ``n, p, d``. It is the response ``sum_k V2_k`` of ridge
+    regression at ``lam = -z``; ``Im s(x + i0) / pi`` is the density of eigenvalues at ``x``.
+
+    Parameters
+    ----------
+    z : complex or array_like
+        Where, finite. On the real axis the value is the limit from above: complex inside the
+        support of the spectrum, real outside it. At 0 it is infinite if there are zero eigenvalues
+        or the density reaches down to them (``alpha <= beta``).
+    alpha : float or array_like
+        Samples over dimension, ``n/d``, > 0 and finite.
+    beta : float or array_like
+        Width over dimension, ``p/d``, > 0.
+    activation : str, callable or (callable, derivative)
+        Activation ``sigma``: a name (`spikedrf.activations.NAMES`) or a vectorised function.
+    target, noise
+        Teacher function and label noise: they matter for what a `GradientStep` does to the
+        features, and not at all otherwise.
+    step : GradientStep, Spike or None
+        How the first layer was trained. None is no step: plain random features.
+    bulk : {"isotropic"}
+        Bulk of the first layer: the paper's spiked random features.
+    rtol : float
+        Quadrature nodes are added until the transform of every readout group moves by less than
+        this, relative to itself. Next to an edge of the support, where the transform has a square
+        root singularity, a relative shift of ``z`` by this much counts as the same.
+    workers : int, optional
+        Threads; -1 is one for each core. By default as many as the batch is worth. The result
+        does not depend on it.
+
+    Returns
+    -------
+    complex or ndarray of complex
+        All parameters broadcast against each other like a NumPy ufunc; the readout groups of
+        ``u``, ``pi``, ``r``, ``c`` are their last axis and are not broadcast. NaN where no root of
+        the equations could be certified.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range; the message names the argument.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once for the call, if some points did not reach ``rtol``.
+
+    Notes
+    -----
+    Off the real axis the equations have exactly one root with ``Im V2_k > 0`` and ``Im V1 >= 0``;
+    on it the right root is in that cone, or is real and moves into it with ``z``. Every answer is
+    checked for this. The part of the features that has finite rank (`Spectrum.outliers`) has no
+    weight in the limit. Source: theory.md, section 7.
+
+    Examples
+    --------
+    >>> from spikedrf import theory
+    >>> s = theory.stieltjes([-0.1, 0.5, 0.5 + 0.1j], alpha=2.0)
+    >>> print(s.round(4))
+    [ 3.0184+0.j     -0.998 +1.3723j -0.7666+1.4101j]
+    >>> bool(abs(s[0] - theory.solve(2.0, lam=0.1).V2.sum()) < 1e-12)
+    True
+    """
+    at = complex_array("z", z)
+    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk, z=at)
+    accuracy = check_accuracy(rtol)
+    threads = thread_count(workers)
+    below = batch.values["z"].imag < 0.0
+    infinite = (batch.values["z"] == 0.0) & (rank_ratio(batch.sigma, batch.values) <= 1.0)
+    # -1 is anywhere outside the support; -0j would be below the axis.
+    up = np.where(infinite, -1.0, batch.values["z"].real) + 1j * np.abs(batch.values["z"].imag)
+    out = Transform.empty(up.size, batch.groups)
+    for part, merge in batch.parts(mergeable_spikes(batch)):
+        out.put(transform(batch.sigma, part, up[part.points], accuracy, threads, merge), part)
+    total = out.V2.sum(axis=1)
+    total[infinite] = np.inf
+    warn(_Outcome(batch, out), accuracy, cure=CURE)
+    return batch.arrange(np.where(below, total.conj(), total))
+
+
+def complex_array(name: str, value: ArrayLike) -> Complexes:
+    """Convert a parameter to complex numbers, all finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If that is impossible; the message names the argument.
+    """
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "cfiub":
+            raise TypeError(f"dtype {raw.dtype}")
+        array = raw.astype(np.complex128)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be a complex number or an array of them, got {value!r} ({error})"
+        ) from None
+    bad = ~np.isfinite(array)
+    if bad.any():
+        raise ValueError(f"{name} must be finite, got {array[bad].flat[0]}")
+    return array
+
+
+def pose_spectrum(
+    alpha: ArrayLike,
+    beta: ArrayLike,
+    activation: FunctionLike,
+    target: FunctionLike,
+    step: GradientStep | Spike | None,
+    noise: ArrayLike,
+    bulk: str,
+    **also: NDArray[Any],
+) -> Batch:
+    """Check and broadcast the parameters of a spectrum (see `stieltjes`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range; the message names the argument.
+    """
+    batch = pose(
+        alpha,
+        lam=0.0,
+        beta=beta,
+        activation=activation,
+        target=target,
+        step=step,
+        noise=noise,
+        also=also,
+    )
+    if bulk != "isotropic":
+        raise ValueError(f"bulk must be 'isotropic', got {bulk!r}")
+    if np.isinf(batch.values["alpha"]).any():
+        raise ValueError(
+            "alpha must be finite: with the samples all eigenvalues of Phi^T Phi / p grow"
+        )
+    del batch.parameters["lam"]
+    return batch
+
+
+def rank_ratio(sigma: Activation, values: dict[str, NDArray[Any]]) -> Any:
+    """Return the rank that the features could have over the width: below 1, zero eigenvalues."""
+    samples = values["alpha"] / values["beta"]
+    return np.minimum(samples, 1.0 / values["beta"]) if sigma.linear else samples
+
+
+# --------------------------------------------------------------------------------------------------
+# What the core computes
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """The transform at N points and what else is known there.
+
+    Attributes
+    ----------
+    V2 : ndarray of complex, shape (N, K)
+        Share of each readout group; they sum to ``s(z)``.
+    slope : ndarray of complex, shape (N, K)
+        Their derivatives by z.
+    scalars : ndarray, shape (4, N)
+        ``cumulative`` (on the real axis, else NaN), ``residual``, ``quadrature_error``, ``mean``
+        eigenvalue.
+    counts : ndarray of int32, shape (2, N)
+        ``status``, ``nit``.
+    nodes : ndarray of int64, shape (N,)
+        Nodes of the finest quadrature rule used, without those added next to poles.
+    form : ndarray, shape (N, 2K, 2K), or None
+        Singular at isolated eigenvalues; NaN inside the support.
+    """
+
+    V2: Complexes
+    slope: Complexes
+    scalars: Floats
+    counts: NDArray[np.int32]
+    nodes: NDArray[np.int64]
+    form: Floats | None = None
+
+    @classmethod
+    def empty(cls, points: int, groups: int, *, forms: bool = False) -> Transform:
+        """Return one of zeros."""
+        return cls(
+            V2=np.zeros((points, groups), dtype=np.complex128),
+            slope=np.zeros((points, groups), dtype=np.complex128),
+            scalars=np.zeros((4, points)),
+            counts=np.zeros((2, points), dtype=np.int32),
+            nodes=np.zeros(points, dtype=np.int64),
+            form=np.zeros((points, 2 * groups, 2 * groups)) if forms else None,
+        )
+
+    def put(self, other: Transform, part: Part) -> None:
+        """Scatter the results of some points that have only some of the groups."""
+        at, live = np.flatnonzero(part.points), np.flatnonzero(part.live)
+        self.V2[np.ix_(at, live)] = other.V2
+        self.slope[np.ix_(at, live)] = other.slope
+        self.scalars[:, at] = other.scalars
+        self.counts[:, at] = other.counts
+        self.nodes[at] = other.nodes
+
+    def take(self, order: NDArray[np.int64]) -> Transform:
+        """Return the points in another order."""
+        return Transform(
+            V2=self.V2[order],
+            slope=self.slope[order],
+            scalars=self.scalars[:, order],
+            counts=self.counts[:, order],
+            nodes=self.nodes[order],
+            form=None if self.form is None else self.form[order],
+        )
+
+
+class _Outcome:
+    """How a call went, in the shape of the call."""
+
+    def __init__(self, batch: Batch, out: Transform) -> None:
+        self.status = batch.arrange(out.counts[0])
+        self.success = self.status == 0
+        self.quadrature_error = batch.arrange(out.scalars[2])
+
+
+def transform(
+    sigma: Activation,
+    part: Part,
+    z: Complexes,
+    rtol: float,
+    threads: int | None,
+    merge: bool,
+    *,
+    forms: bool = False,
+) -> Transform:
+    """Compute the transform at z, Im z >= 0, one for each point of the part.
+
+    With ``merge`` the groups are those of linear features that differ in nothing but the spike:
+    they are the single group that they are, as in `solve`, and every group has its share of it.
+    """
+    if merge:
+        length = np.sqrt(np.sum(part.pi * part.r**2, axis=1))
+        single = replace(
+            part,
+            r=length[:, None],
+            c=np.ascontiguousarray(part.c[:, :1]),
+            pi=np.ones_like(length)[:, None],
+        )
+        one = transform(sigma, single, z, rtol, threads, False, forms=forms)
+        share = part.pi[part.which]
+        return replace(one, V2=share * one.V2, slope=share * one.slope)
+    alpha, beta = part.values["alpha"], part.values["beta"]
+    # Neighbours on the real axis start from each other's roots.
+    order = np.lexsort((z.imag, z.real, beta, alpha, part.which))
+    which, alpha, beta, z = (np.ascontiguousarray(a[order]) for a in (part.which, alpha, beta, z))
+    out = Transform.empty(z.size, part.r.shape[1], forms=forms)
+
+    def chunk(points: slice) -> None:
+        _core.spectrum_points(
+            sigma.core,
+            part.r,
+            part.c,
+            part.pi,
+            which,
+            alpha,
+            beta,
+            z,
+            rtol,
+            MAX_NODES,
+            out.V2,
+            out.slope,
+            out.scalars,
+            out.counts,
+            out.nodes,
+            points.start,
+            points.stop,
+            out.form,
+        )
+
+    # Every chunk makes its tables and finds its first root anew: worth some hundred points.
+    for_each(chunk, [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)], threads)
+    return out.take(np.argsort(order))
