@@ -65,6 +65,19 @@ def test_narrow_ranges_have_linear_axes():
     assert len(display.lines_) == 2
 
 
+def test_signs_are_held_against_the_best_classifier():
+    signs = {"loss": "squared_hinge", "labels": "sign", "flip": 0.1}
+    alpha = [0.5, 2.0]
+    display = LearningCurveDisplay.from_theory(alpha, step=STEP, **signs, **MODEL)
+    plain, stepped, best = display.lines_
+    for line, step in ((plain, None), (stepped, STEP)):
+        expected = theory.solve(alpha, step=step, **signs, **MODEL).test_error
+        np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-12)
+    np.testing.assert_allclose(best.get_ydata(), theory.bayes_error("sin", 0.1, 0.1), rtol=1e-12)
+    assert legend_texts(display)[2] == "best classifier"
+    assert display.ax_.get_ylabel() == "rate of wrong signs"
+
+
 def test_draws_on_given_axes():
     figure = Figure(layout="constrained")
     left, right = figure.subplots(1, 2)

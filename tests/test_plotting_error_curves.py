@@ -66,6 +66,27 @@ def test_points_are_the_simulations(monkeypatch):
     assert alone.ax_.get_ylabel() == "train error"
 
 
+def test_signs_are_held_against_the_best_classifier():
+    signs = {"loss": "logistic", "labels": "sign", "flip": 0.05}
+    x = np.array([0.5, 2.0])
+    display = ErrorCurvesDisplay.from_theory("alpha", x, {"a": {}}, **signs, **MODEL)
+    line, best = display.lines_
+    expected = theory.solve(x, **signs, **MODEL).test_error
+    np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-12)
+    np.testing.assert_allclose(best.get_ydata(), theory.bayes_error("sin", 0.1, 0.05), rtol=1e-12)
+    assert best.get_label() == "best classifier"
+    assert display.ax_.get_ylabel() == "rate of wrong signs"
+    # A flip for each curve has no level in common.
+    flips = {"a": {"flip": 0.1}, "b": {"flip": 0.2}}
+    model = MODEL | {"loss": "squared_hinge", "labels": "sign"}
+    assert len(ErrorCurvesDisplay.from_theory("alpha", x, flips, **model).lines_) == 2
+    simulation = simulate(x, d=10, replicates=2, rng=0, n_test=50, **signs, **MODEL)
+    alone = ErrorCurvesDisplay.from_simulation({"s": simulation}, quantity="margin")
+    np.testing.assert_array_equal(alone.points_["s"][1], simulation.margin)
+    with pytest.raises(ValueError, match=r"labels must be the same for all curves, got \['real', "):
+        ErrorCurvesDisplay.from_theory("alpha", x, {"a": {}, "b": signs}, **MODEL)
+
+
 def test_many_curves_can_be_told_apart():
     curves = {f"{i}": np.full(5, 1.0 + i) for i in range(9)}
     display = ErrorCurvesDisplay("alpha", ALPHA, curves, without_step=["0", "1"]).plot()

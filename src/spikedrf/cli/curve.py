@@ -68,7 +68,7 @@ class _Result:
     args: argparse.Namespace
     spike: Spike
     best_linear: float | None
-    bayes: float | None
+    bayes_error: float | None
     curves: dict[str, Solution]
     simulations: dict[str, Simulation]
 
@@ -118,18 +118,18 @@ def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
         options.fill_in_simulation(args)
     step, spike = options.step_of(args)
     curves = _solve(args, args.alpha)
-    best_linear = bayes = None
+    best_linear = bayes_error = None
     if args.labels == "real":
         best_linear = theory.best_linear_error(args.target, args.noise)
     else:
-        bayes = float(theory.bayes_error(args.target, args.noise, args.flip))
+        bayes_error = float(theory.bayes_error(args.target, args.noise, args.flip))
     simulations: dict[str, Simulation] = {}
     status = output.OK
     if args.simulate is not None:
         finite = args.alpha[np.isfinite(args.alpha)]
         steps = {"with_step": step, "without_step": None}
         simulations, status = simulated.run(args, args.simulate, finite, steps)
-    return _Result(args, spike, best_linear, bayes, curves, simulations), status
+    return _Result(args, spike, best_linear, bayes_error, curves, simulations), status
 
 
 def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
@@ -226,9 +226,8 @@ def _columns_of(args: argparse.Namespace) -> list[str]:
 
 def _reference(result: _Result) -> dict[str, float | None]:
     """Return the error that a network without a step, or any classifier, cannot get below."""
-    if result.bayes is None:
-        return {"best_linear": result.best_linear}
-    return {"bayes_error": result.bayes}
+    name = "best_linear" if result.bayes_error is None else "bayes_error"
+    return {name: getattr(result, name)}
 
 
 def _print_table(args: argparse.Namespace, over: str | None, results: list[_Result]) -> None:
@@ -240,10 +239,10 @@ def _print_table(args: argparse.Namespace, over: str | None, results: list[_Resu
         if over is not None:
             print(f"# {over} {getattr(result.args, over):g}: {output.spike_text(result.spike)}")
         if over in (None, "noise") or result is results[0]:
-            if result.bayes is None:
+            if result.bayes_error is None:
                 print(f"# best linear function: {result.best_linear:#.6g}")
             else:
-                print(f"# best classifier: {result.bayes:#.6g}")
+                print(f"# best classifier: {result.bayes_error:#.6g}")
         _print_difference(result.curves)
         if result.simulations:
             print(simulated.text(result.args, result.simulations["with_step"]))
@@ -329,7 +328,7 @@ def _write_files(args: argparse.Namespace, over: str | None, results: list[_Resu
 
 
 def _draw(result: _Result, path: Path) -> None:
-    display = _display(result.args, result.curves, result.best_linear)
+    display = _display(result)
     points = {
         name: (numbers["alpha"], numbers["test_error"], numbers["test_error_sem"])
         for name, numbers in result.beside.items()
@@ -347,7 +346,9 @@ def _draw_several(args: argparse.Namespace, over: str, results: list[_Result], p
     plain = "no step (random features)"
     if over in ("eta", "alpha0"):
         curves = {plain: drawn[0][1]["without_step"]} | curves
-    linear = {result.best_linear for result in results}
+    (name,) = _reference(results[0])
+    levels = {getattr(result, name) for result in results}
+    reference = {name: levels.pop()} if len(levels) == 1 else {}
     from spikedrf.plotting import ErrorCurvesDisplay
 
     display = ErrorCurvesDisplay(
@@ -356,7 +357,8 @@ def _draw_several(args: argparse.Namespace, over: str, results: list[_Result], p
         {name: curve.test_error for name, curve in curves.items()},
         success={name: curve.success for name, curve in curves.items()},
         without_step=[plain],
-        best_linear=linear.pop() if len(linear) == 1 else None,
+        labels=args.labels,
+        **reference,
     )
     points = {}
     for name, result in zip(labels, results, strict=True):
@@ -396,12 +398,11 @@ def _fine(
         return alpha, _solve(args, alpha)
 
 
-def _display(
-    args: argparse.Namespace, curves: dict[str, Solution], best_linear: float | None
-) -> LearningCurveDisplay:
+def _display(result: _Result) -> LearningCurveDisplay:
     from spikedrf.plotting import LearningCurveDisplay
 
-    alpha, curves = _fine(args, curves)
+    args = result.args
+    alpha, curves = _fine(args, result.curves)
     bulks = {curve.bulk: curve for curve in (curves["with_step"], curves.get(_OTHER)) if curve}
     if args.simulate != "network" or len(bulks) == 1:
         bulks = {"isotropic": curves["with_step"]}
@@ -410,7 +411,7 @@ def _display(
         alpha,
         bulks["isotropic"].test_error,
         curves["without_step"].test_error,
-        best_linear=best_linear,
+        **_reference(result),
         success=bulks["isotropic"].success,
         success_without_step=curves["without_step"].success,
         test_error_network=None if own is None else own.test_error,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,10 @@ Floats = NDArray[np.float64]
 # Length of a line in a legend, in font sizes, at which its dashes can be told apart.
 _SEEN = 3.0
 
-_BEST_LINEAR = {"color": BLACK, "linestyle": ":", "linewidth": 1.4}
+#: What no network without a step gets below, however many samples it has, and what nothing does.
+BEST_LINEAR, BEST_CLASSIFIER = "best linear function", "best classifier"
+
+_REFERENCE = {"color": BLACK, "linestyle": ":", "linewidth": 1.4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ def draw_curves(
     x: Floats,
     curves: Sequence[Curve],
     *,
-    best_linear: float | None = None,
+    references: Mapping[str, float | None] | None = None,
     ylabel: str = "test error",
 ) -> list[Any]:
     """Draw curves over a parameter; axes are logarithmic where the data span a factor of five.
@@ -67,17 +70,18 @@ def draw_curves(
         Its values.
     curves : sequence of Curve
         What to draw; with several, later ones lie on top.
-    best_linear : float, optional
-        A reference line, drawn if > 0.
+    references : mapping of str to float, optional
+        Horizontal lines by their labels, drawn if > 0.
     ylabel : str
         Name of the quantity.
 
     Returns
     -------
     list of matplotlib.lines.Line2D
-        The line of each curve that has one, then that of the reference.
+        The line of each curve that has one, then those of the references.
     """
     lines = []
+    levels = {label: y for label, y in (references or {}).items() if y is not None and y > 0}
     finite = np.isfinite(x)
     order = np.argsort(x[finite], kind="stable")
     for zorder, curve in enumerate(curves, start=3):
@@ -98,9 +102,7 @@ def draw_curves(
         if curve.success is not None and not curve.success[finite].all():
             bad = ~curve.success[finite][order]
             ax.plot(at[bad], y[bad], "x", color=style["color"], zorder=20)
-    if best_linear is not None and best_linear > 0:
-        line = ax.axhline(best_linear, label="best linear function", zorder=2, **_BEST_LINEAR)
-        lines.append(line)
+    lines += [ax.axhline(y, label=label, zorder=2, **_REFERENCE) for label, y in levels.items()]
     for curve in curves:
         if curve.points is not None:
             _draw_points(ax, curve)
@@ -108,7 +110,7 @@ def draw_curves(
         ax.plot([], [], "<", color="#777777", label=r"at $\alpha = \infty$")
     if any(c.success is not None and not c.success[finite].all() for c in curves):
         ax.plot([], [], "x", color="#777777", label="not converged")
-    _scale(ax, curves, x[finite], best_linear)
+    _scale(ax, curves, x[finite], [*levels.values()])
     ax.set_xlabel(LABELS[name])
     ax.set_ylabel(ylabel)
     finish(ax)
@@ -132,7 +134,7 @@ def _draw_points(ax: Any, curve: Curve) -> None:
     )
 
 
-def _scale(ax: Any, curves: Sequence[Curve], x: Floats, best_linear: float | None) -> None:
+def _scale(ax: Any, curves: Sequence[Curve], x: Floats, levels: Sequence[float]) -> None:
     simulated = [curve.points for curve in curves if curve.points is not None]
     along = np.concatenate([x, *(np.asarray(points[0], dtype=np.float64) for points in simulated)])
     if (along > 0).all() and spans(along):
@@ -141,7 +143,7 @@ def _scale(ax: Any, curves: Sequence[Curve], x: Floats, best_linear: float | Non
         [
             *(curve.y for curve in curves if curve.y is not None),
             *(np.asarray(points[1], dtype=np.float64) for points in simulated),
-            [np.nan if best_linear is None else best_linear],
+            levels,
         ]
     )
     if spans(drawn[drawn > 0]):

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import theory
 from spikedrf.parameters import real_array
-from spikedrf.plotting.curves import Curve, draw_curves, legend
-from spikedrf.plotting.style import NO_STEPS, QUANTITIES, new_axes, styles
+from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
+from spikedrf.plotting.style import NO_STEPS, QUANTITIES, SIGN_QUANTITIES, new_axes, styles
 from spikedrf.simulation import Simulation
 from spikedrf.step import GradientStep
 
@@ -46,8 +46,13 @@ class ErrorCurvesDisplay:
         Labels of the settings without a step.
     best_linear : float, optional
         Test error of the best linear function, drawn as a reference line if > 0.
-    quantity : {"test_error", "train_error", "excess_error", "norm"}
-        What it is.
+    bayes_error : float, optional
+        That of the best classifier of sign labels.
+    quantity : str
+        What it is: ``"test_error"``, ``"train_error"``, ``"excess_error"``, ``"norm"``,
+        ``"test_loss"`` or ``"train_loss"``; of sign labels also ``"margin"`` or ``"train_margin"``.
+    labels : {"real", "sign"}
+        What the network learns; with signs errors are rates.
 
     Attributes
     ----------
@@ -56,7 +61,7 @@ class ErrorCurvesDisplay:
     figure_ : matplotlib.figure.Figure
         Its figure.
     lines_ : list of matplotlib.lines.Line2D
-        The curves in the order given and, if drawn, the best linear function.
+        The curves in the order given and, if drawn, the reference.
     points_ : dict of str to (x, value, standard error or None)
         The points drawn, by label.
 
@@ -94,13 +99,17 @@ class ErrorCurvesDisplay:
         success: Mapping[str, ArrayLike] | None = None,
         without_step: Any = (),
         best_linear: float | None = None,
+        bayes_error: float | None = None,
         quantity: str = "test_error",
+        labels: str = "real",
     ) -> None:
         if name not in PARAMETERS:
             raise ValueError(f"name must be one of {', '.join(PARAMETERS)}, got {name!r}")
-        if quantity not in QUANTITIES:
-            raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
-        self.name, self.quantity, self.best_linear = name, quantity, best_linear
+        known = SIGN_QUANTITIES if labels == "sign" else QUANTITIES
+        if quantity not in known:
+            raise ValueError(f"quantity must be one of {', '.join(known)}, got {quantity!r}")
+        self.name, self.quantity, self.labels = name, quantity, labels
+        self.best_linear, self.bayes_error = best_linear, bayes_error
         self.x = real_array(name, x, infinite=True)
         if self.x.ndim != 1:
             raise ValueError(f"{name} must be one-dimensional, got shape {self.x.shape}")
@@ -158,8 +167,13 @@ class ErrorCurvesDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError, ValueError
-            As `theory.solve` and `GradientStep`.
+            As `theory.solve` and `GradientStep`; also if some settings learn real labels and others
+            signs.
         """
+        labels = {special.get("labels", model.get("labels", "real")) for special in curves.values()}
+        if len(labels) > 1:
+            raise ValueError(f"labels must be the same for all curves, got {sorted(labels)}")
+        signs = labels == {"sign"}
         at = np.asarray(x, dtype=np.float64)
         values, success, plain, references = {}, {}, set(), set()
         for label, special in curves.items():
@@ -170,10 +184,7 @@ class ErrorCurvesDisplay:
             values[label] = np.broadcast_to(getattr(solution, quantity), at.shape)
             success[label] = np.broadcast_to(solution.success, at.shape)
             if quantity == "test_error":
-                target, noise = arguments.get("target", "tanh"), arguments.get("noise", 0.0)
-                references.add(
-                    theory.best_linear_error(target, noise) if np.ndim(noise) == 0 else np.nan
-                )
+                references.add(_reference(arguments, signs))
         common = references.pop() if len(references) == 1 else None
         display = cls(
             name,
@@ -181,8 +192,10 @@ class ErrorCurvesDisplay:
             values,
             success=success,
             without_step=plain,
-            best_linear=common,
+            best_linear=None if signs else common,
+            bayes_error=common if signs else None,
             quantity=quantity,
+            labels="sign" if signs else "real",
         )
         return display.plot(ax=ax, points=points)
 
@@ -213,8 +226,14 @@ class ErrorCurvesDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If some learn real labels and others signs.
         """
-        return cls("alpha", [], {}, quantity=quantity).plot(ax=ax, points=simulations)
+        kinds = {simulation.labels for simulation in simulations.values()}
+        if len(kinds) > 1:
+            raise ValueError(f"labels must be the same for all simulations, got {sorted(kinds)}")
+        display = cls("alpha", [], {}, quantity=quantity, labels="".join(kinds) or "real")
+        return display.plot(ax=ax, points=simulations)
 
     def plot(
         self,
@@ -266,14 +285,15 @@ class ErrorCurvesDisplay:
             )
             for label in labels
         ]
+        quantities = SIGN_QUANTITIES if self.labels == "sign" else QUANTITIES
         self.ax_, self.figure_, self.points_ = ax, ax.figure, simulated
         self.lines_ = draw_curves(
             ax,
             self.name,
             self.x,
             curves,
-            best_linear=self.best_linear,
-            ylabel=QUANTITIES[self.quantity],
+            references={BEST_LINEAR: self.best_linear, BEST_CLASSIFIER: self.bayes_error},
+            ylabel=quantities[self.quantity],
         )
         legend(ax, own=own)
         if title is not None:
@@ -291,6 +311,15 @@ class ErrorCurvesDisplay:
             x, mean = np.divide(given.n, given.d), getattr(given, self.quantity)
             sem = getattr(given, f"{self.quantity}_sem")
         return _vector(x), _vector(mean), None if sem is None else _vector(sem)
+
+
+def _reference(arguments: Mapping[str, Any], signs: bool) -> float:
+    """Return what the test error of one setting is to be held against, NaN if that varies."""
+    model = {name: arguments.get(name, 0.0) for name in ("noise", "flip")[: 1 + signs]}
+    if any(np.ndim(value) for value in model.values()):
+        return np.nan
+    least = theory.bayes_error if signs else theory.best_linear_error
+    return float(least(arguments.get("target", "tanh"), **model))
 
 
 def _vector(values: ArrayLike) -> Floats:

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
+from spikedrf.losses import LossLike
 from spikedrf.parameters import real_array
-from spikedrf.plotting.curves import Curve, draw_curves, legend
-from spikedrf.plotting.style import NO_STEP, STYLES, new_axes
+from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
+from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, new_axes
 from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,8 @@ class LearningCurveDisplay:
         Test error of plain random features.
     best_linear : float, optional
         Test error of the best linear function, drawn as a reference line if > 0.
+    bayes_error : float, optional
+        With sign labels, of which errors are rates, that of the best classifier, drawn if > 0.
     success, success_without_step : array_like of bool, shape (N,), optional
         Whether the point has converged; the others are marked by crosses.
     test_error_network : array_like, shape (N,), optional
@@ -56,7 +59,7 @@ class LearningCurveDisplay:
         Its figure.
     lines_ : list of matplotlib.lines.Line2D
         The curve without the step and the curve after it; then, if drawn, that of the network's own
-        bulk and the best linear function.
+        bulk and the references.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class LearningCurveDisplay:
         test_error_without_step: ArrayLike,
         *,
         best_linear: float | None = None,
+        bayes_error: float | None = None,
         success: ArrayLike | None = None,
         success_without_step: ArrayLike | None = None,
         test_error_network: ArrayLike | None = None,
@@ -96,7 +100,7 @@ class LearningCurveDisplay:
         self.test_error_without_step = self._like_alpha(
             "test_error_without_step", test_error_without_step
         )
-        self.best_linear = best_linear
+        self.best_linear, self.bayes_error = best_linear, bayes_error
         self.success = self._flags("success", success)
         self.success_without_step = self._flags("success_without_step", success_without_step)
         self.test_error_network = None
@@ -129,6 +133,9 @@ class LearningCurveDisplay:
         target: FunctionLike = "tanh",
         noise: float = 0.0,
         bulk: str = "isotropic",
+        loss: LossLike = "square",
+        labels: str = "real",
+        flip: float = 0.0,
         rtol: float = 1e-8,
         points: Points | None = None,
         ax: Any = None,
@@ -139,7 +146,7 @@ class LearningCurveDisplay:
         ----------
         alpha : array_like, shape (N,)
             Samples over dimension, ``n/d``, > 0; ``inf`` is allowed.
-        lam, beta, activation, target, noise, bulk, rtol
+        lam, beta, activation, target, noise, bulk, loss, labels, flip, rtol
             As in `theory.solve`, one value each. Without the step the bulk is isotropic.
         step : GradientStep or Spike
             How the first layer was trained.
@@ -167,6 +174,9 @@ class LearningCurveDisplay:
             "activation": activation,
             "target": target,
             "noise": noise,
+            "loss": loss,
+            "labels": labels,
+            "flip": flip,
             "rtol": rtol,
         }
         at = np.asarray(alpha)
@@ -177,11 +187,13 @@ class LearningCurveDisplay:
                 f"parameters together {with_step.shape}"
             )
         without_step = theory.solve(alpha, **model)
+        signs = labels == "sign"
         display = cls(
             alpha,
             with_step.test_error,
             without_step.test_error,
-            best_linear=theory.best_linear_error(target, noise),
+            best_linear=None if signs else theory.best_linear_error(target, noise),
+            bayes_error=theory.bayes_error(target, noise, flip) if signs else None,
             success=with_step.success,
             success_without_step=without_step.success,
         )
@@ -234,7 +246,15 @@ class LearningCurveDisplay:
             own_bulk = self.test_error_network, self.success_network
             curves.append(Curve(_NETWORK_LABEL, _NETWORK_STYLE, *own_bulk))
         self.ax_, self.figure_ = ax, ax.figure
-        self.lines_ = draw_curves(ax, "alpha", self.alpha, curves, best_linear=self.best_linear)
+        quantities = QUANTITIES if self.bayes_error is None else SIGN_QUANTITIES
+        self.lines_ = draw_curves(
+            ax,
+            "alpha",
+            self.alpha,
+            curves,
+            references={BEST_LINEAR: self.best_linear, BEST_CLASSIFIER: self.bayes_error},
+            ylabel=quantities["test_error"],
+        )
         legend(ax, own=own)
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")

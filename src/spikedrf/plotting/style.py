@@ -55,7 +55,18 @@ QUANTITIES = {
     "test_error": "test error",
     "train_error": "train error",
     "excess_error": "test error above the noise",
+    "test_loss": "test loss",
+    "train_loss": "train loss",
     "norm": r"norm of the readout, $|a|^2/p$",
+}
+
+#: Where labels are signs, what changes its meaning and what there is beside it.
+SIGN_QUANTITIES = QUANTITIES | {
+    "test_error": "rate of wrong signs",
+    "train_error": "rate of wrong signs in training",
+    "excess_error": "rate of wrong signs above the best classifier's",
+    "margin": r"margin, $\langle y h \rangle$",
+    "train_margin": r"margin in training, $\langle y h \rangle$",
 }
 
 
