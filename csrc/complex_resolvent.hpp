@@ -9,9 +9,9 @@
 // is the limit from above. If the root at hand is in the open cone there (inside the support), or
 // if it is real and its derivative dx/dz points into the cone (outside), then the implicit function
 // theorem continues it to a root in the cone above the axis: it is that limit. So every answer is
-// checked, not trusted, and Newton's method may start from wherever is near: a neighbour's root moved
-// along its derivative, or, when that fails, roots at the same real part on the way down from large
-// Im z, where V = 0 is a good start.
+// checked, not trusted, and Newton's method may start from wherever is near: a neighbour's root
+// moved along its derivative, or, when that fails, roots at the same real part on the way down from
+// large Im z, where V = 0 is a good start.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,11 @@ class ComplexResolvent : public Responses<KS, Complex> {
 
  public:
   ComplexResolvent(int group_count, int bulk_nodes)
-      : Base(group_count, bulk_nodes), slope(Base::size()), kept_(Base::size()), moving_(Base::size()) {}
+      : Base(group_count, bulk_nodes),
+        slope(Base::size()),
+        kept_(Base::size()),
+        moving_(Base::size()),
+        rise_(Base::size()) {}
 
   using Base::groups;
   using Base::pairs;
@@ -77,13 +81,14 @@ class ComplexResolvent : public Responses<KS, Complex> {
   double lowest_ = 0.0;  // of Im V, over the nodes
   PanelScratch scratch_;
   Buffer<Base::kSize, Complex> kept_, moving_;
+  Buffer<Base::kSize> rise_;  // dV/dz in front of every feature
 };
 
 template <int KS>
 bool ComplexResolvent<KS>::newton(const PanelTables& panels, const Regime& regime, Complex z) {
   constexpr int kMaxIterations = 12;
   constexpr double kConverged = 1e-13;  // Newton step, relative: the error that is left
-  constexpr double kRounding = 1e-11;   // residual below which a step that stops shrinking is rounding
+  constexpr double kRounding = 1e-11;   // residual at which a step that stops shrinking is rounding
   const int n = size();
   double previous = 1e300;
   for (int iteration = 0; iteration < kMaxIterations; ++iteration) {
@@ -113,6 +118,7 @@ bool ComplexResolvent<KS>::newton(const PanelTables& panels, const Regime& regim
 template <int KS>
 bool ComplexResolvent<KS>::certify(const PanelTables& panels, Complex z) {
   constexpr double kReal = 1e-13;  // an imaginary part that is rounding
+  constexpr double kSlack = 1e-9;  // slopes cancel where V has terms of both signs
   const int K = groups();
   const int P = pairs();
   const int n = size();
@@ -132,13 +138,10 @@ bool ComplexResolvent<KS>::certify(const PanelTables& panels, Complex z) {
     if (!(slope[P + k].real() < 0.0)) return false;
   }
   for (int a = 0; a < n; ++a) {
-    double rise = 0.0;
-    for (int b = 0; b < n; ++b) rise += (Base::v_slope[a * n + b] * slope[b]).real();
-    moving_[a] = rise;
+    rise_[a] = 0.0;
+    for (int b = 0; b < n; ++b) rise_[a] += (Base::v_slope[a * n + b] * slope[b]).real();
   }
-  std::vector<double> rise(static_cast<std::size_t>(n));
-  for (int a = 0; a < n; ++a) rise[static_cast<std::size_t>(a)] = moving_[a].real();
-  return lowest_slope(panels, rise.data()) >= -1e-9;
+  return lowest_slope(panels, rise_.data()) >= -kSlack;
 }
 
 template <int KS>

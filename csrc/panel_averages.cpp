@@ -13,13 +13,17 @@ namespace {
 
 constexpr int kMaxDegree = 32;
 
-// A panel is integrated as it is if V stays within this fraction of |1 + V(centre)|. In units of half
-// the panel the nearest pole of 1/(1 + V) is then about its inverse t away, and n nodes leave an error
-// of about (t + sqrt(t^2 - 1))^{-2n}, here 1e-13 or less.
-constexpr double settled_fraction(int degree) { return degree <= 16 ? 0.68 : degree <= 24 ? 0.8 : 0.88; }
+// A panel is integrated as it is if V stays within this fraction of |1 + V(centre)|. In units of
+// half the panel the nearest pole of 1/(1 + V) is then about its inverse t away, and n nodes leave
+// an error of about (t + sqrt(t^2 - 1))^{-2n}, here 1e-13 or less.
+constexpr double settled_fraction(int degree) {
+  return degree <= 16 ? 0.68 : degree <= 24 ? 0.8 : 0.88;
+}
 
-// A pole on a panel of this weight belongs to a density that is rounding.
+// A pole on a panel of this weight belongs to a density that is rounding. Halving a panel of weight
+// one comes to that after some 54 times, when as many halves are waiting for their turn.
 constexpr double kNegligibleWeight = 1e-16;
+constexpr std::size_t kMostWaiting = 64;
 
 // A pole asks for a hundred at most; a search gone astray meets more.
 constexpr int kMostDivisions = 600;
@@ -125,22 +129,21 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
   }
 }
 
-// Calls leaf(rows, n, one_plus_v) for every panel, divided until it is settled; the rows are the
-// weights, the features and `more`. False if that did not end somewhere.
+// Calls leaf.add<n>(rows, one_plus_v) for every panel, divided until it is settled; the rows are
+// the weights, the features and `more`. False if that did not end somewhere.
 template <int n, class Leaf>
 SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
-                           const std::vector<const double*>& more, PanelScratch& scratch,
-                           Leaf& leaf) {
+                                  const std::vector<const double*>& more, PanelScratch& scratch,
+                                  Leaf& leaf) {
   const Tables& tables = panels.tables;
   const int features = pair_count(tables.groups) + tables.groups;
   const int rows = 1 + features + static_cast<int>(more.size());
   const LegendreRule& base = legendre_rule(n);
   const Halves& halves = halves_of(n);
-  // Halving a panel of weight one leaves nothing after 54 times: so many right halves may wait.
   const auto block = static_cast<std::size_t>(rows * n);
   scratch.row.resize(static_cast<std::size_t>(rows));
   scratch.current.resize(block);
-  scratch.waiting.resize(64 * block);
+  scratch.waiting.resize(kMostWaiting * block);
   const double** row = scratch.row.data();
   double* current = scratch.current.data();
   const auto rows_at = [&](const double* first) {
@@ -162,7 +165,8 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
       if (!settled) {
         double weight = 0.0;
         for (int i = 0; i < n; ++i) weight += row[0][i];
-        settled = weight < kNegligibleWeight || divisions >= kMostDivisions;
+        settled = weight < kNegligibleWeight || waiting + 2 > kMostWaiting ||
+                  divisions >= kMostDivisions;
       }
       if (!settled) {
         ++divisions;
@@ -248,8 +252,8 @@ struct ResponseSums {
   }
 };
 
-// The argument of re + i im, im >= 0, from 0 to pi, to within rounding; 0 at the origin. A Chebyshev
-// fit of atan(t)/t on |t| <= tan(pi/8), to which every ratio is rotated.
+// The argument of re + i im, im >= 0, from 0 to pi, to within rounding; 0 at the origin. A
+// Chebyshev fit of atan(t)/t on |t| <= tan(pi/8), to which every ratio is rotated.
 SPIKEDRF_INLINE double argument(double re, double im) {
   constexpr double kTanPi8 = 0.41421356237309504880;
   constexpr double kPi4 = 0.78539816339744830962;

@@ -18,9 +18,9 @@ constexpr PanelLevel kLevels[] = {{16, 1}, {24, 1}, {32, 1}, {24, 2}, {32, 2},
                                   {32, 4}, {32, 8}, {32, 16}};
 constexpr std::size_t kLevelCount = sizeof(kLevels) / sizeof(PanelLevel);
 
-constexpr double kPowerRatio = 50.0;      // e^{2 t} on [-1, 1]: 16 nodes interpolate it to 1e-13
-constexpr double kNoPower = 1e-34;        // relative to the largest: eigenvalues that small are zero
-constexpr double kNegligible = 1e-16;     // weight of a panel that does not matter
+constexpr double kPowerRatio = 50.0;   // e^{2 t} on [-1, 1]: 16 nodes interpolate it to 1e-13
+constexpr double kNoPower = 1e-34;     // relative to the largest: eigenvalues that count as zero
+constexpr double kNegligible = 1e-16;  // weight of a panel that does not matter
 constexpr int kDivisions = 24;
 
 }  // namespace

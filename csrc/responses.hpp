@@ -188,7 +188,7 @@ bool Responses<KS, T>::evaluate(const Regime& regime) {
   return true;
 }
 
-// From the averages at v: the residual (in step_, relative) and the factorised Jacobian of x - f(x),
+// From the averages at v: the residual (in step_, relative) and the factorised Jacobian of x - f(x)
 //   I + delta chi curvature v_slope - (0; ds/dx),
 // in units of the scale of each unknown.
 template <int KS, class T>

@@ -15,7 +15,9 @@ constexpr double kPi = 3.14159265358979323846;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // The argument of a number in the closed lower half plane, from -pi to 0.
-double lower_argument(Complex value) { return std::atan2(-std::max(0.0, -value.imag()), value.real()); }
+double lower_argument(Complex value) {
+  return std::atan2(-std::max(0.0, -value.imag()), value.real());
+}
 
 // The share of the eigenvalues <= x at the root at z = x + i0.
 //
@@ -58,9 +60,9 @@ double cumulative_share(const PanelTables& panels, const Regime& regime,
 
 // Eigenvalues outside the support: the matrix (2K x 2K) that is singular there.
 //
-// The features are bulk + mu0_k(kappa) 1_k + kappa mu1_k(kappa) <sqrt(c_k) w~, v>, of rank <= 2K. Step B
-// of theory.md, section 4, without labels is the condition for an eigenvector that has an overlap m
-// with the first and theta with the second kind,
+// The features are bulk + mu0_k(kappa) 1_k + kappa mu1_k(kappa) <sqrt(c_k) w~, v>, the rest being
+// of rank <= 2K. Step B of theory.md, section 4, without labels is the condition for an eigenvector
+// that has an overlap m with the first and theta with the second kind,
 //
 //   E omega f (f.(m, theta)) + (1/delta) (0; N_vv^{-1} theta) = 0,
 //   f = (mu0, kappa mu1),   N_vv^{-1} = M_vv^{-1} - B  (one node: e),   M_vv = sum_j a_j M_j.

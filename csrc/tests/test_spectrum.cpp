@@ -1,0 +1,197 @@
+#include <cmath>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "moments.hpp"
+#include "solver.hpp"
+#include "spectrum.hpp"
+
+using namespace spikedrf;
+
+namespace {
+
+constexpr double pi = 3.14159265358979323846;
+
+struct Features {
+  Activation activation;
+  std::vector<double> r, c, share;
+};
+
+struct Answer {
+  std::vector<double> V2, slope, cumulative, mean, form, residual, moved;
+  std::vector<std::int32_t> status, nit;
+  std::vector<std::int64_t> nodes;
+
+  Answer(std::size_t n, std::size_t k)
+      : V2(2 * n * k), slope(2 * n * k), cumulative(n), mean(n), form(4 * n * k * k), residual(n),
+        moved(n), status(n), nit(n), nodes(n) {}
+  SpectralResults view() {
+    return {V2.data(), slope.data(), cumulative.data(), mean.data(), form.data(), status.data(),
+            nit.data(), nodes.data(), residual.data(), moved.data()};
+  }
+  // Of the Stieltjes transform at point i: part 0 is real, 1 imaginary.
+  double total(std::size_t i, int part) const {
+    const std::size_t k = V2.size() / (2 * status.size());
+    double sum = 0.0;
+    for (std::size_t j = 0; j < k; ++j) sum += V2[2 * (i * k + j) + static_cast<std::size_t>(part)];
+    return sum;
+  }
+};
+
+Spikes spikes_of(const Features& f, const double* gamma) {
+  Spikes spikes{};
+  spikes.count = 1;
+  spikes.groups = static_cast<int>(f.r.size());
+  spikes.r = f.r.data();
+  spikes.c = f.c.data();
+  spikes.gamma = gamma;
+  spikes.pi = f.share.data();
+  return spikes;
+}
+
+// z = x + i height.
+Answer transformed(const Features& f, double alpha, double beta, const std::vector<double>& x,
+                   double height = 0.0, Accuracy accuracy = {}) {
+  const std::size_t n = x.size();
+  std::vector<double> z(2 * n, height);
+  for (std::size_t i = 0; i < n; ++i) z[2 * i] = x[i];
+  const std::vector<double> alphas(n, alpha), betas(n, beta);
+  const std::vector<std::int64_t> which(n, 0);
+  NamedMoments activation(f.activation);
+  Answer answer(n, f.r.size());
+  const SpectralPoints points{n, which.data(), alphas.data(), betas.data(), z.data()};
+  check::that(spectrum(spikes_of(f, nullptr), points, activation, accuracy, answer.view()),
+              "a named function");
+  return answer;
+}
+
+using A = Activation;
+const Features cases[] = {{A::relu, {1.2}, {1.1}, {1.0}},
+                          {A::tanh, {1.5, -1.0}, {1.05, 1.2}, {0.6, 0.4}},
+                          {A::erf, {2.0, 0.5, -1.5}, {1.05, 1.3, 0.9}, {0.5, 0.2, 0.3}},
+                          {A::sign, {0.0}, {1.0}, {1.0}}};
+
+std::vector<double> decades(double low, double high, int count) {
+  std::vector<double> x;
+  for (int i = 0; i < count; ++i) x.push_back(low * std::pow(high / low, i / (count - 1.0)));
+  return x;
+}
+
+// At z = -lam it is the response of the readout to its ridge.
+void negative_axis() {
+  for (const Features& f : cases) {
+    const double alpha = 1.5, beta = 1.2, gamma = 0.7, noise = 0.1;
+    for (const double lam : {1e-5, 0.1, 30.0}) {
+      const std::int64_t which = 0;
+      const std::size_t k = f.r.size();
+      NamedMoments activation(f.activation), target(A::sin);
+      double one[8];
+      std::vector<double> vectors(4 * k), V2(k), matrices(2 * k * k);
+      std::int32_t status, nit;
+      std::int64_t nodes;
+      const Results out{one,          one + 1,
+                        one + 2,      one + 3,
+                        &vectors[0],  &vectors[k],
+                        &vectors[2 * k], &matrices[0],
+                        &vectors[3 * k], &matrices[k * k],
+                        V2.data(),    &status,
+                        &nit,         &nodes,
+                        one + 4,      one + 5};
+      check::that(solve(spikes_of(f, &gamma), {1, &which, &alpha, &beta, &lam, &noise}, activation,
+                        target, {1e-10}, out),
+                  "a named function");
+      double response = 0.0;
+      for (const double v : V2) response += v;
+      const Answer answer = transformed(f, alpha, beta, {-lam});
+      check::near(answer.total(0, 0), response, 1e-9, 0.0, "the transform at -lam");
+      check::near(answer.total(0, 1), 0.0, 0.0, 0.0, "it is real there");
+      check::near(answer.cumulative[0], 0.0, 0.0, 1e-12, "nothing lies on the left");
+    }
+  }
+}
+
+// Independent features: Marchenko and Pastur's law, its distribution function by quadrature.
+void independent_features() {
+  const Features noise{A::hermite2, {0.0}, {1.0}, {1.0}};
+  for (const double ratio : {0.4, 2.5}) {
+    const double low = std::pow(1.0 - std::sqrt(ratio), 2);
+    const double high = std::pow(1.0 + std::sqrt(ratio), 2);
+    const auto density = [&](double x) {
+      return std::sqrt(std::max(0.0, (high - x) * (x - low))) / (2.0 * pi * x);
+    };
+    std::vector<double> x;
+    for (int i = 1; i < 10; ++i) x.push_back(low + 0.1 * i * (high - low));
+    const Answer answer = transformed(noise, ratio, 1.0, x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      check::near(answer.total(i, 1) / pi, density(x[i]), 1e-9, 0.0, "the density");
+      double share = std::max(0.0, 1.0 - ratio);
+      for (int j = 0; j < 4000; ++j) {  // midpoints in an angle: both edges become smooth
+        const double angle = (j + 0.5) / 4000 * std::acos(1.0 - 2.0 * (x[i] - low) / (high - low));
+        const double step = std::acos(1.0 - 2.0 * (x[i] - low) / (high - low)) / 4000;
+        const double at = low + 0.5 * (high - low) * (1.0 - std::cos(angle));
+        share += step * density(at) * 0.5 * (high - low) * std::sin(angle);
+      }
+      check::near(answer.cumulative[i], share, 0.0, 1e-6, "the distribution");
+    }
+    check::near(answer.mean[0], ratio, 1e-12, 0.0, "the mean");
+  }
+}
+
+// Strong spikes, many groups, fourteen decades, no room for nodes: an answer or a flag, and shares
+// of the eigenvalues that do not decrease.
+void hard_problems() {
+  const std::vector<double> x = decades(1e-10, 1e4, 40);
+  for (const A activation : {A::tanh, A::relu, A::sin, A::softplus, A::sign, A::hermite3, A::abs}) {
+    for (const std::size_t groups : {1u, 2u, 5u}) {
+      for (const double alpha : {0.5, 1.3, 20.0}) {
+        for (const std::size_t room : {std::size_t{64}, std::size_t{1} << 15}) {
+          Features f{activation, {}, {}, {}};
+          for (std::size_t k = 0; k < groups; ++k) {
+            f.r.push_back(k % 2 == 0 ? 30.0 / (1.0 + static_cast<double>(k)) : -2.0);
+            f.c.push_back(1.0 + 0.2 * static_cast<double>(k));
+            f.share.push_back(1.0 / static_cast<double>(groups));
+          }
+          const Answer answer = transformed(f, alpha, 1.3, x, 0.0, {1e-7, room});
+          double before = 0.0;
+          for (std::size_t i = 0; i < x.size(); ++i) {
+            if (answer.status[i] != 0) continue;
+            const std::string name = std::string(activation_name(activation)) + ", " +
+                                     std::to_string(groups) + " groups, x " + std::to_string(x[i]);
+            check::that(answer.total(i, 1) >= 0.0, name + ": no negative density");
+            check::that(answer.cumulative[i] >= before - 1e-7, name + ": no negative share");
+            check::that(answer.cumulative[i] <= 1.0 + 1e-7, name + ": no more than all");
+            before = answer.cumulative[i];
+          }
+          const Answer above = transformed(f, alpha, 1.3, x, 0.1, {1e-7, room});
+          for (std::size_t i = 0; i < x.size(); ++i) {
+            if (above.status[i] == 0) check::that(above.total(i, 1) > 0.0, "a Stieltjes transform");
+          }
+        }
+      }
+    }
+  }
+}
+
+void threads() {
+  const std::vector<double> x = decades(1e-6, 10.0, 50);
+  std::vector<Answer> answers(8, Answer(x.size(), 2));
+  std::vector<std::thread> pool;
+  for (Answer& answer : answers) {
+    pool.emplace_back([&] { answer = transformed(cases[1], 0.5, 1.0, x); });
+  }
+  for (std::thread& thread : pool) thread.join();
+  for (const Answer& answer : answers) {
+    check::that(answer.V2 == answers[0].V2 && answer.cumulative == answers[0].cumulative,
+                "the same bits");
+  }
+}
+
+// First, while nothing has been cached yet.
+const check::Register t0("threads", threads);
+const check::Register t1("the negative axis", negative_axis);
+const check::Register t2("independent features", independent_features);
+const check::Register t3("hard problems", hard_problems);
+
+}  // namespace
