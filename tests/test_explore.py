@@ -83,6 +83,11 @@ def test_the_view_is_the_theory(state):
     without = theory.solve(shown.alpha, **model)
     np.testing.assert_allclose(shown.without_step, without.test_error, rtol=1e-12)
     assert shown.lost == 0
+    del model["lam"]
+    spectrum = theory.spectrum(shown.spectrum.x, alpha=state.alpha, step=step, **model)
+    np.testing.assert_allclose(shown.spectrum.density, spectrum.density, rtol=1e-3, atol=1e-4)
+    assert shown.spectrum.mass == pytest.approx(1.0, abs=0.02)
+    assert shown.spectrum_without.mass == pytest.approx(1.0, abs=0.02)
     if state == State():
         np.testing.assert_allclose(shown.target, np.sin(shown.s), rtol=1e-12)
 
@@ -110,6 +115,8 @@ def test_what_is_copied_gives_the_same_numbers(capsys, state):
     np.testing.assert_array_equal(names["with_step"], shown.with_step)
     np.testing.assert_array_equal(names["without_step"], shown.without_step)
     np.testing.assert_array_equal(names["learned"], shown.learned)
+    np.testing.assert_array_equal(names["spectrum"].x, shown.spectrum.x)
+    np.testing.assert_array_equal(names["spectrum"].density, shown.spectrum.density)
     assert names["here"].test_error == shown.here
     program, command = state.command().split(" ", 1)
     assert program == "spikedrf"
@@ -165,6 +172,12 @@ def test_widgets_change_the_pictures():
     now = view(state)
     np.testing.assert_array_equal(model("curves").data["with_step"], now.with_step)
     np.testing.assert_array_equal(model("functions").data["learned"], now.learned)
+    x = model("spectrum").data["x"]
+    np.testing.assert_array_equal(
+        model("spectrum").data["density"],
+        (now.spectrum.x * now.spectrum.density)[now.spectrum.x > 0],
+    )
+    assert x.min() > 0
     assert model("point").data["error"] == [now.here, now.here_without]
     assert State.from_query(model("query").value) == state
     assert model("command").text == state.command()

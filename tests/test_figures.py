@@ -128,6 +128,19 @@ def test_networks_are_simulated():
         assert all(np.isfinite(s.y).all() and (s.sem > 0).all() for s in points)
 
 
+def test_the_step_stretches_the_spectrum(made):
+    densities, shares = (lines(made["spectrum"], name) for name in ("density", "cumulative"))
+    for label, s in densities.items():
+        mass = np.sum(np.diff(s.x) * (s.y[1:] + s.y[:-1]) / 2)
+        assert mass == pytest.approx(1.0, abs=1e-3)  # alpha = 2 > beta: no atom
+        assert np.interp(s.x[-1], shares[label].x, shares[label].y) == pytest.approx(1.0, abs=1e-6)
+    beyond = {label: 1 - np.interp(3.0, s.x, s.y) for label, s in shares.items()}
+    assert beyond["after the step"] > 10 * beyond["no step"]
+    simulated = make("spectrum", Plan(d=150, replicates=2))
+    assert [s.x.size for s in simulated.series if s.kind == "simulation"] == [300, 300]
+    assert float(simulated.finding.rpartition(" ")[2]) < 0.05
+
+
 def test_the_trained_network_leaves_its_model(made):
     errors = lines(made["trained-network"], "errors")
     srf, network = errors["spiked model"], errors["trained network"]

@@ -78,6 +78,8 @@ class Page:
         self._curves = ColumnDataSource(name="curves")
         self._functions = ColumnDataSource(name="functions")
         self._point = ColumnDataSource(name="point")
+        self._spectrum = ColumnDataSource(name="spectrum")
+        self._spectrum_without = ColumnDataSource(name="spectrum_without")
         # The browser writes the state into its address bar; the history is left alone.
         self._query = TextInput(name="query", visible=False)
         replace_address = CustomJS(code="history.replaceState(null, '', '?' + cb_obj.value)")
@@ -116,7 +118,12 @@ class Page:
             button = Button(label=f"copy the {title}", name=f"copy_{text.name}", width=180)
             button.js_on_click(CustomJS(args={"text": text}, code=_COPY))
             copies += [button, text]
-        pictures = row(self._curve_figure(), self._function_figure(), sizing_mode="stretch_width")
+        pictures = row(
+            self._curve_figure(),
+            self._function_figure(),
+            self._spectrum_figure(),
+            sizing_mode="stretch_width",
+        )
         return row(
             column(*widgets, width=320),
             column(self._facts, pictures, *copies, self._query, sizing_mode="stretch_width"),
@@ -227,6 +234,15 @@ class Page:
             "learned": shown.learned,
             "learned_without": shown.learned_without,
         }
+        for source, spectrum in (
+            (self._spectrum, shown.spectrum),
+            (self._spectrum_without, shown.spectrum_without),
+        ):
+            positive = spectrum.x > 0
+            x = spectrum.x[positive]
+            # On a logarithmic axis areas are shares of the eigenvalues if the density is that of
+            # the logarithm.
+            source.data = {"x": x, "density": x * spectrum.density[positive]}
         self._facts.text = _facts(self.state, shown)
         self._query.value = self.state.query()
         self._command.text = self.state.command()
@@ -270,6 +286,19 @@ class Page:
             **lines,
         )
         plot.line("s", "learned", color=BLUE, legend_label="after the step", **lines)
+        return _legend_beneath(plot)
+
+    def _spectrum_figure(self) -> Any:
+        plot = _figure(
+            "eigenvalue x of the features (spiked model)",
+            "density of ln x",
+            x_axis_type="log",
+            name="density",
+        )
+        plain = {"color": VERMILLION, "line_dash": "dashed", "legend_label": "no step"}
+        stepped = {"color": BLUE, "legend_label": "after the step"}
+        for source, look in ((self._spectrum_without, plain), (self._spectrum, stepped)):
+            plot.line("x", "density", source=source, line_width=2.5, **look)
         return _legend_beneath(plot)
 
 

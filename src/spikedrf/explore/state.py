@@ -13,6 +13,9 @@ from spikedrf.activations import NAMES
 #: Where the learning curve has its points.
 LOWEST, HIGHEST, POINTS = 0.1, 100.0, 61
 
+#: How finely spectra are computed: for a picture.
+SPECTRUM = {"resolution": 1e-3, "rtol": 1e-5}
+
 #: The most values of a vocabulary: a page must stay quick.
 MOST_GROUPS = 5
 
@@ -158,6 +161,9 @@ with_step = theory.solve(alpha, step=step, bulk="{self.bulk}", **model).test_err
 without_step = theory.solve(alpha, **model).test_error
 here = theory.solve({self.alpha!r}, step=step, bulk="{self.bulk}", **model)
 learned = here.learned_along_target(np.linspace(-3.0, 3.0, 121))
+del model["lam"]  # the spectrum is that of the features
+picture = {{"resolution": {SPECTRUM["resolution"]!r}, "rtol": {SPECTRUM["rtol"]!r}}}
+spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, **picture, **model)
 print(here)
 """
 

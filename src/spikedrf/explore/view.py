@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from spikedrf import theory
 from spikedrf.activations import resolve
-from spikedrf.explore.state import HIGHEST, LOWEST, POINTS, State
+from spikedrf.explore.state import HIGHEST, LOWEST, POINTS, SPECTRUM, State
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.step import GradientStep, Spike
+from spikedrf.theory import Spectrum
 
 Floats = NDArray[np.float64]
 
@@ -36,10 +37,12 @@ class View:
         Projections on the target direction.
     target, learned, learned_without : ndarray, shape (M,)
         The target and the mean outputs there, at the alpha of the state.
+    spectrum, spectrum_without : Spectrum
+        The spectra of the features at the alpha of the state, with the bulk of the spiked model.
     spike : Spike
         What the step leaves.
     lost : int
-        Points of the curves that did not reach the accuracy of `theory.solve`.
+        Points of curves and spectra that did not reach their accuracy.
     """
 
     alpha: Floats
@@ -52,12 +55,14 @@ class View:
     target: Floats
     learned: Floats
     learned_without: Floats
+    spectrum: Spectrum
+    spectrum_without: Spectrum
     spike: Spike
     lost: int
 
 
 def view(state: State) -> View:
-    """Compute what a page shows, in some milliseconds.
+    """Compute what a page shows, in a tenth of a second or less.
 
     Raises
     ------
@@ -80,6 +85,11 @@ def view(state: State) -> View:
             [theory.solve(at, step=step, bulk=state.bulk, **model), theory.solve(at, **model)]
             for at in (alpha, state.alpha)
         )
+        del model["lam"]
+        spectra = [
+            theory.spectrum(alpha=state.alpha, step=step, **SPECTRUM, **model),
+            theory.spectrum(alpha=state.alpha, **SPECTRUM, **model),
+        ]
     return View(
         alpha=alpha,
         with_step=curves[0].test_error,
@@ -91,6 +101,8 @@ def view(state: State) -> View:
         target=resolve(state.target, "target")(s),
         learned=points[0].learned_along_target(s),
         learned_without=points[1].learned_along_target(s),
+        spectrum=spectra[0],
+        spectrum_without=spectra[1],
         spike=points[0].spike,
-        lost=sum(int(np.count_nonzero(~curve.success)) for curve in curves),
+        lost=sum(int(np.count_nonzero(~curve.success)) for curve in [*curves, *spectra]),
     )

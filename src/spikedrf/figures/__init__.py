@@ -27,6 +27,7 @@ NAMES = (
     "batch-size",
     "learned-functions",
     "vocabulary",
+    "spectrum",
     "trained-network",
     "small-batch",
     "real-data",
