@@ -69,7 +69,7 @@ def test_the_table_covers_both_spectra(capsys):
     _, out, _ = run(capsys, "spectrum --alpha 2 --beta 0.5")
     table = np.array(rows_of(out), dtype=float)
     edge = theory.spectrum(1.0, alpha=2.0, beta=0.5).edges.max()
-    np.testing.assert_allclose(table[:, 0], edge * np.arange(1, 26) / 25, rtol=5e-6)
+    np.testing.assert_allclose(table[:, 0], edge * np.arange(1, 26) / 26, rtol=5e-6)
     _, out, _ = run(capsys, "spectrum --alpha 0.5 --activation relu")  # eigenvalues near 0
     ratios = np.diff(np.log(np.array(rows_of(out), dtype=float)[:, 0]))
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)

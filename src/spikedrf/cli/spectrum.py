@@ -192,7 +192,7 @@ def _rows(spectra: dict[str, Spectrum]) -> Floats:
         high = max(high, float(spectrum.edges.max()))
     if low < 1e-3 * high:
         return np.geomspace(low, high, _ROWS)
-    return np.linspace(0.0, high, _ROWS + 1)[1:]
+    return np.linspace(0.0, high, _ROWS + 2)[1:-1]
 
 
 # --------------------------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from spikedrf.explore.state import CHOICES, RANGES, State, numbers
-from spikedrf.explore.view import View, view
+from spikedrf.explore.view import Floats, View, view
 from spikedrf.plotting.style import BLACK, BLUE, VERMILLION
+from spikedrf.theory import Spectrum
 
 #: Sliders of a logarithm: their titles and where they begin and end.
 _LOGARITHMIC = {
@@ -45,11 +46,15 @@ _LINEAR = {
 #: Behind the end of the slider of alpha0 it is infinite.
 _INFINITE = 0.1
 
+#: Of the largest density: less than that is on the axis.
+_VISIBLE = 2e-3
+
 # Browsers have a clipboard for pages of this machine, or of a secure server, only.
 _COPY = """
 if (navigator.clipboard) navigator.clipboard.writeText(text.text)
 else window.prompt('copy this', text.text)
 """
+_DECADES = "return tick < 1e-3 ? tick.toExponential(0) : Number(tick.toPrecision(3)).toString()"
 _FORMAT = "return {infinite} ? '∞' : Number(Math.pow(10, tick).toPrecision(3)).toString()"
 
 
@@ -123,6 +128,7 @@ class Page:
             self._function_figure(),
             self._spectrum_figure(),
             sizing_mode="stretch_width",
+            styles={"flex-wrap": "wrap"},
         )
         return row(
             column(*widgets, width=320),
@@ -238,11 +244,7 @@ class Page:
             (self._spectrum, shown.spectrum),
             (self._spectrum_without, shown.spectrum_without),
         ):
-            positive = spectrum.x > 0
-            x = spectrum.x[positive]
-            # On a logarithmic axis areas are shares of the eigenvalues if the density is that of
-            # the logarithm.
-            source.data = {"x": x, "density": x * spectrum.density[positive]}
+            source.data = _of_logarithm(spectrum)
         self._facts.text = _facts(self.state, shown)
         self._query.value = self.state.query()
         self._command.text = self.state.command()
@@ -290,7 +292,7 @@ class Page:
 
     def _spectrum_figure(self) -> Any:
         plot = _figure(
-            "eigenvalue x of the features (spiked model)",
+            "eigenvalue x of the spiked model",
             "density of ln x",
             x_axis_type="log",
             name="density",
@@ -299,6 +301,7 @@ class Page:
         stepped = {"color": BLUE, "legend_label": "after the step"}
         for source, look in ((self._spectrum_without, plain), (self._spectrum, stepped)):
             plot.line("x", "density", source=source, line_width=2.5, **look)
+        plot.xaxis.formatter = CustomJSTickFormatter(code=_DECADES)
         return _legend_beneath(plot)
 
 
@@ -307,6 +310,7 @@ def _figure(x: str, y: str, **options: Any) -> Any:
         x_axis_label=x,
         y_axis_label=y,
         height=380,
+        min_width=340,
         sizing_mode="stretch_width",
         tools="pan,wheel_zoom,box_zoom,reset,save",
         **options,
@@ -314,6 +318,17 @@ def _figure(x: str, y: str, **options: Any) -> Any:
     plot.axis.formatter = BasicTickFormatter(use_scientific=False)
     plot.axis.minor_tick_line_color = None
     return plot
+
+
+def _of_logarithm(spectrum: Spectrum) -> dict[str, Floats]:
+    """Return the density of ``ln x``, as far as it can be seen.
+
+    On a logarithmic axis its areas are shares of the eigenvalues.
+    """
+    density = spectrum.x * spectrum.density
+    visible = np.pad(density > _VISIBLE * np.nanmax(density), 1)
+    drawn = (visible[:-2] | visible[1:-1] | visible[2:]) & (spectrum.x > 0)
+    return {"x": spectrum.x[drawn], "density": density[drawn]}
 
 
 def _legend_beneath(plot: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from spikedrf.activations import NAMES
@@ -14,7 +15,7 @@ from spikedrf.activations import NAMES
 LOWEST, HIGHEST, POINTS = 0.1, 100.0, 61
 
 #: How finely spectra are computed: for a picture.
-SPECTRUM = {"resolution": 1e-3, "rtol": 1e-5}
+SPECTRUM: dict[str, Any] = {"resolution": 1e-3, "rtol": 1e-5}
 
 #: The most values of a vocabulary: a page must stay quick.
 MOST_GROUPS = 5

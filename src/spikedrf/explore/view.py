@@ -90,6 +90,7 @@ def view(state: State) -> View:
             theory.spectrum(alpha=state.alpha, step=step, **SPECTRUM, **model),
             theory.spectrum(alpha=state.alpha, **SPECTRUM, **model),
         ]
+    reached = [curve.success for curve in curves] + [spectrum.success for spectrum in spectra]
     return View(
         alpha=alpha,
         with_step=curves[0].test_error,
@@ -104,5 +105,5 @@ def view(state: State) -> View:
         spectrum=spectra[0],
         spectrum_without=spectra[1],
         spike=points[0].spike,
-        lost=sum(int(np.count_nonzero(~curve.success)) for curve in [*curves, *spectra]),
+        lost=sum(int(np.count_nonzero(~success)) for success in reached),
     )

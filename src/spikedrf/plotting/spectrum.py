@@ -28,7 +28,7 @@ _LABELS = {
 _RESOLUTION = 1e-5
 _BINS = 60
 _LEAST = 1e-4  # share of eigenvalues at which the tail leaves the picture
-_WIDE = 2e-3  # a spectrum that spans more wants a logarithmic axis
+_WIDE = 1e-2  # a spectrum that spans more wants a logarithmic axis
 
 
 class SpectrumDisplay:
@@ -273,7 +273,10 @@ class SpectrumDisplay:
                 sizes = ", ".join(f"${value:.3g}\\,p$" for value in spectrum.growth)
                 label += f"; isolated at {sizes}"
             x, y = spectrum.x, spectrum.density * (spectrum.x if log else 1.0)
-            (line,) = ax.plot(x, y, label=label, zorder=zorder, linewidth=2.0, **style)
+            # A line for each interval of the support, none along the axis between them.
+            positive = np.pad(y > 0.0, 1)
+            drawn = np.where(positive[:-2] | positive[1:-1] | positive[2:], y, np.nan)
+            (line,) = ax.plot(x, drawn, label=label, zorder=zorder, linewidth=2.0, **style)
             lines.append(line)
             mark: dict[str, Any] = {"color": style["color"], "clip_on": False, "zorder": 20}
             foot = {"transform": ax.get_xaxis_transform(), "linestyle": "none"}
