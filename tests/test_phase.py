@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -575,5 +576,7 @@ def test_a_keyboard_interrupt_leaves_what_is_finished(tmp_path):
     last = err.splitlines()[-1].decode()
     with Checkpoint(path, specification_of(path)) as file:
         points = sum(arrays["value"].size for _, arrays in file.finished())
-    assert reported <= points < 8000
-    assert last.endswith(f"PhaseDiagramInterrupted: interrupted after {points} of 8000 points")
+    told = re.search(r"PhaseDiagramInterrupted: interrupted after (\d+) of 8000 points$", last)
+    assert told, last
+    # It may come after a piece is on the disk and before it is counted.
+    assert reported <= int(told[1]) <= points < 8000

@@ -45,8 +45,9 @@ except ValueError as error:
 
 # %%
 # ``workers=`` sets the number of threads; no digit depends on it. ``simulate`` runs its
-# replicates side by side in the same way, each on one BLAS thread and no more of them than memory
-# allows.
+# replicates side by side in the same way, no more of them than memory allows, and takes a
+# ``checkpoint=`` too. Under ``joblib.parallel_config("loky")`` or ``("dask")`` both run in
+# processes or on a cluster.
 
 again = theory.phase_diagram(**setting | {"workers": 1, "checkpoint": None})
 print("identical on one thread:", np.array_equal(again.value, diagram.value))

@@ -42,7 +42,10 @@ def expand(args: argparse.Namespace) -> tuple[str | None, list[argparse.Namespac
     values = getattr(args, name)
     if np.unique(values).size < values.size:
         args.parser.error(f"argument --{name}: a value comes twice")
-    cases = [argparse.Namespace(**vars(args) | {name: float(value)}) for value in values]
+    cases = []
+    for value in values.tolist():
+        checkpoint = options.checkpoint_of(args, f"{name}-{value!r}")
+        cases.append(argparse.Namespace(**vars(args) | {name: value, "checkpoint": checkpoint}))
     return name, cases
 
 

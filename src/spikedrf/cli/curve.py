@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         for name in options.SIMULATION:
             if getattr(args, name) is not None:
                 args.parser.error(f"argument --{name.replace('_', '-')}: is for --simulate only")
+    options.check_checkpoint(args)
     args.alpha = options.alpha_of(args, ALPHA if args.simulate is None else SIMULATED_ALPHA)
     over, all_args = cases.expand(args)
     results, status = cases.compute(args, all_args, _compute)

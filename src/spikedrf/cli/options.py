@@ -45,7 +45,9 @@ exit status:
 """
 
 #: Options of a simulation, and what they are unless given.
-SIMULATION = {"d": 500, "replicates": 8, "seed": 0, "n_test": None, "workers": None}
+SIMULATION = {
+    "d": 500, "replicates": 8, "seed": 0, "n_test": None, "workers": None, "checkpoint": None,
+}  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------
@@ -160,7 +162,31 @@ def add_simulation(
     group.add_argument(
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
     )
+    add_checkpoint(group, "; of several simulations each has its own, named after it")
     return group
+
+
+def add_checkpoint(group: argparse._ArgumentGroup, more: str = "") -> None:
+    """Add the file that keeps what is finished."""
+    group.add_argument(
+        "--checkpoint",
+        type=writable,
+        metavar="FILE",
+        help="keep what is finished in a file; the same command goes on where it was stopped"
+        + more,
+    )
+
+
+def check_checkpoint(args: argparse.Namespace) -> None:
+    """Refuse a checkpoint that is to be overwritten by a result."""
+    if args.checkpoint in args.out:
+        args.parser.error(f"argument --checkpoint: {str(args.checkpoint)!r} is also in --out")
+
+
+def checkpoint_of(args: argparse.Namespace, name: str) -> Path | None:
+    """Return the checkpoint of one of several simulations, named after what distinguishes it."""
+    file: Path | None = args.checkpoint
+    return file and file.with_name(f"{file.stem}.{name}{file.suffix}")
 
 
 class _InOrder(argparse.Action):

@@ -51,12 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--workers", type=int, metavar="N", help="threads, which change no digit (one a core)"
     )
-    group.add_argument(
-        "--checkpoint",
-        type=options.writable,
-        metavar="FILE",
-        help="keep what is finished in a file; the same command goes on where it was stopped",
-    )
+    options.add_checkpoint(group)
     options.add_output(parser, (*options.PICTURES, ".csv", ".npz"))
 
 
@@ -77,8 +72,7 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error(
             f"two parameters need a grid MIN:MAX:N, got {len(axes)} ({', '.join(axes) or 'none'})"
         )
-    if args.checkpoint in args.out:
-        args.parser.error(f"argument --checkpoint: {str(args.checkpoint)!r} is also in --out")
+    options.check_checkpoint(args)
     status = output.OK
     try:
         diagram = options.checked(args, lambda: _compute(args, axes))

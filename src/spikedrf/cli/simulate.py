@@ -67,6 +67,7 @@ class _Result:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate; print a table or JSON; write files."""
+    options.check_checkpoint(args)
     args.alpha = options.alpha_of(args, ALPHA)
     over, all_args = cases.expand(args)
     results, status = cases.compute(args, all_args, _compute)

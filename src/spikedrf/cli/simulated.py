@@ -46,27 +46,37 @@ def each(
 ) -> tuple[dict[str, T], int]:
     """Simulate with each of the steps; what has finished counts, also if something stops it.
 
-    ``simulate`` gets the step, and the random stream and the report of progress by their names.
+    ``simulate`` gets the step, and the random stream, the checkpoint and the report of progress by
+    their names.
     """
     from spikedrf import SimulationFailed, SimulationInterrupted
 
     rng = np.random.default_rng(args.seed)
     done: dict[str, T] = {}
-    for name, step in steps.items():
+    for i, (name, step) in enumerate(steps.items()):
+        checkpoint = options.checkpoint_of(args, name) if i else args.checkpoint
+        more = {"rng": rng, "checkpoint": checkpoint}
         stopped: SimulationInterrupted | SimulationFailed
         try:
-            progress = output.progress(args, "replicate")
-            done[name] = simulate(step, {"rng": rng, "progress": progress})
+            done[name] = simulate(step, more | {"progress": output.progress(args, "replicate")})
             continue
         except SimulationInterrupted as error:
             stopped, status = error, output.INTERRUPTED
         except SimulationFailed as error:
             stopped, status = error, output.FAILED
+        except OSError as error:
+            output.say(f"spikedrf {args.command}: error: {checkpoint}: {error.strerror or error}")
+            raise SystemExit(output.CANNOT_WRITE) from None
         if stopped.partial is not None:
             done[name] = stopped.partial
         if not done:
             raise stopped
         output.say(f"spikedrf {args.command}: {stopped}")
+        if checkpoint is not None:
+            output.say(
+                f"spikedrf {args.command}: what is finished is in {checkpoint}, and the same "
+                f"command goes on from there"
+            )
         return done, status
     return done, output.OK
 

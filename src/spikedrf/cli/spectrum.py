@@ -21,7 +21,7 @@ EXAMPLE = "spikedrf spectrum --activation relu --alpha 2 --beta 0.5 --out spectr
 
 _OF_POINTS = ("x", "density", "by_group", "cumulative", "success", "status", "quadrature_error")
 _OF_SPECTRUM = ("atom", "mass", "mean", "edges", "outliers", "growth")
-_SIMULATION = ("d", "replicates", "seed", "workers")
+_SIMULATION = ("d", "replicates", "seed", "workers", "checkpoint")
 
 # Rows of the table unless --x says which.
 _ROWS = 25
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         for name in _SIMULATION:
             if getattr(args, name) is not None:
                 args.parser.error(f"argument --{name}: is for --simulate only")
+    options.check_checkpoint(args)
     spike, spectra, simulations, status = options.checked(args, lambda: _compute(args))
     lost = sum(int(np.count_nonzero(~s.success)) for s in spectra.values())
     if lost:

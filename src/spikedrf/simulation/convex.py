@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Event
-
 import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.losses import Loss
 from spikedrf.simulation.network import Floats, Integers, Layer, Network, Samples
-from spikedrf.simulation.replicates import Stopped
+from spikedrf.simulation.replicates import Stop
 
 #: What is measured of a readout on training and on fresh samples, and its name there.
 TRAIN = {"error": "train_error", "loss": "train_loss", "margin": "train_margin"}
@@ -35,7 +33,7 @@ def train(
     n: Integers,
     lam: Floats,
     rng: np.random.Generator,
-    stop: Event,
+    stop: Stop,
 ) -> tuple[Floats, dict[str, Floats], NDArray[np.bool_]]:
     """Fit the readout of every point, on the first ``n`` samples.
 
@@ -64,8 +62,7 @@ def train(
     for size in np.unique(n).tolist():
         problem = ReadoutProblem(phi[:size])
         for i in np.flatnonzero(n == size):
-            if stop.is_set():
-                raise Stopped
+            stop.check()
             fit = problem.fit(y[:size], loss, float(lam[i]))
             readouts[:, i], success[i] = fit.a, fit.success
             h = phi[:size] @ fit.a[:, None] / np.sqrt(network.p)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,21 @@ from spikedrf.simulation.network import (
     integer,
     make_network,
     sample_sizes,
+    specification,
 )
-from spikedrf.simulation.replicates import Stopped, fit_memory, replicate, streams_of
+from spikedrf.simulation.replicates import Measured, Stop, fit_memory, kept, replicate, streams_of
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import broadcast_shape
 from spikedrf.theory.solution import Solution
-from spikedrf.workers import cores, thread_count
+from spikedrf.workers import worker_count
 
 _ERRORS = ("test_error", "train_error", "norm")
 _LOSSES = ("test_loss", "train_loss")
 _MARGINS = ("margin", "train_margin")
-_MEASURED = ("r", "c", "gamma")
+_OF_POINTS = _ERRORS + _LOSSES + _MARGINS
+_OF_LAYERS = ("r", "c", "gamma")
+# The number of fits that are not accurate enough.
+_UNFINISHED = "unfinished"
 
 _RIDGE = losses.Square()
 
@@ -216,6 +220,7 @@ def simulate(
     n_test: int | None = None,
     rng: Any = None,
     workers: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress | bool | None = None,
 ) -> Simulation:
     r"""Train networks of finite size and measure their errors.
@@ -266,11 +271,16 @@ def simulate(
         Source of the replicates' independent streams, as in `numpy.random.default_rng`. The same
         seed gives the same result whatever ``workers`` is, and more replicates repeat the first.
     workers : int, optional
-        Replicates run at a time, each on one BLAS thread; by default one for each core, as
-        far as memory allows.
+        Replicates run at a time, as far as memory allows; by default what `joblib.parallel_config`
+        says, or one for each core. They run on threads, unless that names another backend, such as
+        ``"loky"`` for processes or ``"dask"`` for a cluster.
+    checkpoint : str or path, optional
+        A file that keeps the finished replicates (`spikedrf.checkpoint`); needs a seed. The same
+        call with the same file goes on where another was interrupted or killed, and gives the
+        same result bit for bit; with more ``replicates`` it adds to them.
     progress : callable or bool, optional
-        Called as ``progress(finished, replicates)`` after each replicate; True shows a bar,
-        which needs tqdm.
+        Called as ``progress(finished, replicates)`` after each replicate, which with a checkpoint
+        is on the disk by then; True shows a bar, which needs tqdm.
 
     Returns
     -------
@@ -291,6 +301,10 @@ def simulate(
         finished. An error before any has finished is raised as it is.
     SimulationInterrupted
         On Ctrl-C; a `KeyboardInterrupt` whose ``partial`` holds the replicates that had finished.
+    CheckpointMismatch
+        If the checkpoint is that of another simulation; the message says what changed.
+    OSError
+        If the checkpoint cannot be read or written.
 
     Warns
     -----
@@ -317,16 +331,13 @@ def simulate(
         alpha, d, lam, beta, activation, target, step, noise, model, n_test, kind, labels, flip
     )
     count = integer("replicates", replicates)
-    threads = min(thread_count(workers) or cores(), count)
+    at_a_time = min(worker_count(workers), count)
     streams = streams_of(rng, count)
-    threads = fit_memory(plan.bytes, threads, plan.needs)
-    return replicate(
-        partial(_replicate, plan),
-        streams,
-        threads,
-        progress,
-        partial(_collect, plan, parameters=parameters | {"model": model}, shape=shape),
-    )
+    at_a_time = fit_memory(plan.bytes, at_a_time, plan.needs)
+    collect = partial(_collect, plan, parameters=parameters | {"model": model}, shape=shape)
+    about = partial(plan.specification, parameters, step, streams[0])
+    with kept(checkpoint, rng, about) as file:
+        return replicate(partial(_replicate, plan), streams, at_a_time, progress, collect, file)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -385,6 +396,21 @@ class _Plan:
         step = f", n0 = {network.n0}" if network.n0 else ""
         return f"d = {network.d}, p = {network.p}, n up to {int(self.n.max())}{step}"
 
+    def specification(
+        self,
+        parameters: dict[str, Any],
+        step: GradientStep | Spike | None,
+        stream: np.random.Generator,
+    ) -> dict[str, Any]:
+        """Everything that a replicate depends on; ``stream`` is that of the first."""
+        return {
+            "command": "simulate",
+            **parameters,
+            **specification(self.network, step, stream),
+            "loss": self.loss.name,
+            "n_test": self.n_test,
+        }
+
 
 def _plan(
     alpha: ArrayLike,
@@ -423,33 +449,27 @@ def _plan(
 # One replicate
 
 
-@dataclass(frozen=True)
-class _Result:
-    errors: dict[str, Floats]  # (points,) each
-    measured: dict[str, Floats]
-    unfinished: int = 0  # fits that are not accurate enough
-
-
-def _replicate(plan: _Plan, rng: np.random.Generator, stop: Event) -> _Result:
+def _replicate(plan: _Plan, rng: np.random.Generator, stop: Stop) -> Measured:
+    """Return the errors of every point, shape (points,), and what the first layer shows."""
     for_layer, for_training, for_test = rng.spawn(3)
     network = plan.network
     layer = first_layer(network, for_layer)
     unfinished = 0
     if plan.ridge:
         readouts, train_error = _train(plan, layer, for_training, stop)
-        errors = {"train_error": train_error, "train_loss": 0.5 * train_error}
+        measured = {"train_error": train_error, "train_loss": 0.5 * train_error}
     else:
-        readouts, errors, success = convex.train(
+        readouts, measured, success = convex.train(
             network, layer, plan.loss, plan.n, plan.lam, for_training, stop
         )
         unfinished = int(np.count_nonzero(~success))
-    errors |= _test(plan, layer, readouts, for_test, stop)
-    errors["norm"] = np.sum(readouts**2, axis=0) / network.p
-    return _Result(errors, layer.measured, unfinished)
+    measured |= _test(plan, layer, readouts, for_test, stop)
+    measured["norm"] = np.sum(readouts**2, axis=0) / network.p
+    return measured | layer.measured | {_UNFINISHED: np.array(unfinished)}
 
 
 def _train(
-    plan: _Plan, layer: Layer, rng: np.random.Generator, stop: Event
+    plan: _Plan, layer: Layer, rng: np.random.Generator, stop: Stop
 ) -> tuple[Floats, Floats]:
     """Return the readouts as columns, and the training error, of every point.
 
@@ -469,8 +489,7 @@ def _train(
     seen = 0
     for n in np.unique(plan.n).tolist():
         while seen < n:
-            if stop.is_set():
-                raise Stopped
+            stop.check()
             rows = min(plan.network.block, n - seen)
             x, y = samples.draw(rows)
             kept = seen < plan.kernel_size
@@ -492,8 +511,7 @@ def _train(
             readouts[:, here] = solve(plan.lam[here]).T
         else:
             for i in here:
-                if stop.is_set():
-                    raise Stopped
+                stop.check()
                 readouts[:, i] = solve(float(plan.lam[i]))
         if n < plan.network.p:
             residual = labels[:n, None] - head[:n] @ readouts[:, here] / np.sqrt(plan.network.p)
@@ -505,7 +523,7 @@ def _train(
 
 
 def _test(
-    plan: _Plan, layer: Layer, readouts: Floats, rng: np.random.Generator, stop: Event
+    plan: _Plan, layer: Layer, readouts: Floats, rng: np.random.Generator, stop: Stop
 ) -> dict[str, Floats]:
     from spikedrf.features import feature_map
 
@@ -514,8 +532,7 @@ def _test(
     scaled = readouts / np.sqrt(plan.network.p)
     total: dict[str, Floats] = {}
     for start in range(0, plan.n_test, plan.network.block):
-        if stop.is_set():
-            raise Stopped
+        stop.check()
         rows = min(plan.network.block, plan.n_test - start)
         x, y = samples.draw(rows)
         phi = feature_map(x, layer.W, plan.network.sigma, out=features[:rows])
@@ -530,20 +547,21 @@ def _test(
 
 
 def _collect(
-    plan: _Plan, finished: dict[int, _Result], parameters: dict[str, Any], shape: tuple[int, ...]
+    plan: _Plan, finished: dict[int, Measured], parameters: dict[str, Any], shape: tuple[int, ...]
 ) -> Simulation:
     completed = sorted(finished)
     results = [finished[i] for i in completed]
     samples = {
-        name: np.stack([result.errors[name].reshape(shape) for result in results])
-        for name in _ERRORS + _LOSSES + _MARGINS
-        if name in results[0].errors
-    } | {
-        name: np.stack([result.measured[name] for result in results])
-        for name in _MEASURED
-        if name in results[0].measured
+        name: np.stack([result[name] for result in results])
+        for name in _OF_POINTS + _OF_LAYERS
+        if name in results[0]
     }
-    unfinished = sum(result.unfinished for result in results)
+    samples |= {
+        name: sample.reshape(len(results), *shape)
+        for name, sample in samples.items()
+        if name in _OF_POINTS
+    }
+    unfinished = sum(int(result[_UNFINISHED]) for result in results)
     if unfinished:
         warnings.warn(
             f"{unfinished} of {len(results) * plan.n.size} fits of the readout did not reach their "

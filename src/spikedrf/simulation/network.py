@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field, replace
+import zlib
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import spikedrf
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
@@ -79,6 +81,26 @@ class Network:
             "target": self.g.name, "step": step,
         }  # fmt: skip
         return given | ({"flip": self.flip} if self.labels == "sign" else {})
+
+
+def specification(
+    network: Network, step: GradientStep | Spike | None, stream: np.random.Generator
+) -> dict[str, Any]:
+    """Return what tells a replicate from others, for a checkpoint; its stream is the first's."""
+    names = () if step is None else tuple(part.name for part in fields(step))
+    state = repr(stream.bit_generator.state).encode()
+    return {
+        "version": spikedrf.__version__,
+        **network.parameters(step),
+        "activation": network.sigma.fingerprint,
+        "target": network.g.fingerprint,
+        "model": network.model,
+        "labels": network.labels,
+        "step": None if step is None else type(step).__name__,
+        **{name: getattr(step, name) for name in names},
+        "d": network.d,
+        "rng": f"{type(stream.bit_generator).__name__} {zlib.crc32(state):08x}",
+    }
 
 
 def make_network(

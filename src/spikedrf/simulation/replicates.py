@@ -1,20 +1,26 @@
-"""Independent repetitions of an experiment: their random streams, threads, and what stops them."""
+"""Independent repetitions of an experiment: their streams, who runs them, and what stops them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeVar
 
 import numpy as np
 
+from spikedrf.arrays import Array
+from spikedrf.checkpoint import Checkpoint
 from spikedrf.memory import available_memory
 from spikedrf.progress import Progress, reporting
-from spikedrf.workers import cores
+from spikedrf.workers import as_finished, blas_threads, cores
 
-T = TypeVar("T")
 R = TypeVar("R")
+
+#: What a replicate returns, by name.
+Measured = Mapping[str, Array]
 
 
 class SimulationFailed(RuntimeError):
@@ -49,6 +55,39 @@ class Stopped(Exception):
     """Another replicate failed, or the caller gave up: what this one has done is not needed."""
 
 
+class Stop:
+    """Tells replicates that their results are not needed any more; not beyond this process."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def __reduce__(self) -> tuple[type[Stop], tuple[()]]:
+        return Stop, ()
+
+    def set(self) -> None:
+        """Say so."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise `Stopped` if it has been said."""
+        if self._event.is_set():
+            raise Stopped
+
+
+@dataclass(frozen=True)
+class _Replicate:
+    """One repetition, wherever it runs."""
+
+    task: Callable[[np.random.Generator, Stop], Measured]
+    # Threads of BLAS: not by the number of workers, on which the result must not depend.
+    threads: int
+    stop: Stop = field(default_factory=Stop)
+
+    def __call__(self, stream: np.random.Generator) -> Measured:
+        with blas_threads(self.threads):
+            return self.task(stream, self.stop)
+
+
 def streams_of(rng: Any, count: int) -> list[np.random.Generator]:
     """Return independent streams, as `numpy.random.default_rng` takes their source.
 
@@ -65,14 +104,14 @@ def streams_of(rng: Any, count: int) -> list[np.random.Generator]:
         ) from None
 
 
-def fit_memory(each: int, threads: int, needs: str) -> int:
-    """Return how many replicates fit at a time, at most ``threads``; refuse if none does.
+def fit_memory(each: int, workers: int, needs: str) -> int:
+    """Return how many replicates fit at a time, at most ``workers``; refuse if none does.
 
     Parameters
     ----------
     each : int
         Bytes of one.
-    threads : int
+    workers : int
         So many are wanted.
     needs : str
         What needs so much, for the message.
@@ -84,23 +123,59 @@ def fit_memory(each: int, threads: int, needs: str) -> int:
     """
     available = available_memory()
     if available is None:
-        return threads
+        return workers
     if each > available:
         raise MemoryError(
             f"{needs} need about {each} bytes, but only {available} are available; "
             f"d must be smaller"
         )
-    return max(1, min(threads, available // each))
+    return max(1, min(workers, available // each))
+
+
+@contextmanager
+def kept(
+    path: str | os.PathLike[str] | None, rng: Any, specification: Callable[[], dict[str, Any]]
+) -> Iterator[Checkpoint | None]:
+    """Open the checkpoint of a simulation, if there is to be one.
+
+    Raises
+    ------
+    ValueError
+        If the random numbers have no seed.
+    CheckpointMismatch, OSError
+        As `spikedrf.checkpoint.Checkpoint`.
+    """
+    if path is None:
+        yield None
+        return
+    if rng is None:
+        raise ValueError("checkpoint needs a seed: with rng=None the same call draws other numbers")
+    with Checkpoint(path, specification()) as file:
+        yield file
 
 
 def replicate(
-    task: Callable[[np.random.Generator, Event], T],
+    task: Callable[[np.random.Generator, Stop], Measured],
     streams: list[np.random.Generator],
-    threads: int,
+    workers: int,
     progress: Progress | bool | None,
-    collect: Callable[[dict[int, T]], R],
+    collect: Callable[[dict[int, Measured]], R],
+    checkpoint: Checkpoint | None = None,
 ) -> R:
     """Run the task on every stream and collect what it returns, by number.
+
+    Parameters
+    ----------
+    task : callable
+        Takes a stream and a `Stop`, which it checks now and then.
+    streams : list of Generator
+    workers : int
+        So many at a time, see `spikedrf.workers.as_finished`.
+    progress : callable or bool, optional
+    collect : callable
+        Takes the results by number.
+    checkpoint : Checkpoint, optional
+        Replicates in it are not run again; others are added as they finish.
 
     Raises
     ------
@@ -108,50 +183,34 @@ def replicate(
         With what had finished, collected. An error before any has finished is raised as it is.
     """
     count = len(streams)
-    with reporting(progress, count, "replicate") as report:
-        finished, failure = _run(task, streams, threads, report)
-    if failure is None:
-        return collect(finished)
-    partial = collect(finished) if finished else None
-    told = f"after {len(finished)} of {count} replicates"
-    if isinstance(failure, KeyboardInterrupt):
-        raise SimulationInterrupted(f"interrupted {told}", partial) from None
-    if partial is None or not isinstance(failure, Exception):
-        raise failure
-    raise SimulationFailed(
-        f"{type(failure).__name__} {told}, which are in .partial: {failure}", partial
-    ) from failure
-
-
-def _run(
-    task: Callable[[np.random.Generator, Event], T],
-    streams: list[np.random.Generator],
-    threads: int,
-    report: Progress | None,
-) -> tuple[dict[int, T], BaseException | None]:
-    """Return the finished replicates, and what stopped the others."""
-    from threadpoolctl import threadpool_limits
-
-    import spikedrf.ridge  # noqa: F401  (only a BLAS that is loaded can be limited: SciPy's here)
-
-    finished: dict[int, T] = {}
-    stop = Event()
-    # Threads of BLAS per replicate: not by `workers`, on which the result must not depend.
-    inner = max(1, cores() // len(streams))
-    with threadpool_limits(inner, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        futures: dict[Future[T], int] = {}
-        try:
-            for i, stream in enumerate(streams):
-                futures[pool.submit(task, stream, stop)] = i
-            for future in as_completed(futures):
-                finished[futures[future]] = future.result()
-                if report is not None:
-                    report(len(finished), len(streams))
-        except BaseException as error:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            for future, i in futures.items():
-                if not future.cancelled() and future.exception() is None:
-                    finished[i] = future.result()
-            return finished, error
-    return finished, None
+    run = _Replicate(task, max(1, cores() // count))
+    finished: dict[int, Measured] = {}
+    if checkpoint is not None:
+        finished = {i: arrays for i, arrays in checkpoint.finished() if i < count}
+    left = [i for i in range(count) if i not in finished]
+    try:
+        with (
+            reporting(progress, count, "replicate") as report,
+            blas_threads(run.threads),
+            closing(as_finished(run, [streams[i] for i in left], workers)) as results,
+        ):
+            if report and finished:
+                report(len(finished), count)
+            for position, result in results:
+                finished[left[position]] = result
+                if checkpoint is not None:
+                    checkpoint.add(left[position], result)
+                if report:
+                    report(len(finished), count)
+    except BaseException as failure:
+        run.stop.set()
+        partial = collect(finished) if finished else None
+        told = f"after {len(finished)} of {count} replicates"
+        if isinstance(failure, KeyboardInterrupt):
+            raise SimulationInterrupted(f"interrupted {told}", partial) from None
+        if partial is None or not isinstance(failure, Exception):
+            raise
+        raise SimulationFailed(
+            f"{type(failure).__name__} {told}, which are in .partial: {failure}", partial
+        ) from failure
+    return collect(finished)

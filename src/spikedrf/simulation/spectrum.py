@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,12 @@ from spikedrf.simulation.network import (
     integer,
     make_network,
     sample_sizes,
+    specification,
 )
-from spikedrf.simulation.replicates import Stopped, fit_memory, replicate, streams_of
+from spikedrf.simulation.replicates import Measured, Stop, fit_memory, kept, replicate, streams_of
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.spectrum import Spectrum
-from spikedrf.workers import cores, thread_count
+from spikedrf.workers import worker_count
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,6 +115,7 @@ def simulate_spectrum(
     replicates: int = 1,
     rng: Any = None,
     workers: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress | bool | None = None,
 ) -> SimulatedSpectrum:
     r"""Draw networks of finite size and compute the eigenvalues of their features.
@@ -134,8 +136,9 @@ def simulate_spectrum(
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
         Source of the replicates' independent streams.
     workers : int, optional
-        Replicates at a time, each on one BLAS thread; by default one for each core, as far as
-        memory allows. The result does not depend on it.
+        Replicates at a time, as in `simulate`. The result does not depend on it.
+    checkpoint : str or path, optional
+        A file that keeps the finished replicates, as in `simulate`.
     progress : callable or bool, optional
         Called as ``progress(finished, replicates)`` after each replicate; True shows a bar,
         which needs tqdm.
@@ -146,7 +149,7 @@ def simulate_spectrum(
 
     Raises
     ------
-    TypeError, ValueError, MemoryError, SimulationFailed, SimulationInterrupted
+    TypeError, ValueError, MemoryError, OSError, SimulationFailed, SimulationInterrupted
         As `simulate`.
 
     Notes
@@ -167,22 +170,22 @@ def simulate_spectrum(
     network = make_network(model, d, beta, activation, target, step, noise)
     n = int(sample_sizes(np.array(samples), network.d))
     count = integer("replicates", replicates)
-    threads = min(thread_count(workers) or cores(), count)
+    at_a_time = min(worker_count(workers), count)
     streams = streams_of(rng, count)
     # The features, the Gram matrix and what diagonalising it takes.
     small = min(n, network.p)
     needed = 8 * (network.p * network.d + n * network.p + 4 * small**2)
-    threads = fit_memory(
+    at_a_time = fit_memory(
         max(needed, network.layer_bytes),
-        threads,
+        at_a_time,
         f"d = {network.d}, p = {network.p}, n = {n}"
         + (f", n0 = {network.n0}" if network.n0 else ""),
     )
 
-    def collect(finished: dict[int, Floats]) -> SimulatedSpectrum:
+    def collect(finished: dict[int, Measured]) -> SimulatedSpectrum:
         completed = sorted(finished)
         return SimulatedSpectrum(
-            eigenvalues=np.stack([finished[i] for i in completed]),
+            eigenvalues=np.stack([finished[i]["eigenvalues"] for i in completed]),
             completed=np.array(completed, dtype=np.int64),
             model=network.model,
             d=network.d,
@@ -192,10 +195,16 @@ def simulate_spectrum(
             parameters={"alpha": samples} | network.parameters(step),
         )
 
-    return replicate(partial(_eigenvalues, network, n), streams, threads, progress, collect)
+    def about() -> dict[str, Any]:
+        given = specification(network, step, streams[0])
+        return {"command": "simulate_spectrum", "alpha": samples} | given
+
+    with kept(checkpoint, rng, about) as file:
+        task = partial(_eigenvalues, network, n)
+        return replicate(task, streams, at_a_time, progress, collect, file)
 
 
-def _eigenvalues(network: Network, n: int, rng: np.random.Generator, stop: Event) -> Floats:
+def _eigenvalues(network: Network, n: int, rng: np.random.Generator, stop: Stop) -> Measured:
     from scipy.linalg import eigvalsh
 
     from spikedrf.features import feature_map
@@ -206,8 +215,7 @@ def _eigenvalues(network: Network, n: int, rng: np.random.Generator, stop: Event
     samples = Samples(network, layer.theta, for_samples, network.block)
     phi = np.empty((n, network.p))
     for start in range(0, n, network.block):
-        if stop.is_set():
-            raise Stopped
+        stop.check()
         rows = min(network.block, n - start)
         x, _ = samples.draw(rows)
         feature_map(x, layer.W, network.sigma, out=phi[start : start + rows])
@@ -215,4 +223,4 @@ def _eigenvalues(network: Network, n: int, rng: np.random.Generator, stop: Event
     gram /= network.p
     values = np.zeros(network.p)
     values[-min(n, network.p) :] = np.maximum(eigvalsh(gram, overwrite_a=True), 0.0)
-    return values
+    return {"eigenvalues": values}

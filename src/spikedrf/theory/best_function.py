@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, step_moments
-from spikedrf.parameters import ConvergenceWarning, real_array
+from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, pose
-from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
 from spikedrf.theory.output import averaged_output
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
@@ -202,8 +201,7 @@ def best_function(
         "noise": noise,
     }
     batch = pose(np.inf, **model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # there is one below
+    with one_warning_for_all():
         solution = solve(np.inf, **model, bulk=bulk, rtol=accuracy)
     moments = step_moments(batch.g, slope=False)
     variance = moments.second - moments.h0**2

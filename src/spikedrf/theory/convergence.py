@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +43,23 @@ def check_accuracy(rtol: float) -> float:
     return float(accuracy)
 
 
+_LEFT_TO_CALLER: ContextVar[bool] = ContextVar("_LEFT_TO_CALLER", default=False)
+
+
+@contextmanager
+def one_warning_for_all() -> Iterator[None]:
+    """Leave it to the caller to warn once of all the calls in here.
+
+    `warnings.catch_warnings` would change what the whole process hears, and what is left of it
+    when several threads do that at the same time is a matter of chance.
+    """
+    before = _LEFT_TO_CALLER.set(True)
+    try:
+        yield
+    finally:
+        _LEFT_TO_CALLER.reset(before)
+
+
 def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
     """Issue one `ConvergenceWarning` for a call, if any of its points did not reach ``rtol``.
 
@@ -52,6 +72,8 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
     cure : str
         What helps a point that did not converge at all.
     """
+    if _LEFT_TO_CALLER.get():
+        return
     failed = np.flatnonzero(~np.atleast_1d(result.success))
     if not failed.size:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import FunctionLike
-from spikedrf.parameters import ConvergenceWarning, real_array
+from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import Floats, broadcast_shape, pose
 from spikedrf.theory.bulk import check_bulk, trained_columns
-from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
 from spikedrf.theory.gradient import gradient
 from spikedrf.theory.layer import Layer
 from spikedrf.theory.optimum import Optimum
@@ -140,8 +139,7 @@ def optimise(
     found = {name: Optimal.unknown(problems.size) for name in names}
     minima = np.zeros(problems.size, dtype=np.int64)
     doubtful = np.zeros(problems.size, dtype=bool)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # there is one below
+    with one_warning_for_all():
         for start in range(0, problems.size, search.block):
             part = np.arange(start, min(start + search.block, problems.size))
             best, minimum = search.run(problems.take(part))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Unpack
 
 import numpy as np
@@ -22,13 +21,14 @@ from spikedrf.progress import Progress, reporting
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import pose
 from spikedrf.theory.bulk import check_bulk, trained_columns
+from spikedrf.theory.convergence import one_warning_for_all
 from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.layer import Layer
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.optimise import OVER, check_over, optimise
 from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.solve import refuse_infinite, solve
-from spikedrf.workers import for_each, thread_count
+from spikedrf.workers import as_finished, worker_count
 
 
 def phase_diagram(
@@ -75,7 +75,9 @@ def phase_diagram(
     pi : array_like, shape (K,), optional
         Their proportions.
     workers : int, optional
-        Threads; by default, or -1, one for each core. The result does not depend on it.
+        Pieces computed at a time; by default what `joblib.parallel_config` says, or one for each
+        core. On threads, unless that names another backend, such as ``"loky"`` for processes or
+        ``"dask"`` for a cluster. The result does not depend on it.
     checkpoint : str or path, optional
         A file that keeps what has been computed (`spikedrf.checkpoint`). The same call with the
         same file goes on where another was interrupted or killed, and gives the same result bit
@@ -120,7 +122,7 @@ def phase_diagram(
     ``noise`` at a given `Spike`) a point costs microseconds, where both do, a set of tables. Only
     the value is kept, 13 bytes a point. An optimum takes some fifty points in ``lam``, some forty
     sets of tables in ``eta``, and for both a best ridge at each of these. On Ctrl-C pieces that
-    have begun are finished, and are in the checkpoint.
+    have begun are lost, the others are in the checkpoint.
 
     Examples
     --------
@@ -152,7 +154,7 @@ def phase_diagram(
     check_bulk(bulk)
     points = plan.mesh.shape[0] * plan.mesh.shape[1]
     require_memory((13 + len(names)) * points, "the diagram", "choose coarser grids")
-    threads = thread_count(workers)
+    at_a_time = worker_count(workers)
     plan.check()
     out = plan.room()
     pieces = plan.mesh.pieces()
@@ -176,28 +178,23 @@ def phase_diagram(
                     put(number, arrays)
             if report and finished:
                 report(finished, points)
-        lock = Lock()
-
-        def work(number: int) -> None:
-            arrays = plan.compute(pieces[number])
-            if file is not None:
-                file.add(number, arrays)
-            with lock:
-                put(number, arrays)
-                if report:
-                    report(finished, points)
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # there is one below, for all
-            try:
-                for_each(work, sorted(left), threads)
-            except KeyboardInterrupt:
-                for number in left:
-                    out["status"][pieces[number]] = NOT_COMPUTED
-                raise PhaseDiagramInterrupted(
-                    f"interrupted after {finished} of {points} points",
-                    plan.diagram(out) if finished else None,
-                ) from None
+        order = sorted(left)
+        try:
+            todo = [pieces[number] for number in order]
+            with closing(as_finished(plan.compute, todo, at_a_time)) as results:
+                for position, arrays in results:
+                    if file is not None:
+                        file.add(order[position], arrays)
+                    put(order[position], arrays)
+                    if report:
+                        report(finished, points)
+        except KeyboardInterrupt:
+            for number in left:
+                out["status"][pieces[number]] = NOT_COMPUTED
+            raise PhaseDiagramInterrupted(
+                f"interrupted after {finished} of {points} points",
+                plan.diagram(out) if finished else None,
+            ) from None
 
     diagram = plan.diagram(out)
     _warn(diagram, float(rtol))
@@ -274,16 +271,19 @@ class _Plan:
         values, step = self.mesh.at(piece)
         shape = tuple(a[part].size for a, part in zip(self.mesh.axes, piece, strict=True))
         values |= {"activation": self.sigma, "target": self.g, "workers": 1}
-        best = solution = self._solve(values, step, self.solver)
+        with one_warning_for_all():
+            best = solution = self._solve(values, step, self.solver)
+            plain = None
+            if self.value == "gain":
+                # Nothing of the step matters here: without its axes this is fewer points.
+                plain = self._solve(values, None, self.solver | {"bulk": "isotropic"})
         side: dict[str, Any] = {}
         if isinstance(best, Optimum):
             solution, side = best.solution, best.side
         status = best.status
         if self.value in OVER:
             value = getattr(best, self.value)
-        elif self.value == "gain":
-            # Nothing of the step matters here: without its axes this is fewer points.
-            plain = self._solve(values, None, self.solver | {"bulk": "isotropic"})
+        elif plain is not None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 value = np.divide(plain.test_error, solution.test_error)
             status = np.where(np.equal(status, 0), plain.status, status)
@@ -319,25 +319,11 @@ class _Plan:
             "x": x,
             "y": y,
             **self.fixed(),
-            "activation": _fingerprint(self.sigma),
-            "target": _fingerprint(self.g),
+            "activation": self.sigma.fingerprint,
+            "target": self.g.fingerprint,
             **dict(zip(self.mesh.names, self.mesh.axes, strict=True)),
             "piece": [rows.stop, columns.stop],
         }
-
-
-def _fingerprint(function: Activation) -> str:
-    """Identify a named function by its name, another one by some of its values too."""
-    import hashlib
-
-    if function.code is not None:
-        return function.name
-    x = np.linspace(-8.0, 8.0, 257)
-    values = [function(x), function.derivative(x)]
-    digest = hashlib.sha256()
-    for array in values:
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    return f"{function.name} ({digest.hexdigest()[:16]})"
 
 
 def _warn(diagram: PhaseDiagram, rtol: float) -> None:
