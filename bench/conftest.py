@@ -1,6 +1,7 @@
 """A race: what every benchmark notes for the table that `run.py` writes."""
 
 import os
+import tracemalloc
 from time import perf_counter
 
 import pytest
@@ -35,15 +36,37 @@ def race(benchmark):
         On a rival: beat it by this factor; on a part: take at most so many times as long.
     note : callable, optional
         What to print beside the time, from the answer.
+    memory : float, optional
+        Bytes that NumPy may have asked for at a time: checked, and the peak is noted.
     """
 
     def run(
-        entrant, function, *args, check, group, row, points=1, part=False, target=None, note=None
+        entrant,
+        function,
+        *args,
+        check,
+        group,
+        row,
+        points=1,
+        part=False,
+        target=None,
+        note=None,
+        memory=None,
     ):
+        if memory is not None:
+            tracemalloc.start()
         start = perf_counter()
         answer = function(*args)
         took = perf_counter() - start
+        notes = []
+        if memory is not None:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < memory
+            notes.append(f"{peak / 2**20:.0f} MiB")
         check(answer)
+        if note is not None:
+            notes.insert(0, note(answer))
         benchmark.group = group
         benchmark.extra_info |= {
             "entrant": entrant,
@@ -51,7 +74,7 @@ def race(benchmark):
             "points": points,
             "part": part,
             "target": target,
-            "note": note and note(answer),
+            "note": ", ".join(notes),
         }
         rounds = min(max(int(SECONDS / max(took, 1e-6)), LEAST), MOST)
         benchmark.pedantic(function, args, rounds=1 if took > 2.0 else rounds)
@@ -66,7 +89,6 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     """Leave out the rivals if asked: one of the parameters of a benchmark is its entrant."""
     if config.getoption("--own"):
-        names = ("spikedrf", "sums", "fit", "SpikedRFRegressor")
-        own = [item for item in items if set(names) & set(item.callspec.params.values())]
+        own = [item for item in items if item.callspec.params["entrant"] == "spikedrf"]
         config.hook.pytest_deselected(items=[item for item in items if item not in own])
         items[:] = own

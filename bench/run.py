@@ -1,11 +1,9 @@
 """Run the benchmarks and write what they found as tables.
 
-    python bench/run.py [--out FILE] [pytest's arguments, such as -k features]
+    python bench/run.py [--page docs/benchmarks.md] [pytest's arguments, such as -k features]
 
-Everything runs on one thread, and times are of the processor. A time in a table is the shortest of
-several runs, of the package; beside it stand the rivals: "3.1x" took 3.1 times as long as the
-package, and of a rival that does only a part of the work "1.1 of it" says that the package took 1.1
-times as long as that part. In brackets what was aimed at; in bold what missed it.
+Tables of `test_features.py` go between the page's comments `begin features` and `end features`,
+and so on; those of files that were not run stay. The page says how to read them.
 """
 
 import argparse
@@ -17,6 +15,8 @@ import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+
+from page import insert, markdown
 
 HERE = Path(__file__).resolve().parent
 
@@ -53,7 +53,8 @@ def cell(rival, own):
     """How a rival compares."""
     info = rival["extra_info"]
     ratio = seconds(own) / seconds(rival) if info["part"] else seconds(rival) / seconds(own)
-    text = f"{ratio:.2f} of it" if info["part"] else f"{ratio:,.{1 if ratio < 100 else 0}f}x"
+    digits = 2 if info["part"] or ratio < 1 else 1 if ratio < 100 else 0
+    text = f"{ratio:,.{digits}f}" + (" of it" if info["part"] else "x")
     if info["target"] is not None:
         missed = ratio > info["target"] if info["part"] else ratio < info["target"]
         text = f"**{text}**" if missed else text
@@ -62,41 +63,35 @@ def cell(rival, own):
 
 
 def race_table(benchmarks):
-    """One line a size, one column an entrant."""
+    """Header and lines: one line a size, one column an entrant."""
     rows = defaultdict(dict)
     for benchmark in benchmarks:
         info = benchmark["extra_info"]
         rows[info["row"]][info["entrant"]] = benchmark
     entrants = dict.fromkeys(entrant for row in rows.values() for entrant in row)
     rivals = [entrant for entrant in entrants if entrant != "spikedrf"]
-    yield ["", "spikedrf", *rivals]
+    lines = []
     for row, entries in rows.items():
         own = entries["spikedrf"]
         note = own["extra_info"]["note"]
         beside = [cell(entries[rival], own) if rival in entries else "" for rival in rivals]
-        yield [row, duration(seconds(own)) + (f", {note}" if note else ""), *beside]
-
-
-def list_table(benchmarks):
-    """One line an entrant, the first of which is the measure."""
-    yield ["", "time", "ratio", "peak memory"]
-    first = benchmarks[0]["stats"]["min"]
-    for benchmark in benchmarks:
-        name, time = benchmark["param"] or benchmark["name"], benchmark["stats"]["min"]
-        peak = benchmark["extra_info"].get("peak")
-        yield [name, duration(time), f"{time / first:.2f}", f"{peak} MB" if peak else ""]
+        lines.append([row, duration(seconds(own)) + (f", {note}" if note else ""), *beside])
+    return ["", "spikedrf", *rivals], lines
 
 
 def tables(benchmarks):
-    """Yield the tables, one a group."""
-    groups = defaultdict(list)
+    """Return the tables, one a group, of each file of benchmarks."""
+    files = defaultdict(lambda: defaultdict(list))
     for benchmark in benchmarks:
-        groups[benchmark["group"]].append(benchmark)
-    for group, members in groups.items():
-        races = "entrant" in members[0]["extra_info"]
-        head, *lines = race_table(members) if races else list_table(members)
-        rows = [head, ["---"] * len(head), *lines]
-        yield f"### {group}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        file = Path(benchmark["fullname"].split("::")[0]).stem.removeprefix("test_")
+        files[file][benchmark["group"]].append(benchmark)
+    return {
+        file: "\n\n".join(
+            f"### {group[0].upper()}{group[1:]}\n\n{markdown(*race_table(members))}"
+            for group, members in groups.items()
+        )
+        for file, groups in files.items()
+    }
 
 
 def machine():
@@ -122,15 +117,14 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="write the tables here (Markdown)")
+    parser.add_argument("--page", type=Path, help="write the tables into this page (Markdown)")
     args, rest = parser.parse_known_args()
-    benchmarks = measure(rest)
-    introduction = __doc__.split("\n\n")[-1].strip()
-    text = "\n\n".join(["# Benchmarks", introduction, machine(), *tables(benchmarks)]) + "\n"
-    if args.out:
-        args.out.write_text(text)
-    else:
-        print(text)
+    for name, text in tables(measure(rest)).items():
+        text += f"\n\n{machine()}"
+        if args.page is None:
+            print(text, end="\n\n")
+        else:
+            insert(args.page, name, text)
 
 
 if __name__ == "__main__":

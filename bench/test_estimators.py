@@ -1,13 +1,7 @@
 """Fits beside the products and factorisations they are made of, and beside scikit-learn.
 
-Run with one BLAS thread, else the products use every core and the rest one:
-OPENBLAS_NUM_THREADS=1 python -m pytest bench/test_estimators.py --benchmark-group-by=group
-
-The peak of memory allocated by each (beyond the data, MB) is the `peak` of
---benchmark-json, and printed with -s.
+Beside each time stands the peak of the memory that was asked for beyond the data.
 """
-
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -22,10 +16,17 @@ from sklearn.pipeline import make_pipeline
 from spikedrf import SpikedRFRegressor
 
 ROWS, INPUTS, WIDTH = 10_000, 50, 1000
+BLOCK = 2048
 KERNEL_ROWS = 4000
 STEP, RIDGE = 5.0, 0.1
 RIDGES = np.logspace(-5, 3, 17)
 GAMMA = 1.0 / (2.0 * INPUTS)
+SIZE = f"n {ROWS}, d {INPUTS}, p {WIDTH}"
+
+PRODUCTS = "its products and factorisation"
+WHOLE = "NumPy, whole matrices"
+#: A few p x p matrices and blocks of rows; the features would be 76 MiB.
+STREAMED = 8 * (6 * WIDTH**2 + 4 * BLOCK * WIDTH)
 
 
 def rows(seed, n=ROWS):
@@ -40,6 +41,21 @@ X_TEST, Y_TEST = rows(1, 2000)
 
 def model(**setting):
     return SpikedRFRegressor(WIDTH, random_state=0, step_fraction=1.0, **setting)
+
+
+def sampler(kind, ridge):
+    return make_pipeline(kind(gamma=GAMMA, n_components=WIDTH, random_state=0), ridge)
+
+
+class Subsampled(KernelRidge):
+    """As many rows as it can take."""
+
+    def fit(self, X, y):
+        return super().fit(X[:KERNEL_ROWS], y[:KERNEL_ROWS])
+
+
+def network(**setting):
+    return MLPRegressor(hidden_layer_sizes=(WIDTH,), random_state=0, **setting)
 
 
 class WholeMatrices:
@@ -85,8 +101,8 @@ class Parts:
         self.phi = whole.centred(self.W)
         self.y = Y - Y.mean()
         self.alphas = RIDGES
-        self.out = np.empty((2048, WIDTH))
-        self.blocks = [slice(at, min(at + 2048, ROWS)) for at in range(0, ROWS, 2048)]
+        self.out = np.empty((BLOCK, WIDTH))
+        self.blocks = [slice(at, min(at + BLOCK, ROWS)) for at in range(0, ROWS, BLOCK)]
 
     def gradient(self):
         total = np.zeros_like(self.W)
@@ -147,118 +163,116 @@ def parts():
     return Parts()
 
 
-def peak(function):
-    tracemalloc.start()
-    try:
-        result = function()
-        return result, tracemalloc.get_traced_memory()[1] / 1e6
-    finally:
-        tracemalloc.stop()
-
-
-def timed(benchmark, function, rounds=5):
-    """Return the result of a run whose memory is watched, then time others."""
-    result, megabytes = peak(function)
-    benchmark.extra_info["peak"] = round(megabytes)
-    print(f"\n{benchmark.name}: peak {megabytes:.0f} MB")
-    benchmark.pedantic(function, rounds=rounds, iterations=1)
-    return result, megabytes
-
+# ---- A given step -------------------------------------------------------------------------------
 
 GIVEN = {
-    "sums": lambda whole, parts: model(step_size=STEP, alpha=RIDGE).partial_fit(X, Y).coef_,
-    "bare products of sums": lambda whole, parts: parts.fit(),
-    "fit": lambda whole, parts: model(step_size=STEP, alpha=RIDGE).fit(X, Y).coef_,
-    "bare products of fit": lambda whole, parts: parts.fit_and_leverages(),
-    "NumPy, whole matrices": lambda whole, parts: whole.fit(),
+    "partial_fit": {
+        "spikedrf": lambda whole, parts: model(step_size=STEP, alpha=RIDGE).partial_fit(X, Y).coef_,
+        PRODUCTS: lambda whole, parts: parts.fit(),
+        WHOLE: lambda whole, parts: whole.fit(),
+    },
+    "fit, which adds leave-one-out errors": {
+        "spikedrf": lambda whole, parts: model(step_size=STEP, alpha=RIDGE).fit(X, Y).coef_,
+        PRODUCTS: lambda whole, parts: parts.fit_and_leverages(),
+    },
 }
 
 
-@pytest.mark.parametrize("name", GIVEN)
-def test_given_step_and_ridge(benchmark, name, whole, parts):
-    """`sums` is partial_fit, the fit without its leave-one-out error."""
-    benchmark.group = "given step and ridge"
-    coef, megabytes = timed(benchmark, lambda: GIVEN[name](whole, parts))
+@pytest.mark.parametrize(
+    ("row", "entrant"), [(row, entrant) for row in GIVEN for entrant in GIVEN[row]]
+)
+def test_given_step_and_ridge(race, row, entrant, whole, parts):
     expected = whole.fit()
-    np.testing.assert_allclose(coef, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
-    if name in ("sums", "fit"):
-        # A few p x p matrices and blocks of rows; the features would be 80 MB.
-        assert megabytes < 8e-6 * (6 * WIDTH**2 + 4 * 2048 * WIDTH)
+
+    def check(coef):
+        np.testing.assert_allclose(coef, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+    part = entrant == PRODUCTS
+    more = {"group": f"fit, a given step and ridge, {SIZE}", "row": row, "check": check}
+    more |= {"part": part, "target": 1.4 if part else None}
+    more |= {"memory": STREAMED if entrant == "spikedrf" else np.inf}
+    race(entrant, lambda: GIVEN[row][entrant](whole, parts), **more)
 
 
-def sampler(kind, ridge):
-    return make_pipeline(kind(gamma=GAMMA, n_components=WIDTH, random_state=0), ridge)
+@pytest.mark.parametrize("entrant", ["spikedrf", PRODUCTS])
+def test_seventeen_ridges(race, entrant, whole, parts):
+    more = {"group": f"fit, a given step, seventeen ridges, {SIZE}", "row": "", "memory": np.inf}
+    if entrant == PRODUCTS:
+
+        def check(coef):
+            np.testing.assert_allclose(coef, whole.fit(), rtol=0, atol=1e-8)
+
+        race(entrant, parts.path, check=check, part=True, target=1.4, **more)
+        return
+
+    def check(fitted):
+        alone = model(step_size=STEP, alpha=fitted.alpha_).fit(X, Y)
+        np.testing.assert_allclose(fitted.coef_, alone.coef_, rtol=0, atol=1e-8)
+        assert fitted.loo_error_ == pytest.approx(alone.loo_error_, rel=1e-8)
+        assert fitted.score(X_TEST, Y_TEST) > 0.8
+
+    race(entrant, lambda: model(step_size=STEP, alpha=RIDGES).fit(X, Y), check=check, **more)
 
 
-PATHS = {
-    "fit": lambda parts: model(step_size=STEP, alpha=RIDGES).fit(X, Y),
-    "bare products": lambda parts: parts.path(),
-    "RBFSampler, RidgeCV": lambda parts: sampler(RBFSampler, RidgeCV(RIDGES)).fit(X, Y),
-    "Nystroem, RidgeCV": lambda parts: sampler(Nystroem, RidgeCV(RIDGES)).fit(X, Y),
-    "RBFSampler, Ridge": lambda parts: sampler(RBFSampler, Ridge(1.0)).fit(X, Y),
-    "Nystroem, Ridge": lambda parts: sampler(Nystroem, Ridge(1.0)).fit(X, Y),
-}
-
-
-@pytest.mark.parametrize("name", PATHS)
-def test_seventeen_ridges(benchmark, name, whole, parts):
-    benchmark.group = "a given step, seventeen ridges"
-    result, _ = timed(benchmark, lambda: PATHS[name](parts), rounds=3)
-    if name == "bare products":
-        np.testing.assert_allclose(result, whole.fit(), rtol=0, atol=1e-8)
-    elif name == "fit":
-        alone = model(step_size=STEP, alpha=result.alpha_).fit(X, Y)
-        np.testing.assert_allclose(result.coef_, alone.coef_, rtol=0, atol=1e-8)
-        assert result.loo_error_ == pytest.approx(alone.loo_error_, rel=1e-8)
-        assert result.score(X_TEST, Y_TEST) > 0.8
-    else:
-        assert 0.1 < result.score(X_TEST, Y_TEST) < 0.6  # the linear part of the target, mostly
-
-
-class Subsampled(KernelRidge):
-    """As many rows as it can take."""
-
-    def fit(self, X, y):
-        return super().fit(X[:KERNEL_ROWS], y[:KERNEL_ROWS])
-
+# ---- Beside scikit-learn, at equal width --------------------------------------------------------
 
 CHOSEN = {
-    "SpikedRFRegressor": lambda: SpikedRFRegressor(WIDTH, random_state=0),
-    "SpikedRFRegressor, no step": lambda: SpikedRFRegressor(WIDTH, step_size=0.0, random_state=0),
+    "spikedrf": lambda: SpikedRFRegressor(WIDTH, random_state=0),
     "RBFSampler, RidgeCV": lambda: sampler(RBFSampler, RidgeCV(RIDGES)),
     "Nystroem, RidgeCV": lambda: sampler(Nystroem, RidgeCV(RIDGES)),
-    "KernelRidge, 4000 rows, one ridge": lambda: Subsampled(kernel="rbf", gamma=GAMMA, alpha=0.1),
-    "MLPRegressor": lambda: MLPRegressor(
-        hidden_layer_sizes=(WIDTH,), early_stopping=True, max_iter=60, random_state=0
+    f"KernelRidge, {KERNEL_ROWS} rows, one ridge": lambda: Subsampled(
+        kernel="rbf", gamma=GAMMA, alpha=0.1
     ),
+    "MLPRegressor": lambda: network(early_stopping=True, max_iter=60),
 }
-#: R^2 that each must reach at least; without the direction only the linear part is in reach.
-REACHES = {"SpikedRFRegressor": 0.8}
+FITS = {
+    "step and ridge chosen": CHOSEN,
+    "no step, ridge chosen": {
+        "spikedrf": lambda: SpikedRFRegressor(WIDTH, step_size=0.0, random_state=0)
+    },
+    "step and ridge given": {
+        "spikedrf": lambda: model(step_size=STEP, alpha=RIDGE),
+        "RBFSampler, Ridge": lambda: sampler(RBFSampler, Ridge(1.0)),
+        "Nystroem, Ridge": lambda: sampler(Nystroem, Ridge(1.0)),
+    },
+}
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize(
+    ("row", "entrant"), [(row, entrant) for row in FITS for entrant in FITS[row]]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_everything_chosen(benchmark, name):
-    benchmark.group = "everything chosen from the data"
-    fitted, _ = timed(benchmark, lambda: CHOSEN[name]().fit(X, Y), rounds=2)
-    assert fitted.score(X_TEST, Y_TEST) > REACHES.get(name, 0.0)
+def test_fit(race, row, entrant):
+    stepped = entrant == "spikedrf" and not row.startswith("no step")
+
+    def check(fitted):  # without the direction only the linear part of the target is in reach
+        assert fitted.score(X_TEST, Y_TEST) > (0.8 if stepped else 0.0)
+
+    def note(fitted):
+        return f"$R^2$ {fitted.score(X_TEST, Y_TEST):.2f}"
+
+    more = {"group": f"fit beside scikit-learn, {SIZE}", "row": row}
+    run = FITS[row][entrant]
+    race(entrant, lambda: run().fit(X, Y), check=check, note=note, memory=np.inf, **more)
 
 
 PREDICTIONS = {
-    "SpikedRFRegressor": lambda: model(step_size=STEP, alpha=RIDGE),
-    "RBFSampler, Ridge": lambda: sampler(RBFSampler, Ridge(1.0)),
-    "Nystroem, Ridge": lambda: sampler(Nystroem, Ridge(1.0)),
-    "MLPRegressor, two epochs": lambda: MLPRegressor(
-        hidden_layer_sizes=(WIDTH,), max_iter=2, random_state=0
-    ),
+    "spikedrf": FITS["step and ridge given"]["spikedrf"],
+    "RBFSampler, Ridge": FITS["step and ridge given"]["RBFSampler, Ridge"],
+    "Nystroem, Ridge": FITS["step and ridge given"]["Nystroem, Ridge"],
+    f"KernelRidge, {KERNEL_ROWS} rows": CHOSEN[f"KernelRidge, {KERNEL_ROWS} rows, one ridge"],
+    "MLPRegressor": lambda: network(max_iter=2),
 }
 
 
-@pytest.mark.parametrize("name", PREDICTIONS)
+@pytest.mark.parametrize("entrant", PREDICTIONS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_predict(benchmark, name):
-    benchmark.group = f"predict {ROWS} rows"
-    fitted = PREDICTIONS[name]().fit(X, Y)
-    predicted, _ = timed(benchmark, lambda: fitted.predict(X))
+def test_predict(race, entrant):
+    fitted = PREDICTIONS[entrant]().fit(X, Y)
     blocks = np.concatenate([fitted.predict(X[at : at + 500]) for at in range(0, ROWS, 500)])
-    np.testing.assert_allclose(predicted, blocks, rtol=0, atol=1e-10)
+
+    def check(predicted):
+        np.testing.assert_allclose(predicted, blocks, rtol=0, atol=1e-10)
+
+    more = {"group": f"predict beside scikit-learn, {SIZE}", "row": f"{ROWS} rows"}
+    race(entrant, lambda: fitted.predict(X), check=check, memory=np.inf, **more)

@@ -132,7 +132,7 @@ def nodes(solution):
 
 GROWTH = {f"K = {k}": (1.0, 2500, k) for k in (1, 2, 3, 4, 6)}
 GROWTH |= {f"r = {r:g}": (r, 2500, 1) for r in (5.0, 30.0)}
-GROWTH |= {f"{n} points": (1.0, n, 1) for n in (1, 9, 100, 10_000, 1_000_000)}
+GROWTH |= {f"{n} point{'s' * (n > 1)}": (1.0, n, 1) for n in (1, 9, 100, 10_000, 1_000_000)}
 
 
 @pytest.mark.parametrize("entrant", ["spikedrf"])
