@@ -82,7 +82,7 @@ class Layer:
     update: str
 
     def step(self, rows: Rows) -> Step:
-        """Take the step on standardised targets, so that their affine changes do not matter.
+        """Take the step on standardised targets, whose origin and unit thus do not matter.
 
         Each target has a network of its own: its share of the neurons, with
         ``yhat = (1/p') sum_i u_i sigma(<w_i, x>)`` over these.
