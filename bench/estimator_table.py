@@ -167,13 +167,17 @@ def table(results, names, *, times):
         for name in names:
             values = mean[label, name]
             score, fit, predict = values.mean(axis=0)
-            sem = values[:, 0].std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
             text = f"{score:.3f}"
             text = f"**{text}**" if score > best[name] - 0.0005 else text
-            cells.append(f"{text} ± {sem:.3f}" + (f"; {fit:.1f}, {predict:.2f} s" if times else ""))
+            if len(values) > 1:
+                text += f" ± {values[:, 0].std(ddof=1) / np.sqrt(len(values)):.3f}"
+            cells.append(text + (f"; {fit:.1f}, {predict:.2f} s" if times else ""))
         rows.append(cells)
-    shapes = {m["name"]: m["shape"] for m in results}
-    header = [f"{name} ({shapes[name][0]} x {shapes[name][1]})" for name in names]
+    header = []
+    for name in names:
+        shapes = [m["shape"] for m in results if m["name"] == name]
+        splits = f"{len(shapes)} split" + ("s" if len(shapes) > 1 else "")
+        header.append("{} ({} x {}), {}".format(name, *shapes[0], splits))
     return markdown(["model", *header], rows)
 
 
@@ -207,8 +211,8 @@ def main():
     sets = {name: (lambda path=path: from_file(path)) for name, path in files.items()} | BUNDLED
     results = measured(sets, range(args.splits), args.features, args.jobs, args.keep)
     how = (
-        f"{args.splits} random splits, {args.features} features or neurons; mean ± standard error "
-        f"of $R^2$; fit and predict in CPU seconds on one thread of {platform.machine()}; spikedrf "
+        f"{args.features} features or neurons; mean of $R^2$ over random splits ± its standard "
+        f"error; fit and predict in CPU seconds on one thread of {platform.machine()}; spikedrf "
         f"{spikedrf.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}, "
         f"SciPy {scipy.__version__}."
     )
