@@ -24,10 +24,12 @@ def numpy_step_a(alpha, beta, lam, c, pi, mu1, mu2, w, damping=0.7, tolerance=1e
     """Step A by a damped fixed point on given nodes, all points at once: V1, V2.
 
     alpha, lam: (N,); c, pi: (K,); mu1, mu2 (squared): (nodes, K). Points that have converged leave.
+    With lam = -z, complex, V2 is the Stieltjes transform at z.
     """
     groups, points = c.size, alpha.size
     products = (mu1[:, :, None] * mu1[:, None, :]).reshape(-1, groups * groups)
-    v1, v2 = np.tile(np.eye(groups), (points, 1, 1)), np.ones((points, groups))
+    v1 = np.tile(np.eye(groups, dtype=lam.dtype), (points, 1, 1))
+    v2 = np.ones((points, groups), dtype=lam.dtype)
     g = v2 / pi
     live = np.arange(points)
     diagonal = np.arange(groups)
@@ -51,7 +53,7 @@ def numpy_step_a(alpha, beta, lam, c, pi, mu1, mu2, w, damping=0.7, tolerance=1e
         else:
             m = weight[:, :, None] * np.linalg.inv(np.eye(groups) + b * weight[:, None, :])
         change = np.abs(m / beta - v1[live]).max((1, 2)) + np.abs(pi * new - v2[live]).max(1)
-        size = np.abs(m / beta).max((1, 2)) + new.max(1)
+        size = np.abs(m / beta).max((1, 2)) + np.abs(new).max(1)
         g[live] += damping * (new - g[live])
         v1[live] += damping * (m / beta - v1[live])
         v2[live] = pi * g[live]
@@ -97,24 +99,3 @@ def nested_quadrature_step_a(alpha, beta, lam, r, c, damping=0.7, tolerance=1e-4
         if change < tolerance:
             break
     return v1, g
-
-
-def numpy_stieltjes(z, alpha, beta, c, mu1, mu2, w, damping=0.5, tolerance=1e-9):
-    """The Stieltjes transform for K = 1 by the damped fixed point, all z of an array at once."""
-    delta = alpha / beta
-    g = -1.0 / z
-    v1 = c * g
-    left = np.arange(z.size)
-    for _ in range(20_000):
-        omega = w / (1.0 + np.outer(v1[left], mu1**2) + np.outer(g[left], mu2))
-        b = delta * (omega @ mu1**2)
-        d = -z[left] + delta * (omega @ mu2)
-        new = 1.0 / (d + c * b / (1.0 + beta * c * g[left] * b))
-        v_new = c * new / (1.0 + beta * c * new * b)
-        change = np.abs(new - g[left]) / np.abs(new)
-        g[left] += damping * (new - g[left])
-        v1[left] += damping * (v_new - v1[left])
-        left = left[change > tolerance]
-        if not left.size:
-            break
-    return g

@@ -1,8 +1,9 @@
-"""A density of 1000 points beside its rival: python -m pytest bench --benchmark-group-by=group.
+"""Densities of eigenvalues beside their rivals, per point.
 
-The rival iterates the fixed point, at a distance of 0.01 from the real axis (closer it takes ever
-longer, and it knows neither edges nor its error). `theory.spectrum` gives the density on the axis
-itself, certified, with the cumulative distribution.
+The rival iterates the fixed point at a distance of 0.01 from the real axis, which smooths the
+density by as much: closer it takes ever longer, and it knows neither edges nor its error.
+`theory.spectrum` gives the density on the axis itself, certified, and the distribution function.
+The other rival draws a network and diagonalises its features.
 """
 
 import numpy as np
@@ -11,67 +12,73 @@ import pytest
 import rivals
 from spikedrf import Spike, simulate_spectrum, theory
 
-SPIKE = Spike(1.13405551, 1.0189732, 0.97185444)
-HEIGHT = 0.01
+C, GAMMA = 1.0189732, 0.97185444
+STRENGTHS = np.array([1.13405551, -0.9, 0.6, -0.4])
+ALPHA, HEIGHT = 2.0, 0.01
+X = np.geomspace(0.02, 3.0, 1000)
+NUMPY = f"NumPy fixed point, {HEIGHT} off the axis"
+NETWORK = "eigenvalues of a network, d = 1000"
 
 
-def spectrum(x, alpha=2.0, step=SPIKE, **more):
-    return theory.spectrum(x, alpha=alpha, step=step, workers=1, **more)
+def spectrum(x, groups, **more):
+    step = Spike(STRENGTHS[:groups], C, GAMMA)
+    return theory.spectrum(x, alpha=ALPHA, step=step, workers=1, **more)
 
 
-@pytest.mark.benchmark(group="density of 1000 points")
-def test_density(benchmark):
-    x = np.linspace(0.02, 3.0, 1000)
-    found = benchmark(spectrum, x)
+def certified(found):
+    """Two routes to the same mass: the density, and the distribution function."""
     assert found.success.all()
-    # Two routes: density and cumulative distribution.
-    mass = np.sum(0.5 * np.diff(x) * (found.density[1:] + found.density[:-1]))
+    mass = np.sum(0.5 * np.diff(found.x) * (found.density[1:] + found.density[:-1]))
     np.testing.assert_allclose(mass, found.cumulative[-1] - found.cumulative[0], atol=1e-4)
 
 
-@pytest.mark.benchmark(group="density of 1000 points")
-def test_stieltjes_off_the_axis(benchmark):
-    z = np.linspace(0.02, 3.0, 1000) + 1j * HEIGHT
-    found = benchmark(theory.stieltjes, z, alpha=2.0, step=SPIKE, workers=1)
-    kappa, w = rivals.hermite(128)
-    _, mu1, mu2 = rivals.tanh_tables(kappa, SPIKE.r, SPIKE.c)
-    expected = rivals.numpy_stieltjes(z[::100], 2.0, 1.0, SPIKE.c, mu1, mu2, w)
-    np.testing.assert_allclose(found[::100], expected, rtol=1e-6)
+@pytest.mark.parametrize("entrant", ["spikedrf", NUMPY, NETWORK])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_density(race, groups, entrant):
+    more = {"group": "spectrum, 1000 points", "row": f"K = {groups}"}
+    if entrant == "spikedrf":
+        race(entrant, spectrum, X, groups, check=certified, **more)
+    elif entrant == NUMPY:
+        # On a tenth of the points; what it would take for all of them is shown.
+        z = X[::10] + 1j * HEIGHT
+        step = Spike(STRENGTHS[:groups], C, GAMMA)
+        expected = theory.stieltjes(z, alpha=ALPHA, step=step)
+        c, pi = np.full(groups, C), np.full(groups, 1 / groups)
+
+        def run():
+            kappa, w = rivals.hermite(64)
+            _, mu1, mu2 = rivals.tables(np.tanh, kappa, STRENGTHS[:groups], c)
+            return rivals.numpy_step_a(np.full(z.size, ALPHA), 1.0, -z, c, pi, mu1, mu2, w)[1]
+
+        def check(v2):
+            np.testing.assert_allclose(v2.sum(axis=1), expected, rtol=2e-3)
+
+        race(entrant, run, check=check, points=z.size / X.size, **more)
+    elif groups == 1:
+        case = {"d": 1000, "step": Spike(STRENGTHS[0], C, GAMMA), "rng": 0, "workers": 1}
+
+        def check(drawn):
+            assert drawn.distance(spectrum(1.0, 1))[0] < 0.02
+
+        race(entrant, lambda: simulate_spectrum(ALPHA, **case), check=check, **more)
+    else:
+        pytest.skip("the same for any number of groups")
 
 
-@pytest.mark.benchmark(group="density of 1000 points")
-@pytest.mark.slow
-def test_numpy_fixed_point_off_the_axis(benchmark):
-    z = np.linspace(0.02, 3.0, 1000) + 1j * HEIGHT
-    kappa, w = rivals.hermite(64)
-    _, mu1, mu2 = rivals.tanh_tables(kappa, SPIKE.r, SPIKE.c)
-    arguments = (z, 2.0, 1.0, SPIKE.c, mu1, mu2, w)
-    found = benchmark.pedantic(rivals.numpy_stieltjes, arguments, rounds=1)
-    ours = theory.stieltjes(z, alpha=2.0, step=SPIKE)
-    np.testing.assert_allclose(found, ours, rtol=1e-3)
-
-
-@pytest.mark.benchmark(group="density of 1000 points")
-@pytest.mark.slow
-def test_eigenvalues_of_a_network(benchmark):
-    case = {"alpha": 2.0, "step": SPIKE}
-    drawn = benchmark.pedantic(
-        simulate_spectrum, kwargs={"d": 1000, "rng": 0, "workers": 1, **case}, rounds=1
-    )
-    assert drawn.distance(spectrum(1.0))[0] < 0.02
-
-
-@pytest.mark.benchmark(group="groups")
-@pytest.mark.parametrize("groups", [1, 2, 3, 4])
-def test_several_groups(benchmark, groups):
-    r = np.array([1.1, -0.9, 0.6, -0.4])[:groups]
-    found = benchmark(spectrum, np.linspace(0.02, 3.0, 1000), step=Spike(r, 1.05, 0.9))
-    assert found.success.all()
-
-
-@pytest.mark.benchmark(group="the whole spectrum, resolved")
+@pytest.mark.parametrize("entrant", ["spikedrf"])
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_adaptive_grid(benchmark, activation, alpha):
-    found = benchmark(spectrum, None, alpha=alpha, activation=activation)
-    assert abs(found.mass - 1.0) < 1e-6
+def test_adaptive_grid(race, activation, alpha, entrant):
+    """The whole spectrum, total mass 1 to within 1e-6."""
+    step = Spike(STRENGTHS[0], C, GAMMA)
+
+    def run():
+        return theory.spectrum(alpha=alpha, activation=activation, step=step, workers=1)
+
+    def check(found):
+        assert found.success.all()
+        assert abs(found.mass - 1.0) < 1e-6
+
+    row = f"{activation}, alpha {alpha:g}"
+    note = lambda found: f"{found.x.size} points"  # noqa: E731
+    race(entrant, run, check=check, group="spectrum, resolved", row=row, note=note)
