@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from spikedrf import SpikedRFClassifier, SpikedRFRegressor, losses
+from spikedrf import Spike, SpikedRFClassifier, SpikedRFRegressor, losses, theory
 from spikedrf.estimators import network
 from spikedrf.estimators.rows import Rows
 
@@ -137,27 +137,40 @@ class TestReadout:
         found = optimize.lsq_linear(A[~fixed].T, -rest, bounds=(low, high), tol=1e-14)
         assert np.sqrt(2.0 * found.cost) < 1e-6
 
-    def test_is_the_readout_of_the_theory(self):
-        """theory.md, section 11: logistic loss, tanh features, y = sign(tanh + .3 noise)."""
-        d, r, c, gamma, norms, errors = 400, 1.5, 1.05, 0.85, [], []
+    @pytest.mark.parametrize("loss", ["logistic", "squared_hinge", losses.Huber(0.5)])
+    def test_is_the_readout_of_the_theory(self, loss):
+        """The estimator on the spiked model's weights has the theory's norm and error."""
+        d, r, c, gamma, norms, errors = 300, 1.5, 1.05, 0.85, [], []
+        signs = losses.resolve(loss).margin
         for seed in range(8):
             rng = np.random.default_rng(seed)
-            v, xi = np.eye(d)[:2]
             W = rng.standard_normal((d, d))
             W[:, 0] = 0.0
             W *= np.sqrt(c) / np.linalg.norm(W, axis=1, keepdims=True)
+            W[:, 0] = r
             X = rng.standard_normal((2 * d + 4000, d))
-            target = X @ (gamma * v + np.sqrt(1.0 - gamma**2) * xi)
-            y = np.tanh(target) + 0.3 * rng.standard_normal(len(X)) > 0
-            model = SpikedRFClassifier(
-                d, alpha=0.1, step_size=0.0, W0=r * v + W, bias=False, fit_intercept=False
+            y = np.tanh(gamma * X[:, 0] + np.sqrt(1.0 - gamma**2) * X[:, 1])
+            y += 0.3 * rng.standard_normal(len(X))
+            y = np.sign(y) if signs else y
+            kind = SpikedRFClassifier if signs else SpikedRFRegressor
+            model = kind(
+                d, loss=loss, alpha=0.1, step_size=0.0, W0=W, bias=False, fit_intercept=False
             ).fit(X[: 2 * d], y[: 2 * d])
             norms.append(np.sum(model.coef_**2))
-            errors.append(1.0 - model.score(X[2 * d :], y[2 * d :]))
-        for measured, expected in ((norms, 2.169), (errors, 0.183)):
+            miss = model.predict(X[2 * d :]) - y[2 * d :]
+            errors.append(np.mean(miss != 0 if signs else miss**2))
+        expected = theory.solve(
+            2.0,
+            lam=0.1,
+            step=Spike(r=r, c=c, gamma=gamma),
+            noise=0.3,
+            loss=loss,
+            labels="sign" if signs else "real",
+        )
+        for measured, limit in ((norms, expected.norm), (errors, expected.test_error)):
             sem = np.std(measured, ddof=1) / np.sqrt(len(measured))
-            # Four standard errors, and 1/d.
-            assert abs(np.mean(measured) - expected) < 4.0 * sem + expected / d
+            # Four standard errors, and a few 1/d of finite size.
+            assert abs(np.mean(measured) - limit) < 4.0 * sem + 4.0 * limit / d
 
     def test_huber_loss_of_large_delta_is_ridge_regression(self):
         X, y = numbers(targets=2)
