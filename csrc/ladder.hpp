@@ -153,18 +153,21 @@ struct Ascent {
   Regime regime;
 };
 
-// Climbs until the errors, and whatever else `watch` looks at, move by less than rtol from one rule
-// to the next. watch(level, regime, errors, noise) is called on every rule on which steps A to C
-// have been solved; it returns the largest relative change since its last call. False if a function
-// could not be evaluated.
+// Climbs until the errors, and the derivatives that `watch` looks at, move by less than rtol from
+// one rule to the next, or until it is rounding that moves them, which no rule can help. watch(level,
+// regime, errors) is called on every rule on which steps A to C have been solved; it returns the
+// largest relative change since its last call. False if a function could not be evaluated.
 template <int KS, class Watch>
 bool climb(TableLadder& ladder, const Spikes& spikes, const Points& points, std::size_t point,
            bool linear, Accuracy accuracy, Resolvent<KS>& step_a, OrderParameters<KS>& order,
            Ascent& at, const Watch& watch) {
   const auto spike = static_cast<std::size_t>(points.spike[point]);
   const double noise2 = points.noise[point] * points.noise[point];
+  constexpr int kInVain = 2;
   at = Ascent();
   Errors previous;
+  double least_watched = std::numeric_limits<double>::infinity();
+  int in_vain = 0;  // rules after which derivatives moved no less, and no more than rounding may
   for (;; ++at.level) {
     const auto reached = ladder.reach(at.level);
     if (reached == TableLadder::Step::failed) return false;
@@ -197,18 +200,21 @@ bool climb(TableLadder& ladder, const Spikes& spikes, const Points& points, std:
       return now == before ? 0.0 : std::fabs(now - before) / scale;
     };
     at.moved = relative(at.errors.excess + noise2, previous.excess + noise2, 1e-14 * label);
-    const double others =
-        std::max({relative(at.errors.train, previous.train, 1e-15 * label),
-                  relative(at.errors.norm, previous.norm, 1e-10 * label / tables.feature_power()),
-                  watched});
-    if (at.moved <= accuracy.rtol && others <= accuracy.rtol) {
-      at.status = Status::converged;
+    const double moved =
+        std::max({at.moved, relative(at.errors.train, previous.train, 1e-15 * label),
+                  relative(at.errors.norm, previous.norm, 1e-10 * label / tables.feature_power())});
+    const bool better = watched < 0.5 * least_watched;
+    in_vain = better || watched > at.errors.slope_rounding ? 0 : in_vain + 1;
+    least_watched = std::min(least_watched, watched);
+    if (moved > std::max(accuracy.rtol, at.errors.rounding)) continue;
+    if (watched <= accuracy.rtol || in_vain >= kInVain) {
+      // Two rules may agree by accident where rounding is amplified: agreement is not enough.
+      const double certain = std::max({moved, watched, at.errors.rounding});
+      at.status = certain <= accuracy.rtol ? Status::converged : Status::rounding;
       break;
     }
   }
-  // Two rules may agree by accident where rounding is amplified: agreement is not enough.
   at.moved = std::max(at.moved, at.errors.rounding);
-  if (at.status == Status::converged && at.moved > accuracy.rtol) at.status = Status::rounding;
   if (!at.newton.converged) {
     at.errors.excess = at.errors.train = at.errors.norm = std::numeric_limits<double>::quiet_NaN();
     at.moved = std::numeric_limits<double>::infinity();

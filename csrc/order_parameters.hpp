@@ -14,6 +14,9 @@ struct Errors {
   double train = 0.0;
   double norm = 0.0;
   double rounding = 0.0;  // relative, an estimate of what rounding may have done to them
+  // The same of their derivatives: the equations of these contain the solution, whose rounding
+  // error is amplified once more.
+  double slope_rounding = 0.0;
 };
 
 template <int KS>
@@ -348,6 +351,7 @@ Errors OrderParameters<KS>::solve(const Tables& tables, const Regime& regime,
     if (a >= pair_count(K)) errors.norm += q[a];
   }
   errors.rounding = 4.0 * std::numeric_limits<double>::epsilon() * amplification_;
+  errors.slope_rounding = errors.rounding * amplification_;
   // omega here is (1/(1 + V)) / epsilon.
   errors.train *= regime.weighting.epsilon * regime.weighting.epsilon;
   return errors;

@@ -146,7 +146,7 @@ def test_homogeneous_activations(activation, groups):
     alpha = np.array([0.3, 1.0, 4.0])
     slope = theory.gradient(
         alpha, lam=lam, activation=activation, target="sin", step=step, noise=0.3,
-        wrt=("lam", "r", "c"), rtol=1e-10,
+        wrt=("lam", "r", "c"), rtol=1e-10 if groups < 5 else 1e-9,  # rounding moves five by 3e-10
     )  # fmt: skip
     parts = np.concatenate(
         [
@@ -395,6 +395,31 @@ def test_nearly_alike_groups_are_right_or_flagged():
             assert slope["r"][1] == pytest.approx(central(at, 1.0 + gap, 0.02 * gap), rel=1e-6)
         if gap <= 1e-6:
             assert not slope.success
+
+
+def test_no_nodes_are_spent_on_rounding():
+    """After a tiny step two groups are nearly alike, and no rule makes the derivative certain."""
+    asked = []
+
+    def target(x):
+        asked.append(x.size)
+        return np.sin(x)
+
+    def evaluations(eta):
+        asked.clear()
+        step = GradientStep(eta, 50.0, u=[1.0, 3.0])
+        case = {"lam": 0.1, "activation": "erf", "step": step, "wrt": "eta"}
+        own = theory.gradient(5.0, target=target, **case)
+        named = theory.gradient(5.0, target="sin", **case)
+        assert own.success == named.success == (eta > 0.01)
+        size = max(own.quadrature_error, named.quadrature_error, 1e-8)
+        assert own["eta"] == pytest.approx(named["eta"], rel=10.0 * size)
+        return sum(asked)
+
+    with pytest.warns(ConvergenceWarning):
+        spent = [evaluations(eta) for eta in (1e-3, 4e-3)]
+    # Up to the finest rule it would be thousands of times as many.
+    assert max(spent) < 20 * evaluations(1.0)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
