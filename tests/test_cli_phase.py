@@ -36,7 +36,8 @@ def test_json_is_what_the_library_says(capsys, value):
     expected = diagram(value=value)
     assert (result["schema"], result["command"]) == (1, "phase")
     fixed = {"u": STEP["u"], "pi": STEP["pi"], "alpha": 1.5, "rtol": 1e-8}
-    assert result["parameters"] == {**MODEL, **fixed, "bulk": "isotropic"}
+    readout = {"loss": {"name": "square"}, "labels": "real", "flip": 0.0}
+    assert result["parameters"] == {**MODEL, **fixed, **readout, "bulk": "isotropic"}
     assert (result["x_name"], result["y_name"], result["value_name"]) == ("eta", "alpha0", value)
     for name in ("x", "y", "value", "success", "status"):
         np.testing.assert_array_equal(result[name], getattr(expected, name))

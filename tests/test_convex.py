@@ -220,6 +220,20 @@ def test_separable_labels_at_small_penalties():
     assert (at.error_rate > 0.1).all()
 
 
+def test_no_digit_is_wrong_where_labels_become_separable():
+    # With noise there is a number of samples at which they cease to be; around it a small penalty
+    # makes everything large. What a loose tolerance calls accurate a tight one confirms.
+    model = ONE | {"lam": 1e-5, "alpha": np.array([0.7, 2.5, 4.0])}
+    loose = solve(model, "logistic", "sign", rtol=1e-4)
+    tight = solve(model, "logistic", "sign", rtol=1e-7)
+    assert tight.success.all()
+    assert tight.norm[-1] > 50 * tight.norm[0]
+    for name in ("test_error", "train_loss", "test_loss", "norm", "margin"):
+        change = np.abs(getattr(loose, name) / getattr(tight, name) - 1.0)
+        assert (change[loose.success] < 1e-4).all(), name
+    assert loose.success.any()
+
+
 def test_not_accurate_enough_is_said(monkeypatch):
     # So few nodes that the answer still moves: it is marked, and its error is what was estimated.
     model = ONE | {"noise": 0.02, "alpha": 1.0}

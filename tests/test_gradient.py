@@ -562,7 +562,7 @@ def test_groups_without_neurons_and_merged_linear_groups():
         ({"wrt": "alpha0", "step": Spike(1.0, 1.0, 0.5)}, ValueError, "needs a GradientStep"),
         ({"lam": -1.0}, ValueError, "lam must be >= 0"),
         ({"bulk": "trained"}, ValueError, "bulk must be one of 'isotropic', 'network'"),
-        ({"loss": "hinge"}, ValueError, "loss must be 'square'"),
+        ({"loss": "hinge"}, ValueError, "loss must be 'square', got 'hinge': derivatives and opt"),
         ({"rtol": 0.0}, ValueError, "rtol must be"),
         ({"lam": 0.0}, ValueError, "interpolation threshold"),
         ({"step": 3.0}, TypeError, "step must be"),

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import brute_force
-from spikedrf import ConvergenceWarning, GradientStep, Spike, theory
+from spikedrf import ConvergenceWarning, GradientStep, Spike, losses, theory
 from spikedrf.checkpoint import Checkpoint, CheckpointMismatch
 from spikedrf.theory import mesh, phase
 
@@ -248,6 +248,21 @@ def test_too_large_a_diagram_is_refused_at_once():
 # The result
 
 
+def test_any_loss():
+    alpha, lam = [0.5, 2.0], [0.1, 1.0, 3.0]
+    signs = {"loss": "hinge", "labels": "sign", "flip": 0.1}
+    diagram = theory.phase_diagram(alpha=alpha, lam=lam, value="gain", step=STEP, **signs, **MODEL)
+    model = {"lam": np.array(lam)[:, None], **signs, **MODEL}
+    after, before = (theory.solve(alpha, step=step, **model).error_rate for step in (STEP, None))
+    np.testing.assert_allclose(diagram.value, before / after, rtol=1e-12)
+    huber = losses.Huber(0.5)
+    diagram = theory.phase_diagram(alpha=alpha, lam=lam, value="norm", loss=huber, **MODEL)
+    expected = theory.solve(alpha, lam=model["lam"], loss=huber, **MODEL).norm
+    np.testing.assert_allclose(diagram.value, expected, rtol=1e-12)
+    assert diagram.parameters["loss"] == "huber"
+    assert diagram.parameters["delta"] == 0.5
+
+
 def test_to_xarray():
     xarray = pytest.importorskip("xarray")
     diagram = theory.phase_diagram(
@@ -360,6 +375,12 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
         ({**GOOD, "rtol": 0.0}, ValueError, "rtol must be >= 1e-11"),
         ({**GOOD, "bulk": "round"}, ValueError, "bulk must be "),
         ({**GOOD, "loss": "cubic"}, ValueError, "loss must be "),
+        ({**GOOD, "loss": "logistic"}, ValueError, "loss 'logistic' .* needs labels='sign'"),
+        ({**GOOD, "flip": 0.1}, ValueError, "flip is for labels='sign'"),
+        ({**GOOD, "labels": "sign", "flip": [0.1]}, ValueError, "flip must be a number"),
+        ({**GOOD, "loss": "huber", "alpha": [1.0, np.inf]}, ValueError, "alpha must be finite"),
+        ({**BEST[1], "labels": "sign"}, ValueError, "loss must be 'square' and labels 'real' with"),
+        ({**BEST[1], "loss": "huber"}, ValueError, "loss must be 'square' and labels 'real' with"),
         ({**GOOD, "workers": 0}, ValueError, "workers must be >= 1"),
         ({**GOOD, "activation": "step"}, ValueError, "activation must be a callable or one of"),
         ({**GOOD, "progress": 3}, TypeError, "progress must be a callable, a bool or None"),

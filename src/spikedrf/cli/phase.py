@@ -46,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_model(parser, grids=True)
     options.add_bulk(parser)
+    options.add_loss(parser)
     options.add_solver(parser)
     group = parser.add_argument_group("work")
     group.add_argument(

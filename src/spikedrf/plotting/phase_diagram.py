@@ -8,12 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf import theory
-from spikedrf.plotting.style import BLACK, LABELS, QUANTITIES, new_axes, plain_ticks, spans
+from spikedrf.plotting.style import (
+    BLACK,
+    LABELS,
+    QUANTITIES,
+    SIGN_QUANTITIES,
+    new_axes,
+    plain_ticks,
+    spans,
+)
 from spikedrf.theory import PhaseDiagram
 
 Floats = NDArray[np.float64]
 
-_VALUES = QUANTITIES | {
+_VALUES = {
     "gain": "gain: test error without / with the step",
     "lam": r"best ridge, $\lambda$",
     "eta": r"best size of the step, $\eta$",
@@ -155,7 +163,9 @@ class PhaseDiagramDisplay:
             rasterized=True,  # a million rectangles are no vector graphics
         )
         self.colorbar_ = self.figure_.colorbar(self.mesh_, ax=ax)
-        self.colorbar_.set_label(_VALUES[self.diagram.value_name])
+        signs = self.diagram.parameters.get("labels") == "sign"
+        names = _VALUES | (SIGN_QUANTITIES if signs else QUANTITIES)
+        self.colorbar_.set_label(names[self.diagram.value_name])
         self.colorbar_.set_ticks(levels, labels=[f"{level:g}" for level in levels])
         self.colorbar_.minorticks_off()
         if log_x:

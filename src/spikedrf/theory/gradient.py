@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import _core
+from spikedrf import _core, losses
 from spikedrf.activations import Activation, FunctionLike
+from spikedrf.losses import LossLike
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, Step, pose, spike_of
 from spikedrf.theory.convergence import check_accuracy, warn
@@ -94,7 +95,7 @@ def gradient(
     step: GradientStep | Spike | Layer | None = None,
     noise: ArrayLike = 0.0,
     bulk: str = "isotropic",
-    loss: str = "square",
+    loss: LossLike = "square",
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Gradient:
@@ -113,7 +114,7 @@ def gradient(
     Parameters
     ----------
     alpha, lam, beta, activation, target, step, noise, bulk, loss, workers
-        As for `solve`.
+        As for `solve`; only the square loss.
     wrt : str or sequence of str
         The parameters, among
 
@@ -169,8 +170,11 @@ def gradient(
     -0.014605
     """
     names = _check_names(wrt, step, bulk)
-    if loss != "square":
-        raise ValueError(f"loss must be 'square', got {loss!r}")
+    if losses.resolve(loss) != losses.Square():
+        raise ValueError(
+            f"loss must be 'square', got {loss!r}: derivatives and optima are those of ridge "
+            f"regression; theory.solve takes any loss"
+        )
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
     moves = _Moves(names)

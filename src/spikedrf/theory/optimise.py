@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import FunctionLike
+from spikedrf.losses import LossLike
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import Floats, broadcast_shape, pose
@@ -38,7 +39,7 @@ def optimise(
     step: GradientStep | Spike | Layer | None = None,
     noise: ArrayLike = 0.0,
     bulk: str = "isotropic",
-    loss: str = "square",
+    loss: LossLike = "square",
     bounds: Mapping[str, tuple[ArrayLike | None, ArrayLike | None]] | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
@@ -53,7 +54,8 @@ def optimise(
     Parameters
     ----------
     alpha, lam, beta, activation, target, step, noise, bulk, loss, workers
-        As for `solve`. ``lam``, and the ``eta`` of the step, are not used if they are optimised.
+        As for `solve`; only the square loss. ``lam``, and the ``eta`` of the step, are not used if
+        they are optimised.
     over : {"lam", "eta"} or sequence of these
         What to optimise. ``eta`` needs a `GradientStep`.
     bounds : dict, optional

@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import spikedrf
+from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.checkpoint import Checkpoint
+from spikedrf.losses import LossLike
 from spikedrf.memory import require_memory
 from spikedrf.parameters import ConvergenceWarning
+from spikedrf.parameters import number as one_number
 from spikedrf.progress import Progress, reporting
 from spikedrf.step import GradientStep, Spike
+from spikedrf.theory import convex
 from spikedrf.theory.batch import pose
 from spikedrf.theory.bulk import check_bulk, trained_columns
 from spikedrf.theory.convergence import one_warning_for_all
@@ -42,7 +46,9 @@ def phase_diagram(
     u: ArrayLike | None = None,
     pi: ArrayLike | None = None,
     bulk: str = "isotropic",
-    loss: str = "square",
+    loss: LossLike = "square",
+    labels: str = "real",
+    flip: float = 0.0,
     rtol: float = 1e-8,
     workers: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -65,8 +71,9 @@ def phase_diagram(
         What to optimise at every point (`theory.optimise`) rather than give.
     bounds : dict, optional
         Of what is optimised, as in `theory.optimise`, in numbers.
-    activation, target, bulk, loss, rtol
-        As in `theory.solve`.
+    activation, target, bulk, loss, labels, flip, rtol
+        As in `theory.solve`; one ``flip`` for all points. With signs errors are rates. Optima
+        (``over``) are those of the square loss of real labels.
     step : GradientStep, Spike or Layer, optional
         The step, if none of its parameters varies. Otherwise give ``eta`` and ``alpha0``, or
         ``r``, ``c`` and ``gamma``. With none of these, plain random features.
@@ -143,12 +150,20 @@ def phase_diagram(
     names = (over,) if isinstance(over, str) else tuple(over)
     if value in OVER and value not in names:
         raise ValueError(f"value={value!r} is the best {value}: over must name it, got {over!r}")
+    kind = losses.resolve(loss)
+    losses.check_labels(labels, kind)
+    if names and (labels, kind) != ("real", losses.Square()):
+        raise ValueError(
+            f"loss must be 'square' and labels 'real' with over={over!r}: optima are those of "
+            f"ridge regression"
+        )
     plan = _Plan(
         value,
         mesh(parameters, step, u, pi, names),
         resolve(activation, "activation"),
         resolve(target, "target"),
-        {"bulk": bulk, "loss": loss, "rtol": rtol},
+        {"bulk": bulk, "loss": kind, "rtol": rtol},
+        {"labels": labels, "flip": one_number("flip", flip, minimum=0.0, maximum=0.5)},
         dict(bounds or {}),
     )
     check_bulk(bulk)
@@ -210,7 +225,13 @@ class _Plan:
     sigma: Activation
     g: Activation
     solver: dict[str, Any]  # bulk, loss, rtol
+    labels: dict[str, Any]  # labels, flip
     bounds: dict[str, tuple[float | None, float | None]]
+
+    @property
+    def ridge(self) -> bool:
+        """Whether the readout is ridge regression of real labels."""
+        return bool(self.solver["loss"] == losses.Square() and self.labels["labels"] == "real")
 
     def check(self) -> None:
         """Raise now what would be raised at some point of the diagram later."""
@@ -226,14 +247,18 @@ class _Plan:
                 step.spike(self.sigma, self.g, values["noise"])
             if self.solver["bulk"] == "network" and not isinstance(step, Layer):
                 trained_columns(step, self.sigma, self.g, values["noise"])
-            if np.any(values["lam"] == 0):
+            if not self.ridge:
+                flip = {"flip": np.asarray(self.labels["flip"])}
+                batch = pose(**values, step=step, **functions, also=flip)
+                convex.refuse_undefined(batch, self.solver["loss"], self.labels["labels"])
+            elif np.any(values["lam"] == 0):
                 refuse_infinite(pose(**values, step=step, **functions))
         if over:
             check_over(over, step)
         elif self.bounds:
             raise ValueError("bounds are of what is optimised, and over names nothing")
         others = {name: value for name, value in self.solver.items() if name != "bulk"}
-        solve([], lam=1.0, **functions, **others)
+        solve([], lam=1.0, **functions, **others, **self.labels)
         if over:
             empty = GradientStep(1.0, 1.0) if "eta" in over else None
             optimise([], lam=1.0, step=empty, over=over, bounds=self.bounds, **functions, **others)
@@ -297,7 +322,7 @@ class _Plan:
         """Solve points, or optimise what the step leaves to be optimised."""
         over = tuple(name for name in self.mesh.over if name != "eta" or step is not None)
         if not over:
-            return solve(**values, **solver, step=step)
+            return solve(**values, **solver, **self.labels, step=step)
         bounds = {name: ends for name, ends in self.bounds.items() if name in over}
         return optimise(**values, **solver, step=step, over=over, bounds=bounds)
 
@@ -306,7 +331,10 @@ class _Plan:
         functions = {"activation": self.sigma.name, "target": self.g.name}
         over: dict[str, Any] = {"over": list(self.mesh.over)} if self.mesh.over else {}
         over |= {f"bounds of {name}": list(ends) for name, ends in self.bounds.items()}
-        return self.mesh.fixed() | functions | self.solver | over
+        loss = self.solver["loss"]
+        solver = self.solver | {"loss": loss.name, **vars(loss)}
+        signs = self.labels if self.labels["labels"] == "sign" else {}
+        return self.mesh.fixed() | functions | solver | signs | over
 
     def specification(self) -> dict[str, Any]:
         """Everything that the numbers of the diagram depend on."""
