@@ -136,7 +136,8 @@ def measure(name, load, seed, p):
     return out
 
 
-def measured(sets, seeds, p, jobs, keep):
+def measured(measure, sets, seeds, p, jobs, keep):
+    """Measure all splits of all data sets; what is kept is not done again."""
     done = []
     if keep is not None and keep.exists():
         done = [json.loads(line) for line in keep.read_text("utf-8").splitlines()]
@@ -209,7 +210,7 @@ def main():
     files = {} if args.folder is None else args.folder.glob("*.csv.gz")
     files = {path.name.split(".")[0]: path for path in sorted(files)}
     sets = {name: (lambda path=path: from_file(path)) for name, path in files.items()} | BUNDLED
-    results = measured(sets, range(args.splits), args.features, args.jobs, args.keep)
+    results = measured(measure, sets, range(args.splits), args.features, args.jobs, args.keep)
     how = (
         f"{args.features} features or neurons; mean of $R^2$ over random splits ± its standard "
         f"error; fit and predict in CPU seconds on one thread of {platform.machine()}; spikedrf "
