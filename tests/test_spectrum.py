@@ -263,6 +263,14 @@ def test_mass_and_moments(name):
     # Mass that the grid misplaces is at most at its right end.
     error = 1e-6 * spectrum.x[-1]
     assert trapezoid(spectrum.x, spectrum.x * spectrum.density) == pytest.approx(mean, abs=error)
+    # Tr of the squared mean of phi phi^T, and what every sample adds by itself.
+    beta, delta = case.get("beta", 1.0), alpha / case.get("beta", 1.0)
+    linear, rest = (mu1 * weights) @ mu1.T, mu2sq @ weights
+    squares = linear**2 * beta * np.outer(c * pi, c * pi)
+    of_mean = squares.sum() + pi @ (c * np.diag(linear) + rest) ** 2
+    second = delta**2 * of_mean + delta * weights @ (pi @ (c[:, None] * mu1**2 + mu2sq)) ** 2
+    found = trapezoid(spectrum.x, spectrum.x**2 * spectrum.density)
+    assert found == pytest.approx(second, abs=error * spectrum.x[-1])
     np.testing.assert_allclose(spectrum.by_group.sum(axis=-1), spectrum.density, rtol=1e-12)
     if alpha > beta:  # no zero eigenvalues: every neuron's weight is in the density
         for k, share in enumerate(pi):
