@@ -315,6 +315,12 @@ def test_a_function_of_ones_own():
     named = theory.optimise(1.5, target="relu", **case)
     own = theory.optimise(1.5, activation=np.tanh, target=lambda x: np.maximum(x, 0), **case)
     assert own.lam == pytest.approx(named.lam, rel=1e-7)
+    # The least steps make groups that rounding does not let apart.
+    case = {"over": "eta", "lam": 0.1, "activation": "erf"}
+    case["step"] = GradientStep(0.0, 50.0, u=[1.0, 3.0])
+    named, own = (theory.optimise(5.0, target=g, **case) for g in ("sin", lambda x: np.sin(x)))
+    assert own.eta == pytest.approx(named.eta, rel=1e-7)
+    assert own.test_error == pytest.approx(named.test_error, rel=1e-9)
 
 
 def test_a_trained_layer_and_the_networks_own_bulk():
