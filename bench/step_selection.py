@@ -137,6 +137,7 @@ def main():
     )
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--activations", nargs="+", choices=ACTIVATIONS, default=ACTIVATIONS)
     parser.add_argument("--seeds", type=int, default=8, help="fewer where rows are many")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--keep", type=Path)
@@ -150,7 +151,7 @@ def main():
     if args.folder is not None:
         names = sorted(path.name.split(".")[0] for path in args.folder.glob("*.csv.gz"))
         cases += [((name, None), seed) for name in names for seed in range(-(-args.seeds // 4))]
-    todo = [(case, activation, seed) for activation in ACTIVATIONS for case, seed in cases]
+    todo = [(case, activation, seed) for activation in args.activations for case, seed in cases]
     done = {}
     if args.keep is not None and args.keep.exists():
         for line in args.keep.read_text("utf-8").splitlines():

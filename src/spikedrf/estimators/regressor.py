@@ -81,7 +81,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         that leave out a fifth of the rows from the step as well, and takes a step only if it
         improves on none by more than two standard errors: of the rules compared in
         docs/real_data.md, on real and synthetic data with 1 to 100 rows for each input, the one
-        that came closest to the best fit and least often fell short of no step.
+        that gained most among those that hardly ever fell short of no step.
     update : {"full", "rank_one"}
         The real gradient, or only the spike that it plants, for O(n0 d) instead of O(n0 p d).
     bias : bool
