@@ -11,6 +11,7 @@ from test_reference import SECTION_8
 
 ONE = {"alpha": 2.0, "beta": 1.0, "lam": 0.1, "activation": "tanh", "target": "tanh", "noise": 0.3}
 SPIKE = Spike(1.5, 1.05, 0.85)
+MILD = Spike(0.6, 1.05, 0.85)
 TWO = {
     "alpha": 2.0,
     "beta": 1.0,
@@ -271,6 +272,49 @@ def test_steps_callables_and_labels_of_axes():
     data = solve(ONE | {"lam": [0.1, 0.2]}, "hinge", "sign").to_xarray()
     assert data["margin"].dims == ("lam",)
     assert data.attrs["labels"] == "sign"
+
+
+@pytest.mark.parametrize(
+    ("model", "step", "flip"),
+    [
+        (ONE, MILD, 0.1),
+        (ONE | {"noise": 0.0, "target": "sin"}, MILD, 0.0),
+        (TWO, SPIKES, 0.05),
+        (ONE, None, 0.0),
+    ],
+    ids=["flips", "no noise", "two groups", "no step"],
+)
+def test_calibration_is_that_of_the_field_and_its_labels(model, step, flip):
+    # What is reported of fresh samples are averages over the field omega and the label given omega.
+    # The trapezoid rule over omega converges geometrically, unless features die out or saturate not
+    # far out along the spike, where all outputs are the same.
+    solution = solve(model, "logistic", "sign", step, flip=flip)
+    omega, h = np.linspace(-20.0, 20.0, 401, retstep=True)
+    p = special.expit(omega)
+    found = solution.calibration(p)
+    density = found.density * p * (1 - p) * h
+    up = np.where(density > 0, found.frequency, 0.5)
+    assert density.sum() == pytest.approx(1.0, abs=3e-6)
+    loss = up * np.logaddexp(0, -omega) + (1 - up) * np.logaddexp(0, omega)
+    assert density @ loss == pytest.approx(solution.test_loss, rel=1e-5)
+    assert density @ ((2 * up - 1) * omega) == pytest.approx(solution.margin, rel=1e-5)
+    # At omega = 0, half of which is wrong, the rates of wrong signs have a kink: an error of h^2.
+    wrong = density @ np.where(omega == 0, 0.5, np.where(omega > 0, 1 - up, up))
+    assert wrong == pytest.approx(solution.error_rate, abs=h**2)
+
+
+def test_a_small_penalty_makes_it_too_sure():
+    sure, modest = (solve(ONE | {"lam": lam}, "logistic", "sign") for lam in (0.01, 1.0))
+    assert sure.calibration(0.9).frequency < 0.8
+    assert modest.calibration(0.9).frequency > 0.87
+    # An odd target and odd features: nothing prefers a sign.
+    assert modest.calibration([0.5, 0.2]).frequency[0] == pytest.approx(0.5, abs=1e-6)
+    with pytest.raises(ValueError, match="p must be > 0 and < 1"):
+        sure.calibration([0.5, 1.0])
+    with pytest.raises(ValueError, match="solution must be one point"):
+        solve(ONE | {"lam": [0.1, 0.2]}, "logistic", "sign").calibration(0.5)
+    with pytest.raises(AttributeError, match="'hinge' gives no probabilities"):
+        solve(ONE, "hinge", "sign").calibration(0.5)
 
 
 def test_error_rates_belong_to_signs():

@@ -3,6 +3,7 @@
 from spikedrf.theory.baseline import bayes_error, best_linear_error, conditional_target
 from spikedrf.theory.best_function import BestFunction, best_function
 from spikedrf.theory.bulk import Bulk, trained_bulk
+from spikedrf.theory.calibration import Calibration
 from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.layer import Layer, LayerWarning, from_layer
@@ -17,6 +18,7 @@ from spikedrf.theory.stieltjes import stieltjes
 __all__ = [
     "BestFunction",
     "Bulk",
+    "Calibration",
     "Gradient",
     "Layer",
     "LayerWarning",

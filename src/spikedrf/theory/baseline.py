@@ -132,18 +132,28 @@ def bayes_error(target: FunctionLike, noise: ArrayLike = 0.0, flip: ArrayLike = 
     return (chance + (1.0 - 2.0 * chance) * wrong)[()]
 
 
-def _wrong_side(g: Activation, sd: Floats) -> Floats:
-    """``E Phi(-|g(z)|/sd)``; the integrand has kinks where g has, and where it changes its sign."""
-    from scipy.integrate import quad_vec
+def sign_changes(g: Activation) -> tuple[bool, list[float]]:
+    """Return whether g >= 0 far to the left, and where that changes."""
     from scipy.optimize import brentq
-    from scipy.special import ndtr
 
     def value(x: float) -> float:
         return float(g(np.array([x]))[0])
 
     x = np.linspace(-11.0, 11.0, 2201) + 1e-4  # off the round numbers, where functions are zero
     up = g(x) >= 0.0
-    kinks = [brentq(value, x[i], x[i + 1]) for i in np.flatnonzero(up[1:] != up[:-1])]
+    changes = [brentq(value, x[i], x[i + 1]) for i in np.flatnonzero(up[1:] != up[:-1])]
+    return bool(up[0]), changes
+
+
+def _wrong_side(g: Activation, sd: Floats) -> Floats:
+    """``E Phi(-|g(z)|/sd)``; the integrand has kinks where g has, and where it changes its sign."""
+    from scipy.integrate import quad_vec
+    from scipy.special import ndtr
+
+    def value(x: float) -> float:
+        return float(g(np.array([x]))[0])
+
+    _, kinks = sign_changes(g)
     kinks += [0.0] if g.code is not None else list(g.structure[0])
 
     def integrand(x: float) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import Activation
 from spikedrf.parameters import real_array
 from spikedrf.step import Spike
+from spikedrf.theory.calibration import Calibration, Field, calibration
 from spikedrf.theory.output import averaged_output
 
 Floats = NDArray[np.float64]
@@ -105,6 +106,7 @@ class Solution:
     labels: str = "real"
     parameters: dict[str, Any] = field(default_factory=dict)
     _activation: Activation | None = None
+    _target: Activation | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -209,6 +211,80 @@ class Solution:
         return (self.learned_function(along * at + across * z, across * at - along * z) @ weight)[
             ()
         ]
+
+    def calibration(self, p: ArrayLike) -> Calibration:
+        r"""Return how often labels are +1 where the readout says that they are with probability p.
+
+        ``P(y = 1 | sigmoid(omega) = p)`` over fresh samples, ``omega`` the network's output, and
+        the density of ``sigmoid(omega)`` at ``p``. The readout is calibrated where the first is
+        ``p``, too sure of itself where it is nearer to a half; the mean of what they differ by,
+        over the density, is the expected calibration error. Where features saturate or die out
+        along the spike the density has narrow peaks: far out, all outputs are the same.
+
+        Parameters
+        ----------
+        p : float or array_like
+            Probabilities, > 0 and < 1.
+
+        Returns
+        -------
+        Calibration
+            ``frequency`` and ``density``, of the shape of p, to 1e-6 relative.
+
+        Raises
+        ------
+        AttributeError
+            If the loss is not the logistic one, which alone gives probabilities.
+        TypeError, ValueError
+            If ``p`` is out of range, or the solution holds more than one point.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Once for the call, if some are less accurate.
+
+        Notes
+        -----
+        Source: theory.md, section 11 (the cavity field and the labels).
+
+        Examples
+        --------
+        >>> from spikedrf import GradientStep, theory
+        >>> model = {"loss": "logistic", "labels": "sign", "noise": 0.3}
+        >>> step = GradientStep(eta=2.0, alpha0=5.0)
+        >>> for lam in (0.01, 1.0):
+        ...     solution = theory.solve(2.0, lam=lam, step=step, **model)
+        ...     print(solution.calibration([0.5, 0.9]).frequency.round(3))
+        [0.5   0.721]
+        [0.5 0.9]
+        """
+        if self.loss != "logistic":
+            raise AttributeError(f"loss {self.loss!r} gives no probabilities: 'logistic' does")
+        if self.shape:
+            raise ValueError(f"the solution must be one point, got shape {self.shape}")
+        at = real_array("p", p, minimum=0.0, maximum=1.0)
+        if ((at == 0.0) | (at == 1.0)).any():
+            raise ValueError("p must be > 0 and < 1")
+        assert self._activation is not None
+        assert self._target is not None
+        r, c, gamma, _ = self.spike.arrays()
+        groups = self.m.size
+        noise, flip = (np.ravel(self.parameters[name]) for name in ("noise", "flip"))
+        field = Field(
+            activation=self._activation,
+            target=self._target,
+            r=np.broadcast_to(r, (groups,)),
+            c=np.broadcast_to(c, (groups,)),
+            gamma=float(gamma) if np.any(r) else 0.0,
+            noise=float(noise[0]),
+            flip=float(flip[0]),
+            m=self.m,
+            theta=self.theta,
+            psi=self.psi,
+            q1=self.q1,
+            q2=self.q2,
+        )
+        return Calibration(*(part.reshape(at.shape)[()] for part in calibration(field, at.ravel())))
 
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset``, its axes named after the parameters that vary along them.

@@ -238,6 +238,7 @@ class _Arrays:
             spike=batch.spike,
             bulk=batch.bulk_name,
             _activation=batch.sigma,
+            _target=batch.g,
             **{"parameters": batch.parameters, **more},
         )
 
