@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import logit, ndtr
 
 from spikedrf import _core
 from spikedrf.activations import Activation
@@ -69,7 +68,7 @@ def calibration(field: Field, p: Floats) -> Calibration:
     ``omega``. Averages over kappa and, with noise, over what is left of ``<theta, x>`` are
     trapezoidal, the steps halved until nothing moves by more than 1e-6, relative.
     """
-    omega = logit(p)
+    omega = np.log(p) - np.log1p(-p)
     found = np.full((2, p.size), np.inf)
     todo = np.arange(p.size)
     nodes = _FEWEST
@@ -120,6 +119,8 @@ def _joint(field: Field, omega: Floats, nodes: int) -> Floats:
 
 def _chance(field: Field, centre: Floats, spread: Floats, nodes: int) -> Floats:
     """Chance of ``g(x) + noise N(0, 1) >= 0`` for x ~ N(centre, spread^2)."""
+    from scipy.special import ndtr
+
     if field.noise == 0.0:
         first, changes = sign_changes(field.target)
         total = np.full(centre.shape, float(first))
