@@ -13,8 +13,8 @@ picks its own ridge must use this and not generalised cross-validation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
-from typing import NamedTuple, Protocol
+from functools import cached_property, partial
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from scipy import linalg
@@ -35,11 +35,31 @@ class Block(NamedTuple):
     weight: Floats
 
 
-Blocks = Callable[[], Iterator[Block]]
+T = TypeVar("T")
+
+
+class Samples(Protocol):
+    """Features, labels and weights of rows, wherever these are."""
+
+    @property
+    def weight(self) -> Floats:
+        """Weights of the rows, shape (n,)."""
+
+    def __len__(self) -> int:
+        """Return the number of rows (of weight > 0)."""
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the samples, anew at every call; the features may be overwritten."""
+
+    def sum(self, measure: Callable[[Self], T]) -> T:
+        """Return what is measured, added up over the parts that the samples are in."""
+
+    def here(self) -> Self:
+        """Return the samples as one part in this process."""
 
 
 class RidgePath(Protocol):
-    """Fits for every penalty of a path. Features that are given to it may be overwritten."""
+    """Fits for every penalty of a path."""
 
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
         """Yield the leave-one-out residuals of blocks of rows, shape (m, penalties, targets).
@@ -47,43 +67,67 @@ class RidgePath(Protocol):
         They are infinite where rounding leaves nothing of ``1 - l``.
         """
 
+    def mean_square(self) -> Floats:
+        """Return the mean of their squares over the rows, shape (penalties, targets)."""
+
     @property
     def readouts(self) -> tuple[Floats, Floats]:
         """``a / sqrt p``, shape (p, penalties, targets), and ``b``, shape (penalties, targets)."""
 
 
-def ridge_path(blocks: Blocks, n: int, p: int, lam: Floats, *, intercept: bool) -> RidgePath:
+def ridge_path(samples: Samples, p: int, lam: Floats, *, intercept: bool) -> RidgePath:
     """Fit every penalty, from the smaller of the two Gram matrices.
 
     Parameters
     ----------
-    blocks : callable
-        Returns an iterator over the samples, anew at every call; the features may be overwritten.
-    n, p : int
-        Number of rows (of weight > 0) and of features.
+    samples : Samples
+    p : int
+        Number of features.
     lam : ndarray, shape (penalties,)
         Penalties, >= 0.
     intercept : bool
         Whether ``b`` is fitted.
     """
-    if n > p:
-        return _Primal(blocks, p, lam, intercept)
-    return _Dual(blocks, n, p, lam, intercept)
+    if len(samples) > p:
+        return _Primal(samples, p, lam, intercept)
+    return _Dual(samples.here(), p, lam, intercept)
 
 
 class _Primal:
     """More rows than features: the p x p Gram matrix, blocks of rows seen twice."""
 
-    def __init__(self, blocks: Blocks, p: int, lam: Floats, intercept: bool) -> None:
-        self.blocks = blocks
-        statistics: RidgeStatistics | None = None
-        for block in blocks():
-            if statistics is None:
-                targets = block.y.shape[1]
-                statistics = RidgeStatistics(p, targets=targets, intercept=intercept)
-            weight = None if (block.weight == 1.0).all() else block.weight
-            statistics.update(block.Phi, block.y, weight, overwrite=True)
-        assert statistics is not None
+    def __init__(self, samples: Samples, p: int, lam: Floats, intercept: bool) -> None:
+        self.samples = samples
+        self.fit = _Fit(samples.sum(partial(_statistics, p=p, intercept=intercept)), lam)
+
+    def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
+        return self.fit.leave_one_out(self.samples)
+
+    def mean_square(self) -> Floats:
+        return self.samples.sum(self.fit.squares) / self.fit.statistics.n
+
+    @property
+    def readouts(self) -> tuple[Floats, Floats]:
+        return self.fit.readouts
+
+
+def _statistics(samples: Samples, p: int, intercept: bool) -> RidgeStatistics:
+    statistics: RidgeStatistics | None = None
+    for block in samples.blocks():
+        if statistics is None:
+            targets = block.y.shape[1]
+            statistics = RidgeStatistics(p, targets=targets, intercept=intercept)
+        weight = None if (block.weight == 1.0).all() else block.weight
+        statistics.update(block.Phi, block.y, weight, overwrite=True)
+    assert statistics is not None
+    return statistics
+
+
+class _Fit:
+    """What a p x p Gram matrix tells of every penalty; of the rows it holds nothing."""
+
+    def __init__(self, statistics: RidgeStatistics, lam: Floats) -> None:
+        p = statistics.p
         self.statistics = statistics
         self.root = np.sqrt(p)
         gram = np.asfortranarray(statistics.upper / p)
@@ -118,9 +162,9 @@ class _Primal:
             return np.asarray(Phi @ self.vector)
         return np.asarray(blas.dtrsm(1.0, self.factor, Phi.T, trans_a=1, overwrite_b=1).T)
 
-    def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
+    def leave_one_out(self, samples: Samples) -> Iterator[tuple[slice, Floats]]:
         share = 1.0 / self.statistics.n if self.statistics.intercept else 0.0
-        for block in self.blocks():
+        for block in samples.blocks():
             B = self._rotate(block.Phi)
             residual = (block.y - self.statistics.mean_y)[:, None, :] - _apply(B, self.coef)
             if self.factor is None:
@@ -132,6 +176,13 @@ class _Primal:
             out = np.full_like(residual, np.inf)
             known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
             yield block.rows, np.divide(residual, kept[:, :, None], out=out, where=known)
+
+    def squares(self, samples: Samples) -> Floats:
+        """Return the sum of squared leave-one-out residuals of these rows."""
+        total = np.zeros((len(self.coef), self.coef.shape[2]))
+        for rows, residual in self.leave_one_out(samples):
+            total += np.einsum("i,iat->at", samples.weight[rows], residual**2)
+        return total
 
     @cached_property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -154,12 +205,13 @@ class _Dual:
     direction of the root weights, which the intercept has taken, is left out of both.
     """
 
-    def __init__(self, blocks: Blocks, n: int, p: int, lam: Floats, intercept: bool) -> None:
+    def __init__(self, samples: Samples, p: int, lam: Floats, intercept: bool) -> None:
+        n = len(samples)
         self.root = np.sqrt(p)
         require_memory(8 * (n * p + 4 * n * n), f"the features of {n} rows and their Gram matrix")
         F = np.empty((n, p))
         labels, weights = [], []
-        for block in blocks():
+        for block in samples.blocks():
             F[block.rows] = block.Phi
             labels.append(block.y)
             weights.append(block.weight)
@@ -201,6 +253,11 @@ class _Dual:
         with np.errstate(divide="ignore", invalid="ignore"):
             above = np.where(more > 0, self.scale * w / (more + self.scale * stay), 1.0 / stay)
         yield slice(0, len(w)), left * above[:, :, None] / self.half[:, None, None]
+
+    def mean_square(self) -> Floats:
+        ((_, residual),) = self.leave_one_out()
+        share = self.weight / self.weight.sum()
+        return np.asarray(np.einsum("i,iat->at", share, residual**2))
 
     @cached_property
     def readouts(self) -> tuple[Floats, Floats]:

@@ -9,10 +9,23 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _check_y,
+    check_is_fitted,
+    validate_data,
+)
 
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.arrays import Array
+from spikedrf.estimators.distributed import (
+    aligned,
+    distributed_rows,
+    in_memory,
+    is_dask,
+    map_rows,
+    require_whole_rows,
+)
 from spikedrf.estimators.layer import Layer, Step, draw_weights
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.features import feature_map
@@ -44,7 +57,37 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Rows:
         """Check the data; rows of weight zero are absent."""
+        if is_dask(X):
+            return self._rows_in_blocks(X, y, sample_weight)
         X, y = self._validated(X, y, reset=reset, multi_output=True, y_numeric=True)
+        targets = self._targets(y, reset=reset)
+        weight = self._weight(sample_weight, X)
+        self._require_present(weight, reset=reset)
+        return self._present(X, targets, weight)
+
+    def _rows_of_stream(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Rows:
+        """Check the data of one call of several."""
+        if is_dask(X):
+            raise ValueError("X must be in memory for partial_fit: fit takes a Dask array, whole")
+        return self._rows(X, y, sample_weight, reset=reset)
+
+    def _rows_in_blocks(self, X: Any, y: Any, sample_weight: Any) -> Rows:
+        """Check the labels and weights of a Dask array; its inputs are checked where they are."""
+        blocks = aligned(X, y, sample_weight)
+        y, given = in_memory(*blocks)
+        # The number of columns and their dtype are all that there is to see here.
+        validate_data(self, np.zeros((1, X.shape[1]), X.dtype), dtype=[np.float64, np.float32])
+        targets = self._targets(
+            _check_y(y, multi_output=True, y_numeric=True, estimator=self), reset=True
+        )
+        if len(targets) < 2:
+            raise ValueError(f"X must have at least 2 rows, got {len(targets)}")
+        weight = self._weight(given, targets)
+        self._require_present(weight, reset=True)
+        return distributed_rows(X, *blocks, targets, weight, bias=flag("bias", self.bias))
+
+    def _targets(self, y: Any, *, reset: bool) -> Floats:
+        """Return the targets as columns."""
         targets = np.asarray(y, np.float64)
         _require_squares("y", targets)
         one = targets.ndim == 1
@@ -56,11 +99,12 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 f"y must have as many targets as in the first call, "
                 f"{self.spike_.size // self.n_features_in_}, got {targets.shape[1]}"
             )
-        weight = self._weight(sample_weight, X)
+        return targets
+
+    def _require_present(self, weight: Floats, *, reset: bool) -> None:
         present = weight > 0
         if reset and not present.all() and np.count_nonzero(present) < 2:
             raise ValueError("sample_weight must be > 0 for at least 2 rows, it is for 1")
-        return self._present(X, targets, weight)
 
     def _validated(self, X: Any, y: Any, *, reset: bool, **kwargs: Any) -> tuple[Any, Any]:
         """Return the data as scikit-learn wants them."""
@@ -192,19 +236,21 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     # ---------------------------------------------------------------------------------------------
     # Using
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: Any) -> Any:
         """Return the features, ``sigma(X @ weights_.T + offsets_)``.
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
+        X : array_like, sparse matrix or Dask array, shape (n, d)
             Inputs.
 
         Returns
         -------
-        ndarray, shape (n, n_components)
-            In the dtype of the weights.
+        ndarray or Dask array, shape (n, n_components)
+            In the dtype of the weights; of a Dask array not computed yet.
         """
+        if is_dask(X):
+            return map_rows(self, "transform", X, (len(self._weights_for(X)),))
         X = self._checked(X)
         weights = self._weights()
         out = np.empty((X.shape[0], len(weights)), weights.dtype)
@@ -217,6 +263,12 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
         _require_squares("X", X)
         return X
+
+    def _weights_for(self, X: Any) -> Array:
+        """Check the columns of a Dask array; return the weights."""
+        require_whole_rows(X)
+        self._checked(np.zeros((1, X.shape[1]), X.dtype))
+        return self.weights_
 
     def _weights(self) -> Array:
         """Return the weights, that of the constant input as last column."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from spikedrf.arrays import Array
 from spikedrf.estimators.rows import Rows
 from spikedrf.features import feature_map
 from spikedrf.first_layer import LayerGradient, differentiable
-from spikedrf.leave_one_out import Block
+from spikedrf.leave_one_out import Block, RidgePath, ridge_path
 from spikedrf.memory import require_memory
 from spikedrf.parameters import Floats
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,60 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
+class _Standard:
+    """What makes targets standardised: their mean, twice, and spread over the rows of a step.
+
+    A target that does not vary has nothing to say; what rounding leaves of it neither.
+    """
+
+    total: float
+    mean: Floats
+    rest: Floats  # what rounding left of a large mean
+    spread: Floats
+    varies: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Rows) -> _Standard:
+        total = float(rows.weight.sum())
+        share = rows.weight / total
+        mean = share @ rows.y
+        deviation = rows.y - mean
+        rest = share @ deviation
+        deviation -= rest
+        spread = np.sqrt(share @ deviation**2)
+        varies = spread > 1e-12 * np.abs(rows.y).max(axis=0, initial=0.0)
+        return cls(total, mean, rest, np.where(varies, spread, 1.0), varies)
+
+    def labels(self, y: Floats, dtype: Any) -> Array:
+        """Return the targets of some rows, standardised."""
+        return ((y - self.mean - self.rest) / self.spread).astype(dtype)
+
+
+class _Pull(NamedTuple):
+    """Sums over rows of which a step is made: see `LayerGradient`; weight 0 is what is whole."""
+
+    total: Array
+    pull: Floats
+    weight: Floats
+
+
+class _Sizes(NamedTuple):
+    """Means over all rows of ``<x, unit>^2`` and of ``|x|^2``, as far as some rows make them."""
+
+    along: Floats
+    square: Floats
+
+
+def _sizes(unit: Floats, total: float, rows: Rows) -> _Sizes:
+    sizes = _Sizes(np.zeros(len(unit)), np.zeros(()))
+    share = rows.weight / total
+    for part, x in rows.blocks(np.float64):
+        sizes.along[...] += share[part] @ (x @ unit.T) ** 2
+        sizes.square[...] += share[part] @ np.einsum("ij,ij->i", x, x)
+    return sizes
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A first layer as drawn.
 
@@ -87,23 +144,42 @@ class Layer:
         Each target has a network of its own: its share of the neurons, with
         ``yhat = (1/p') sum_i u_i sigma(<w_i, x>)`` over these.
         """
-        sigma = differentiable(self.activation)
-        share = rows.weight / rows.weight.sum()
-        deviation = rows.y - share @ rows.y
-        deviation -= share @ deviation  # what rounding left of a large mean
-        spread = np.sqrt(share @ deviation**2)
-        # A target that does not vary has nothing to say; what rounding leaves of it neither.
-        varies = spread > 1e-12 * np.abs(rows.y).max(axis=0, initial=0.0)
-        y = (deviation / np.where(varies, spread, 1.0)).astype(self.W.dtype)
-        targets = y.shape[1]
-        groups = [np.flatnonzero(self.target == t) for t in range(targets)]
-        pull = np.zeros((targets, self.W.shape[1]))
-        direction = np.zeros_like(self.W)
+        standard = _Standard.of(rows)
+        sums = rows.sum(partial(self._pulled, standard))
+        weight = np.where(sums.weight > 0, sums.weight, 1.0)
+        pull = sums.pull / weight[:, None]
         if self.update == "full":
+            scale = (self.u / weight[self.target]).astype(self.W.dtype)
+            direction = sums.total * scale[:, None]
+        else:
+            # The mean of sigma' over the neurons, that of a Gaussian preactivation, in its place:
+            # every neuron moves along the same vector. Without products with the weights there
+            # is no yhat; what it would add is of the order of a constant.
+            slope = step_moments(differentiable(self.activation), slope=True).h1
+            direction = np.zeros_like(self.W)
+            if abs(slope) > 1e-12:
+                direction = (slope * self.u)[:, None] * pull[self.target]
+                direction = direction.astype(self.W.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            length = np.linalg.norm(pull, axis=1)
+        unit = pull / np.where(length > 0, length, 1.0)[:, None]
+        size = rows.sum(partial(_sizes, unit, standard.total))
+        return Step(
+            direction, pull, self.strength(length * np.sqrt(size.along), float(size.square))
+        )
+
+    def _pulled(self, standard: _Standard, rows: Rows) -> _Pull:
+        """Return what these rows add to the gradient; ``pull`` is that on the inputs alone."""
+        sigma = differentiable(self.activation)
+        targets = rows.y.shape[1]
+        y = standard.labels(rows.y, self.W.dtype)
+        sums = _Pull(np.zeros_like(self.W), np.zeros((targets, self.W.shape[1])), np.zeros(targets))
+        if self.update == "full":
+            groups = [np.flatnonzero(self.target == t) for t in range(targets)]
             gradients = {
                 t: LayerGradient(np.ascontiguousarray(self.W[group]), self.u[group], sigma)
                 for t, group in enumerate(groups)
-                if varies[t] and group.size
+                if standard.varies[t] and group.size
             }
             weight = rows.weight.astype(self.W.dtype)
             weighted = bool((weight != 1.0).any())
@@ -111,28 +187,14 @@ class Layer:
                 for t, gradient in gradients.items():
                     gradient.update(x, y[part, t], weight[part] if weighted else None)
             for t, gradient in gradients.items():
-                direction[groups[t]] = gradient.direction()
-                pull[t] = gradient.pull / gradient.weight
+                sums.total[groups[t]] = gradient.total
+                sums.pull[t], sums.weight[t] = gradient.pull, gradient.weight
         else:
-            # The mean of sigma' over the neurons, that of a Gaussian preactivation, in its place:
-            # every neuron moves along the same vector. Without products with the weights there
-            # is no yhat; what it would add is of the order of a constant.
-            shares = (share[:, None] * np.where(varies, y, 0.0)).astype(self.W.dtype)
+            share = rows.weight / standard.total
+            shares = (share[:, None] * np.where(standard.varies, y, 0.0)).astype(self.W.dtype)
             for part, x in rows.blocks(self.W.dtype):
-                pull += shares[part].T @ x
-            slope = step_moments(sigma, slope=True).h1
-            if abs(slope) > 1e-12:
-                direction = (slope * self.u)[:, None] * pull[self.target]
-                direction = direction.astype(self.W.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            length = np.linalg.norm(pull, axis=1)
-        unit = pull / np.where(length > 0, length, 1.0)[:, None]
-        along = np.zeros(targets)
-        square = 0.0
-        for part, x in rows.blocks(np.float64):
-            along += share[part] @ (x @ unit.T) ** 2
-            square += float(share[part] @ np.einsum("ij,ij->i", x, x))
-        return Step(direction, pull, self.strength(length * np.sqrt(along), square))
+                sums.pull[...] += shares[part].T @ x
+        return sums
 
     def strength(self, along: Floats, square: float) -> float:
         """Return `Step.strength` from the size of ``<x, pull>`` and the mean of ``|x|^2``."""
@@ -159,6 +221,39 @@ class Layer:
         for part, x in rows.blocks(weights.dtype):
             phi = feature_map(x, weights, self.activation)
             yield Block(part, phi.astype(np.float64, copy=False), rows.y[part], rows.weight[part])
+
+    def ridge_path(self, rows: Rows, weights: Array, lam: Floats, *, intercept: bool) -> RidgePath:
+        """Fit the readout to the features of the rows, for every penalty."""
+        return ridge_path(_Features(self, rows, weights), len(weights), lam, intercept=intercept)
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """The features of rows as `spikedrf.leave_one_out` takes them."""
+
+    layer: Layer
+    rows: Rows
+    weights: Array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def weight(self) -> Floats:
+        return self.rows.weight
+
+    def blocks(self) -> Iterator[Block]:
+        return self.layer.feature_blocks(self.rows, self.weights)
+
+    def sum(self, measure: Callable[[_Features], T]) -> T:
+        return self.rows.sum(partial(_measured, measure, self.layer, self.weights))
+
+    def here(self) -> _Features:
+        return _Features(self.layer, self.rows.here(), self.weights)
+
+
+def _measured(measure: Callable[[_Features], T], layer: Layer, weights: Array, rows: Rows) -> T:
+    return measure(_Features(layer, rows, weights))
 
 
 @dataclass(frozen=True, eq=False)

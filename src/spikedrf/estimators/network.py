@@ -108,7 +108,7 @@ class NetworkMixin(FirstLayerMixin):
         if isinstance(self.step_fraction, str):
             some = self._enough(rows, salt)
             choice = cross_fit(task, some, step.strength, salt, forced=forced)
-            if choice.step_size == 0.0 and some is not rows:
+            if choice.step_size == 0.0 and len(some) < len(rows):
                 # The ridge of plain random features, from all rows, as if there were no step.
                 plain = self._choose(task, None, rows, rows, salt, scalar)
                 choice = replace(choice, alpha=plain.alpha, error=plain.error, path=plain.path)
@@ -116,12 +116,12 @@ class NetworkMixin(FirstLayerMixin):
         return choose_on(task, step, fresh, rows, forced=forced)
 
     def _enough(self, rows: Rows, salt: int) -> Rows:
-        """Return the rows, or of very many a random part that is enough to choose on."""
+        """Return the rows, or of very many a random part that is enough to choose on: here."""
         enough = max(_ENOUGH_ROWS, _ENOUGH_PER_FEATURE * int(self.n_components))
         if len(rows) <= enough:
-            return rows
+            return rows.here()
         rank = np.unique(rows.keys(salt), return_inverse=True)[1]
-        return rows.take(rank < enough)
+        return rows.here(rank < enough)
 
     def _candidates(
         self, name: str, value: Any, minimum: float = -np.inf, *, exclusive: bool = False
@@ -143,7 +143,7 @@ class NetworkMixin(FirstLayerMixin):
         In units of the variance of a feature: ``Phi^T Phi / p`` has eigenvalues up to n times it.
         """
         _, first, copy = np.unique(rows.keys(salt), return_index=True, return_inverse=True)
-        some = rows.take(first[:2000])
+        some = rows.here(first[:2000])
         weight = np.bincount(copy, rows.weight)[:2000]
         share = weight / weight.sum()
         mean, square = np.zeros(len(layer.W)), np.zeros(len(layer.W))

@@ -11,12 +11,11 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from spikedrf.activations import FunctionLike, resolve
-from spikedrf.arrays import Array
+from spikedrf.estimators.distributed import is_dask, map_rows
 from spikedrf.estimators.layer import Layer
 from spikedrf.estimators.network import NetworkMixin
 from spikedrf.estimators.rows import Rows
 from spikedrf.estimators.selection import Choice, judged
-from spikedrf.leave_one_out import ridge_path
 from spikedrf.losses import LossLike, Square
 from spikedrf.losses import resolve as resolve_loss
 from spikedrf.parameters import Floats, flag
@@ -231,8 +230,9 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
-            Inputs, float64 or float32.
+        X : array_like, sparse matrix or Dask array, shape (n, d)
+            Inputs, float64 or float32. A Dask array has all columns of a row in one block; step
+            and Gram matrix are summed where the blocks are, with the square loss only.
         y : array_like, shape (n,) or (n, targets)
             Targets.
         sample_weight : array_like, shape (n,), optional
@@ -244,6 +244,11 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             Itself.
         """
         loss = resolve_loss(self.loss)
+        if is_dask(X) and not _is_square(self):
+            raise ValueError(
+                f"loss={self.loss!r} needs all rows in one place, Gram matrices of the blocks of a "
+                f"Dask array are enough for the square loss only"
+            )
         if loss.margin:
             raise ValueError(
                 f"loss={loss.name!r} is for classes: SpikedRFClassifier takes it; "
@@ -266,18 +271,14 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         coef, intercept = np.empty((len(weights), targets)), np.empty(targets)
         # Targets that share a ridge share a factorisation.
         for value in np.unique(alpha):
-            path = ridge_path(
-                lambda: layer.feature_blocks(rows, weights),
-                len(rows),
-                len(weights),
-                np.array([value]),
-                intercept=bool(self.fit_intercept),
+            path = layer.ridge_path(
+                rows, weights, np.array([value]), intercept=bool(self.fit_intercept)
             )
             ours = alpha == value
             a, b = path.readouts
             coef[:, ours], intercept[ours] = a[:, 0, ours], b[0, ours]
             if choice is None:  # a single candidate, not judged yet
-                self._store_errors(judged(path, rows, self.step_size_), np.array([value]))
+                self._store_errors(judged(path, self.step_size_), np.array([value]))
         self._store_readout(coef, intercept)
         return self
 
@@ -317,7 +318,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
                 UserWarning,
                 stacklevel=2,
             )
-        rows = self._rows(X, y, sample_weight, reset=begins)
+        rows = self._rows_of_stream(X, y, sample_weight, reset=begins)
         targets = rows.y.shape[1]
         if begins:
             layer, rows, alpha, _ = self._fit_ridge_layer(rows)
@@ -440,16 +441,20 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     # ---------------------------------------------------------------------------------------------
     # Using
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Any:
         """Predict targets.
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
+        X : array_like, sparse matrix or Dask array, shape (n, d)
             Inputs.
 
         Returns
         -------
-        ndarray, shape (n,) or (n, targets)
+        ndarray or Dask array, shape (n,) or (n, targets)
+            Of a Dask array not computed yet.
         """
+        if is_dask(X):
+            self._weights_for(X)
+            return map_rows(self, "predict", X, np.shape(self.intercept_))
         return self._outputs(X)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from scipy import sparse
 
 from spikedrf.arrays import Array, row_blocks
 from spikedrf.parameters import Floats
+
+T = TypeVar("T")
 
 #: Rows worked on at a time: enough for BLAS to run at full speed on the products with them.
 BLOCK = 2048
@@ -73,6 +75,14 @@ class Rows:
             weight=self.weight[index],
             number=self.number[index],
         )
+
+    def here(self, index: NDArray[Any] | None = None) -> Rows:
+        """Return some of the rows or all, in the memory of this process."""
+        return self if index is None else self.take(index)
+
+    def sum(self, measure: Callable[[Rows], T]) -> T:
+        """Return what is measured, added up over the parts that the rows are in: here one."""
+        return measure(self)
 
     def labelled(self, y: Floats) -> Rows:
         """Return the rows with other targets."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from spikedrf.estimators.layer import Layer, Step
 from spikedrf.estimators.rows import Rows
-from spikedrf.leave_one_out import RidgePath, ridge_path
+from spikedrf.leave_one_out import RidgePath
 from spikedrf.parameters import Floats
 
 #: Strengths of the steps that are tried first, on the scale of `Step.strength`.
@@ -95,13 +95,7 @@ class Task:
     def path(self, rows: Rows, step: Step | None, eta: float) -> RidgePath:
         """Fit the readout to the features of the rows, for every ridge."""
         weights = self.layer.weights(step, eta)
-        return ridge_path(
-            lambda: self.layer.feature_blocks(rows, weights),
-            len(rows),
-            len(weights),
-            self.alphas,
-            intercept=self.intercept,
-        )
+        return self.layer.ridge_path(rows, weights, self.alphas, intercept=self.intercept)
 
     def unit(self, rows: Rows) -> Floats:
         """Return the variance of each target, or 1 if it does not vary."""
@@ -176,7 +170,7 @@ def choose_on(
                 continue
             rows = fresh if eta else everything
             path = task.path(rows, step, eta)
-            table[eta] = _mean_square(rows, path)
+            table[eta] = path.mean_square()
             # In doubt the smaller step; only the fit of the best is kept.
             if best is None or (error(eta), abs(eta)) < (error(best[0]), abs(best[0])):
                 best = eta, path
@@ -189,13 +183,6 @@ def choose_on(
         errors([] if step is None else _finalists(task, step.strength, errors))
     assert best is not None
     return _choice(task, table, best[0], everything, path=best[1])
-
-
-def _mean_square(rows: Rows, path: RidgePath) -> Floats:
-    """Return squared leave-one-out residuals of the rows, averaged: shape (alphas, targets)."""
-    share = rows.weight / rows.weight.sum()
-    parts = path.leave_one_out()
-    return np.asarray(sum(np.einsum("i,iat->at", share[at], r**2) for at, r in parts))
 
 
 def _choice(
@@ -354,11 +341,8 @@ def cross_fit(
     )
 
 
-def judged(path: RidgePath, rows: Rows, step_size: float) -> Choice:
+def judged(path: RidgePath, step_size: float) -> Choice:
     """Return the choice of the only candidate there is, with its leave-one-out error."""
-    share = rows.weight / rows.weight.sum()
-    error = np.zeros(rows.y.shape[1])
-    for part, residual in path.leave_one_out():
-        error += share[part] @ residual[:, 0] ** 2
+    error = path.mean_square()[0]
     at = np.zeros(error.size, np.int64)
     return Choice(step_size, at, error, np.array([step_size]), error[None, None])

@@ -136,8 +136,9 @@ class SpikedRandomFeatures(FirstLayerMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
-            Inputs, float64 or float32.
+        X : array_like, sparse matrix or Dask array, shape (n, d)
+            Inputs, float64 or float32. A Dask array has all columns of a row in one block; the
+            gradient is summed where the blocks are.
         y : array_like, shape (n,) or (n, targets)
             Targets.
         sample_weight : array_like, shape (n,), optional
@@ -207,7 +208,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
                 stacklevel=2,
             )
             self.__dict__.pop("step_rows_", None)
-        rows = self._rows(X, y, sample_weight, reset=begins)
+        rows = self._rows_of_stream(X, y, sample_weight, reset=begins)
         eta = number("step_size", self.step_size)
         targets = rows.y.shape[1]
         if begins:
