@@ -107,9 +107,9 @@ def test_an_independent_fit(activation, target, r, c, gamma):
                                                target)  # fmt: skip
     root = np.sqrt(w)
     design = np.vstack([mu0, kappa * mu1]).T
-    fit = design @ np.linalg.lstsq(design * root[:, None], h * root)[0]
+    fit = design @ np.linalg.lstsq(design * root[:, None], h * root, rcond=None)[0]
     assert best.along == pytest.approx(w @ h**2 - (w @ h) ** 2 - w @ (h - fit) ** 2, rel=1e-8)
-    slope = mu1.T @ np.linalg.lstsq(mu1.T * root[:, None], hz * root)[0]
+    slope = mu1.T @ np.linalg.lstsq(mu1.T * root[:, None], hz * root, rcond=None)[0]
     assert best.across == pytest.approx(w @ hz**2 - w @ (hz - slope) ** 2, rel=1e-8)
     near = abs(kappa) < 3
     np.testing.assert_allclose(best(kappa[near]), fit[near], atol=1e-6)

@@ -102,9 +102,9 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return targets
 
     def _require_present(self, weight: Floats, *, reset: bool) -> None:
-        present = weight > 0
-        if reset and not present.all() and np.count_nonzero(present) < 2:
-            raise ValueError("sample_weight must be > 0 for at least 2 rows, it is for 1")
+        present = np.count_nonzero(weight > 0)
+        if reset and present < min(2, len(weight)):
+            raise ValueError(f"sample_weight must be > 0 for at least 2 rows, it is for {present}")
 
     def _validated(self, X: Any, y: Any, *, reset: bool, **kwargs: Any) -> tuple[Any, Any]:
         """Return the data as scikit-learn wants them."""

@@ -83,9 +83,18 @@ class _Replicate:
     threads: int
     stop: Stop = field(default_factory=Stop)
 
-    def __call__(self, stream: np.random.Generator) -> Measured:
+    def __call__(self, source: tuple[type[np.random.BitGenerator], Any]) -> Measured:
+        kind, seed = source
         with blas_threads(self.threads):
-            return self.task(stream, self.stop)
+            return self.task(np.random.Generator(kind(seed)), self.stop)
+
+
+def _source(stream: np.random.Generator) -> tuple[type[np.random.BitGenerator], Any]:
+    """Return what a fresh stream is made of.
+
+    A generator of NumPy 1 does not take its seed along to another process, and spawns others there.
+    """
+    return type(stream.bit_generator), stream.bit_generator.seed_seq
 
 
 def streams_of(rng: Any, count: int) -> list[np.random.Generator]:
@@ -192,7 +201,7 @@ def replicate(
         with (
             reporting(progress, count, "replicate") as report,
             blas_threads(run.threads),
-            closing(as_finished(run, [streams[i] for i in left], workers)) as results,
+            closing(as_finished(run, [_source(streams[i]) for i in left], workers)) as results,
         ):
             if report and finished:
                 report(len(finished), count)
