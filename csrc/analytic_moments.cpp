@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "dispatch.hpp"
 #include "lanes.hpp"
@@ -233,13 +234,16 @@ bool AnalyticMoments::make_lattice(const double* mean, std::size_t n, double sd)
   return true;
 }
 
-// Panels that double in width away from where the argument of f is 0.
+// Panels that double in width away from where the argument of f is 0. Narrower than rounding lets one
+// tell from there they cannot be, and need not: f is a step or a kink then.
 void AnalyticMoments::make_panels(double mean, double sd) {
   constexpr double kWidest = 1.5;
   const LegendreRule& rule = legendre_rule(16);
   z_.clear();
   weight_.clear();
   const double centre = std::clamp(-mean / sd, -kCutoff, kCutoff);
+  const double narrowest =
+      std::max(2.0 / sd, 4.0 * std::numeric_limits<double>::epsilon() * kCutoff);
   const auto add = [&](double left, double right) {
     const double half_width = 0.5 * (right - left);
     for (std::size_t j = 0; j < rule.node.size(); ++j) {
@@ -248,13 +252,13 @@ void AnalyticMoments::make_panels(double mean, double sd) {
       weight_.push_back(half_width * rule.weight[j] * density(z));
     }
   };
-  for (double left = centre, width = 2.0 / sd; left < kCutoff;) {
+  for (double left = centre, width = narrowest; left < kCutoff;) {
     const double right = std::min(left + width, kCutoff);
     add(left, right);
     left = right;
     width = std::min(right - centre, kWidest);
   }
-  for (double right = centre, width = 2.0 / sd; right > -kCutoff;) {
+  for (double right = centre, width = narrowest; right > -kCutoff;) {
     const double left = std::max(right - width, -kCutoff);
     add(left, right);
     right = left;

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import brute_force
-from spikedrf import _core
+from spikedrf import Spike, _core, theory
 from spikedrf.activations import NAMES, resolve, step_moments
 
 MEAN = np.array([-60.0, -8.3, -2.1, -0.4, 0.0, 0.3, 1.7, 6.5, 45.0])
@@ -172,6 +172,16 @@ def test_kinks_and_jumps_are_found():
     breaks, grain = resolve(lambda x: np.tanh(20 * (x - 0.4))).structure
     assert breaks == ()
     assert grain < 0.1
+
+
+def test_a_huge_spread_makes_a_step_of_a_sigmoid():
+    # Its panels end where rounding does, not at the width that the function asks for.
+    setting = {"lam": 0.1, "activation": "tanh", "target": "tanh"}
+    sharp = theory.solve([0.5, 2.0], step=Spike(r=1e20, c=1e40, gamma=0.9), **setting)
+    setting["activation"] = "sign"
+    step = theory.solve([0.5, 2.0], step=Spike(r=1.0, c=1.0, gamma=0.9), **setting)
+    assert sharp.success.all()
+    np.testing.assert_allclose(sharp.test_error, step.test_error, rtol=1e-12)
 
 
 def test_step_constants_of_shifted_functions():
