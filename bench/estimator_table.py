@@ -172,13 +172,13 @@ def table(results, names, *, times):
             text = f"**{text}**" if score > best[name] - 0.0005 else text
             if len(values) > 1:
                 text += f" ± {values[:, 0].std(ddof=1) / np.sqrt(len(values)):.3f}"
-            cells.append(text + (f"; {fit:.1f}, {predict:.2f} s" if times else ""))
+            cells.append(text + (f"<br>{fit:.1f}, {predict:.2f} s" if times else ""))
         rows.append(cells)
     header = []
     for name in names:
         shapes = [m["shape"] for m in results if m["name"] == name]
         splits = f"{len(shapes)} split" + ("s" if len(shapes) > 1 else "")
-        header.append("{} ({} x {}), {}".format(name, *shapes[0], splits))
+        header.append("{}<br>{} x {}<br>{}".format(name, *shapes[0], splits))
     return markdown(["model", *header], rows)
 
 

@@ -188,6 +188,53 @@ def test_gradient(given):
             assert not (np.isnan(value) & success).any(), name
 
 
+features_of_theory = {name: model[name] for name in ("activation", "target", "step", "noise")}
+on_the_plane = st.one_of(
+    usual, st.just(0.0), st.complex_numbers(max_magnitude=10.0), st.floats(-5.0, -0.1)
+)
+
+
+def certain(call, **given):
+    """As `attempt`, but None also where a warning says that some of the answer is not certain."""
+    try:
+        return attempt(call, allowed=(), workers=1, **given)
+    except ConvergenceWarning:
+        return None
+
+
+@some
+@given(
+    arguments(
+        **features_of_theory, alpha=(meant, anything), beta=(meant, anything),
+        z=(on_the_plane, anything),
+    )
+)  # fmt: skip
+def test_stieltjes(given):
+    s = certain(theory.stieltjes, **given)
+    if s is not None:
+        assert not np.isnan(s).any()
+        z = np.broadcast_to(np.asarray(given["z"], complex), np.shape(s))
+        assert np.all(np.asarray(s).imag[z.imag > 0] > 0)
+
+
+@few
+@given(
+    arguments(
+        **features_of_theory | {"noise": (usual, anything)},
+        alpha=(usual, anything), beta=(usual, anything),
+        x=(st.lists(st.one_of(usual, st.just(0.0)), max_size=3), anything),
+    )
+)  # fmt: skip
+def test_spectrum(given):
+    assume(given["x"] is not None)  # a grid that resolves it may take seconds
+    spectrum = certain(theory.spectrum, **given)
+    if spectrum is not None:
+        never_nan_unless_flagged(spectrum, "density", "cumulative", "by_group")
+        assert np.all(np.asarray(spectrum.density) >= 0)
+        assert 0 <= spectrum.atom <= 1
+        repr(spectrum)
+
+
 over = (st.sampled_from(["lam", "eta", ("lam", "eta")]), st.sampled_from(["other", None, ()]))
 bounds = (st.none(), st.dictionaries(st.sampled_from(["lam", "eta", "alpha"]),
                                      st.tuples(anything, anything), max_size=2))  # fmt: skip
@@ -363,6 +410,21 @@ def test_readout(drawn, signs, given):
     readout = attempt(fit_readout, phi, y, **given, allowed=noisy)
     if readout is not None and readout.success:
         assert np.isfinite(readout.a).all()
+
+
+@few
+@given(arrays("pd", "d"), arguments(target=(name, not_numbers), groups=(st.none(), anything)))
+def test_theory_of_a_layer(drawn, given):
+    W, theta = drawn
+
+    def run():
+        layer = theory.from_layer(W, theta, **given)
+        return theory.solve(2.0, lam=0.1, step=layer, rtol=1e-5, workers=1)
+
+    # It warns where the layer is not what the theory is about.
+    solution = attempt(run, allowed=(UserWarning, *noisy))
+    if solution is not None:
+        never_nan_unless_flagged(solution, "test_error", "train_error", "norm")
 
 
 features = {
