@@ -129,7 +129,7 @@ def mean_and_error(values, digits):
     text = f"{np.mean(values):.{digits}f}"
     if len(values) == 1:
         return text
-    return f"{text} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}"
+    return f"{text}\u00a0±\u00a0{np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}"
 
 
 def comparison(results, names, corner, show):

@@ -171,7 +171,7 @@ def table(results, names, *, times):
             text = f"{score:.3f}"
             text = f"**{text}**" if score > best[name] - 0.0005 else text
             if len(values) > 1:
-                text += f" ± {values[:, 0].std(ddof=1) / np.sqrt(len(values)):.3f}"
+                text += f"\u00a0±\u00a0{values[:, 0].std(ddof=1) / np.sqrt(len(values)):.3f}"
             cells.append(text + (f"<br>{fit:.1f}, {predict:.2f} s" if times else ""))
         rows.append(cells)
     header = []
