@@ -513,6 +513,17 @@ def test_bad_parameters():
         step(block=0)
 
 
+def test_a_step_that_overflows_is_refused(rng):
+    X, W = rng.normal(size=(20, 3)), rng.normal(size=(4, 3))
+    y, a = rng.normal(size=20), np.array([1.0, 1.0, -1.0, -1.0])
+    large = gradient_step(X, y, W, a, "tanh", 1e150)
+    assert np.isfinite(large.c).all()
+    with pytest.raises(ValueError, match=r"overflow float64, with eta=1e\+160"):
+        gradient_step(X, y, W, a, "tanh", 1e160)
+    with pytest.raises(ValueError, match=r"overflow float32, with eta=1e\+25"):
+        gradient_step(*(v.astype(np.float32) for v in (X, y, W)), a, "tanh", 1e25)
+
+
 def test_memory_that_would_not_fit(monkeypatch):
     tall = np.lib.stride_tricks.as_strided(np.ones(2), (1 << 22, 2), (0, 8))
     with pytest.raises(MemoryError, match=rf"would take {(1 << 22) ** 2 * 8} bytes"):

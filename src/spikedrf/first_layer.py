@@ -204,8 +204,8 @@ def gradient_step(
     TypeError
         If an array is not of float32 or float64.
     ValueError
-        If shapes do not match, an array is empty, an entry is not finite, or the activation has
-        no derivative.
+        If shapes do not match, an array is empty, an entry is not finite, the activation has
+        no derivative, or squares of the new weights overflow.
     MemoryError
         If the new weights would not fit into memory, before they are asked for.
 
@@ -247,9 +247,16 @@ def gradient_step(
         require_finite("X", x, rows.start)
         gradient.update(x, y[rows])
     moved = gradient.total  # used up: one array of the size of W less
-    moved *= (step / n * values).astype(X.dtype)[:, None]
-    moved += gradient.W
-    return _measure(moved, gradient.pull, values, direction)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved *= (step / n * values).astype(X.dtype)[:, None]
+        moved += gradient.W
+        layer = _measure(moved, gradient.pull, values, direction)
+    if not np.isfinite(layer.c).all():
+        raise ValueError(
+            f"eta, a, X or y must be smaller: squares of the weights after the step overflow "
+            f"{X.dtype}, with eta={step:g}"
+        )
+    return layer
 
 
 def _measure(W: Array, pull: Floats, values: Floats, theta: Floats | None) -> TrainedLayer:
