@@ -201,46 +201,34 @@ cdef void take_bulk(Spikes* spikes, const double[:, :, ::1] value, const double[
     spikes.bulk.xx = &weight[3, 0, 0]
 
 
-def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
-                 const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
-                 const double[::1] alpha, const double[::1] beta, const double[::1] lam,
-                 const double[::1] noise, double rtol, size_t max_nodes,
-                 double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
-                 int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop,
-                 const double[:, :, ::1] bulk_value=None, const double[:, :, ::1] bulk_weight=None):
-    """Solve points[start:stop] (sorted by spike) into the result arrays.
-
-    scalars: test, excess, train, norm, residual, quadrature_error; vectors: m, theta, psi, q2, V2;
-    matrices: q1, V1; counts: status, nit. The point is the second axis. Without bulk_value the bulk
-    is isotropic; otherwise bulk_value (spikes rules x nodes x groups) holds one description of the
-    bulk or several of each spike, which take turns on the quadrature rules, and bulk_weight
-    (4 x spikes rules x nodes) the weights seen by the trace, (v, v), (v, xi) and (xi, xi).
-    """
-    cdef int groups = <int>r.shape[1]
-    cdef Spikes spikes
-    cdef Points points
-    cdef Results results
-    cdef Accuracy accuracy
-    if stop <= start:
-        return
-    # Scratch space belongs to the function objects: one pair for every call.
-    cdef Function sigma = Function(activation)
-    cdef Function g = Function(target)
+cdef void take_spikes(Spikes* spikes, const double[:, ::1] r, const double[:, ::1] c,
+                      const double[::1] gamma, const double[:, ::1] pi,
+                      const double[:, :, ::1] bulk_value, const double[:, :, ::1] bulk_weight):
     spikes.count = r.shape[0]
-    spikes.groups = groups
+    spikes.groups = <int>r.shape[1]
     spikes.r = &r[0, 0]
     spikes.c = &c[0, 0]
-    spikes.gamma = &gamma[0]
+    spikes.gamma = NULL
+    if gamma is not None:
+        spikes.gamma = &gamma[0]
     spikes.pi = &pi[0, 0]
-    take_bulk(&spikes, bulk_value, bulk_weight)
+    take_bulk(spikes, bulk_value, bulk_weight)
+
+
+cdef void take_points(Points* points, const int64_t[::1] spike, const double[::1] alpha,
+                      const double[::1] beta, const double[::1] lam, const double[::1] noise,
+                      Py_ssize_t start, Py_ssize_t stop):
     points.count = stop - start
     points.spike = &spike[start]
     points.alpha = &alpha[start]
     points.beta = &beta[start]
     points.lam = &lam[start]
     points.noise = &noise[start]
-    accuracy.rtol = rtol
-    accuracy.max_nodes = max_nodes
+
+
+cdef void take_results(Results* results, double[:, ::1] scalars, double[:, :, ::1] vectors,
+                       double[:, :, :, ::1] matrices, int32_t[:, ::1] counts, int64_t[::1] nodes,
+                       Py_ssize_t start):
     results.test_error = &scalars[0, start]
     results.excess_error = &scalars[1, start]
     results.train_error = &scalars[2, start]
@@ -257,6 +245,37 @@ def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1
     results.status = &counts[0, start]
     results.nit = &counts[1, start]
     results.nodes = &nodes[start]
+
+
+def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
+                 const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
+                 const double[::1] alpha, const double[::1] beta, const double[::1] lam,
+                 const double[::1] noise, double rtol, size_t max_nodes,
+                 double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
+                 int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop,
+                 const double[:, :, ::1] bulk_value=None, const double[:, :, ::1] bulk_weight=None):
+    """Solve points[start:stop] (sorted by spike) into the result arrays.
+
+    scalars: test, excess, train, norm, residual, quadrature_error; vectors: m, theta, psi, q2, V2;
+    matrices: q1, V1; counts: status, nit. The point is the second axis. Without bulk_value the bulk
+    is isotropic; otherwise bulk_value (spikes rules x nodes x groups) holds one description of the
+    bulk or several of each spike, which take turns on the quadrature rules, and bulk_weight
+    (4 x spikes rules x nodes) the weights seen by the trace, (v, v), (v, xi) and (xi, xi).
+    """
+    cdef Spikes spikes
+    cdef Points points
+    cdef Results results
+    cdef Accuracy accuracy
+    if stop <= start:
+        return
+    # Scratch space belongs to the function objects: one pair for every call.
+    cdef Function sigma = Function(activation)
+    cdef Function g = Function(target)
+    take_spikes(&spikes, r, c, gamma, pi, bulk_value, bulk_weight)
+    take_points(&points, spike, alpha, beta, lam, noise, start, stop)
+    accuracy.rtol = rtol
+    accuracy.max_nodes = max_nodes
+    take_results(&results, scalars, vectors, matrices, counts, nodes, start)
     cdef cbool done
     with nogil:
         done = solve(spikes, points, sigma.moments[0], g.moments[0], accuracy, results)
@@ -383,19 +402,8 @@ def gradient_points(activation, target, const double[:, ::1] r, const double[:, 
         return
     cdef Function sigma = Function(activation)
     cdef Function g = Function(target)
-    spikes.count = r.shape[0]
-    spikes.groups = <int>r.shape[1]
-    spikes.r = &r[0, 0]
-    spikes.c = &c[0, 0]
-    spikes.gamma = &gamma[0]
-    spikes.pi = &pi[0, 0]
-    take_bulk(&spikes, bulk_value, bulk_weight)
-    points.count = stop - start
-    points.spike = &spike[start]
-    points.alpha = &alpha[start]
-    points.beta = &beta[start]
-    points.lam = &lam[start]
-    points.noise = &noise[start]
+    take_spikes(&spikes, r, c, gamma, pi, bulk_value, bulk_weight)
+    take_points(&points, spike, alpha, beta, lam, noise, start, stop)
     directions.count = direction.shape[1]
     directions.slope = NULL
     directions.scale = NULL
@@ -484,41 +492,15 @@ def convex_points(activation, target, int kind, double parameter, bint signs,
         return
     cdef Function sigma = Function(activation)
     cdef Function g = Function(target)
-    spikes.count = r.shape[0]
-    spikes.groups = <int>r.shape[1]
-    spikes.r = &r[0, 0]
-    spikes.c = &c[0, 0]
-    spikes.gamma = &gamma[0]
-    spikes.pi = &pi[0, 0]
-    take_bulk(&spikes, bulk_value, bulk_weight)
-    points.count = stop - start
-    points.spike = &spike[start]
-    points.alpha = &alpha[start]
-    points.beta = &beta[start]
-    points.lam = &lam[start]
-    points.noise = &noise[start]
+    take_spikes(&spikes, r, c, gamma, pi, bulk_value, bulk_weight)
+    take_points(&points, spike, alpha, beta, lam, noise, start, stop)
     accuracy.rtol = rtol
     accuracy.max_nodes = max_nodes
-    results.test_error = &scalars[0, start]
-    results.excess_error = &scalars[1, start]
-    results.train_error = &scalars[2, start]
-    results.norm = &scalars[3, start]
-    results.residual = &scalars[4, start]
-    results.quadrature_error = &scalars[5, start]
+    take_results(&results, scalars, vectors, matrices, counts, nodes, start)
     more.test_loss = &scalars[6, start]
     more.train_loss = &scalars[7, start]
     more.test_margin = &scalars[8, start]
     more.train_margin = &scalars[9, start]
-    results.m = &vectors[0, start, 0]
-    results.theta = &vectors[1, start, 0]
-    results.psi = &vectors[2, start, 0]
-    results.q2 = &vectors[3, start, 0]
-    results.V2 = &vectors[4, start, 0]
-    results.q1 = &matrices[0, start, 0, 0]
-    results.V1 = &matrices[1, start, 0, 0]
-    results.status = &counts[0, start]
-    results.nit = &counts[1, start]
-    results.nodes = &nodes[start]
     cdef cbool done
     with nogil:
         done = solve_convex(spikes, points, &flip[start], loss, <LabelKind><int>signs,
@@ -570,13 +552,7 @@ def spectrum_points(activation, const double[:, ::1] r, const double[:, ::1] c,
     if stop <= start:
         return
     cdef Function sigma = Function(activation)
-    spikes.count = r.shape[0]
-    spikes.groups = <int>r.shape[1]
-    spikes.r = &r[0, 0]
-    spikes.c = &c[0, 0]
-    spikes.gamma = NULL
-    spikes.pi = &pi[0, 0]
-    take_bulk(&spikes, bulk_value, bulk_weight)
+    take_spikes(&spikes, r, c, None, pi, bulk_value, bulk_weight)
     points.count = stop - start
     points.spike = &spike[start]
     points.alpha = &alpha[start]
