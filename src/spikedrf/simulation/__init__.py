@@ -1,7 +1,8 @@
 """Finite-size experiments: the spiked model and the trained network itself."""
 
-from spikedrf.simulation.errors import Simulation, simulate
+from spikedrf.simulation.errors import simulate
 from spikedrf.simulation.replicates import SimulationFailed, SimulationInterrupted
+from spikedrf.simulation.result import Simulation
 from spikedrf.simulation.spectrum import SimulatedSpectrum, simulate_spectrum
 
 __all__ = [

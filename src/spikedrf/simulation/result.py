@@ -1,0 +1,168 @@
+"""What a simulation has measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spikedrf.simulation.network import Floats, Integers
+from spikedrf.theory.solution import Solution
+
+#: Of ridge regression; what any other loss or sign labels add; what sign labels add.
+ERRORS = ("test_error", "train_error", "norm")
+LOSSES = ("test_loss", "train_loss")
+MARGINS = ("margin", "train_margin")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Simulation:
+    r"""Errors of networks of finite size, averaged over replicates.
+
+    The quantities are those of `spikedrf.theory.Solution`. Each comes with its standard error
+    over the replicates (``..._sem``), NaN for a single replicate. The points of a curve are
+    correlated within a replicate: they share its first layer and its samples.
+
+    Attributes
+    ----------
+    test_error, test_error_sem : float or ndarray, shape S
+        Mean squared error on fresh samples, label noise included; ``S`` is the broadcast shape of
+        ``alpha`` and ``lam``. With sign labels the rate of wrong signs.
+    train_error, train_error_sem : float or ndarray, shape S
+        Mean squared training residual; with sign labels the rate of wrong signs in training.
+    norm, norm_sem : float or ndarray, shape S
+        ``|a|^2 / p`` of the readout.
+    test_loss, test_loss_sem, train_loss, train_loss_sem : float or ndarray, shape S
+        Mean loss of fresh and of training samples, without the penalty.
+    margin, margin_sem, train_margin, train_margin_sem : float or ndarray, shape S, or None
+        With sign labels the mean of ``y h``, over fresh and over training samples.
+    r, r_sem, c, c_sem : ndarray, shape (K,), or None
+        Spike strength and bulk variance of each readout group, measured on the trained first
+        layers; None unless ``model="network"`` took a step.
+    gamma, gamma_sem : float or None
+        Alignment of the measured spike with the target direction; None like ``r``.
+    samples : dict of ndarray, shape (replicates, ...)
+        Every quantity above for each finished replicate.
+    completed : ndarray of int
+        Numbers of the finished replicates, in the order of ``samples``.
+    model : str
+        ``"srf"`` or ``"network"``.
+    d, p, n_test : int
+        Input dimension, width, and test samples of one replicate.
+    n : int or ndarray, shape S
+        Training samples.
+    n0 : int or None
+        Samples of the gradient step, None unless ``model="network"`` took one.
+    loss, labels : str
+        The readout's loss, and what it learns: real labels or signs.
+    parameters : dict
+        The parameters as given, for labels.
+    """
+
+    test_error: Any
+    test_error_sem: Any
+    train_error: Any
+    train_error_sem: Any
+    norm: Any
+    norm_sem: Any
+    test_loss: Any
+    test_loss_sem: Any
+    train_loss: Any
+    train_loss_sem: Any
+    samples: dict[str, Floats]
+    completed: Integers
+    model: str
+    d: int
+    p: int
+    n: Any
+    n_test: int
+    n0: int | None = None
+    r: Floats | None = None
+    r_sem: Floats | None = None
+    c: Floats | None = None
+    c_sem: Floats | None = None
+    gamma: float | None = None
+    gamma_sem: float | None = None
+    margin: Any = None
+    margin_sem: Any = None
+    train_margin: Any = None
+    train_margin_sem: Any = None
+    loss: str = "square"
+    labels: str = "real"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Broadcast shape of ``alpha`` and ``lam``."""
+        return np.shape(self.test_error)
+
+    @property
+    def replicates(self) -> int:
+        """Number of finished replicates."""
+        return self.completed.size
+
+    def z(self, solution: Solution) -> dict[str, Any]:
+        r"""Return how many standard errors the simulation lies above a theory.
+
+        ``(simulation - theory) / sem``. With few replicates the standard error is itself
+        uncertain: ``z`` follows Student's distribution with ``replicates - 1`` degrees of freedom.
+
+        Parameters
+        ----------
+        solution : Solution
+            Theory of the same points. Its ``alpha`` and ``beta`` may be the realised ``n/d`` and
+            ``p/d``.
+
+        Returns
+        -------
+        dict of float or ndarray, shape S
+            Keys ``test_error``, ``train_error``, ``norm``; with another loss or sign labels also
+            ``test_loss`` and ``train_loss``, and with sign labels the margins.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, or the loss, the labels, ``alpha``, ``beta``, ``lam`` or ``noise``
+            are others.
+        """
+        if solution.shape != self.shape:
+            raise ValueError(
+                f"the solution has shape {solution.shape}, the simulation {self.shape}"
+            )
+        for name in ("loss", "labels"):
+            ours, theirs = getattr(self, name), getattr(solution, name)
+            if ours != theirs:
+                raise ValueError(f"the solution has another {name}: {theirs!r}, not {ours!r}")
+        for name in ("alpha", "beta", "lam", "noise", "flip", "delta", "level"):
+            if name not in solution.parameters or name not in self.parameters:
+                continue
+            theirs = np.asarray(solution.parameters[name], dtype=np.float64)
+            ours = np.asarray(self.parameters[name], dtype=np.float64)
+            slack = 0.51 / self.d if name in ("alpha", "beta") else 0.0
+            if not np.allclose(theirs, ours, rtol=1e-9, atol=slack):
+                raise ValueError(f"the solution has another {name}: {theirs}, not {ours}")
+        names: tuple[str, ...] = ERRORS
+        if (self.loss, self.labels) != ("square", "real"):
+            names += LOSSES
+        if self.labels == "sign":
+            names += MARGINS
+        scores = {}
+        for name in names:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                distance = np.subtract(getattr(self, name), getattr(solution, name))
+                scores[name] = np.divide(distance, getattr(self, f"{name}_sem"))[()]
+        return scores
+
+    def __repr__(self) -> str:
+        head = f"Simulation(model={self.model!r}, d={self.d}, replicates={self.replicates}"
+        if self.shape:
+            span = "no points"
+            if np.size(self.test_error):
+                span = f"test_error {np.min(self.test_error):.4g} to {np.max(self.test_error):.4g}"
+            return f"{head}, shape={self.shape}, {span})"
+        errors = (
+            f"{name}={getattr(self, name):.5g}+-{getattr(self, f'{name}_sem'):.2g}"
+            for name in ERRORS
+        )
+        return f"{head}, {', '.join(errors)})"
