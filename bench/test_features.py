@@ -10,8 +10,8 @@ from scipy import linalg
 from scipy.linalg import blas
 
 from spikedrf.features import feature_map, spike_features
-from spikedrf.first_layer import gradient_step
-from spikedrf.ridge import RidgeStatistics
+from spikedrf.gradient_step import gradient_step
+from spikedrf.readout.ridge import RidgeStatistics
 
 # (n, d, p)
 SIZES = [

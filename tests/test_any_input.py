@@ -24,10 +24,10 @@ from spikedrf import (
 )
 from spikedrf.activations import NAMES
 from spikedrf.features import feature_map, spike_features
-from spikedrf.first_layer import gradient_step
+from spikedrf.gradient_step import gradient_step
 from spikedrf.losses import Huber
-from spikedrf.readout import fit_readout
-from spikedrf.ridge import RidgeStatistics, ridge_readout
+from spikedrf.readout.convex import fit_readout
+from spikedrf.readout.ridge import RidgeStatistics, ridge_readout
 
 # The same examples in every run, unless `--hypothesis-profile deep` asks for many others.
 DEEP = settings().max_examples > 1000

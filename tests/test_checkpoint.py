@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from spikedrf.checkpoint import Checkpoint, CheckpointMismatch
+from spikedrf.running.checkpoint import Checkpoint, CheckpointMismatch
 
 SPECIFICATION = {
     "command": "test",
@@ -221,7 +221,7 @@ def test_a_full_disk_costs_one_piece(tmp_path):
 WORKER = """
 import sys
 import numpy as np
-from spikedrf.checkpoint import Checkpoint
+from spikedrf.running.checkpoint import Checkpoint
 
 with Checkpoint(sys.argv[1], {"seed": 1}) as checkpoint:
     done = {number for number, _ in checkpoint.finished()}

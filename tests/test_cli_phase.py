@@ -209,7 +209,7 @@ def test_a_checkpoint_is_read_back(capsys, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_that_cannot_be_written(capsys, tmp_path):
-    from spikedrf.checkpoint import Checkpoint
+    from spikedrf.running.checkpoint import Checkpoint
 
     path = tmp_path / "c.jsonl"
     with Checkpoint(path, {}):

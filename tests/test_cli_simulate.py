@@ -341,7 +341,7 @@ def test_every_simulation_has_its_checkpoint(capsys, tmp_path):
 
 
 def test_a_checkpoint_in_use(capsys, tmp_path):
-    from spikedrf.checkpoint import Checkpoint
+    from spikedrf.running.checkpoint import Checkpoint
 
     path = tmp_path / "c.jsonl"
     with Checkpoint(path, {}):

@@ -14,7 +14,7 @@ import pytest
 
 from spikedrf import GradientStep, Spike, SpikedRFRegressor, simulate, theory
 from spikedrf.features import feature_map
-from spikedrf.first_layer import gradient_step
+from spikedrf.gradient_step import gradient_step
 
 
 def cube(x):

@@ -5,10 +5,11 @@ import pytest
 from mpmath import mp
 
 from finite_size import functions
-from spikedrf import GradientStep, _core, memory
+from spikedrf import GradientStep, _core
 from spikedrf.activations import NAMES, resolve, step_moments
 from spikedrf.features import feature_map, spike_features
-from spikedrf.first_layer import TrainedLayer, gradient_step
+from spikedrf.gradient_step import TrainedLayer, gradient_step
+from spikedrf.running import memory
 
 PRECISIONS = [np.float64, np.float32]
 

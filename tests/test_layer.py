@@ -5,8 +5,8 @@ import pytest
 
 from spikedrf import GradientStep, Spike, theory
 from spikedrf.features import feature_map
-from spikedrf.first_layer import gradient_step
-from spikedrf.ridge import ridge_readout
+from spikedrf.gradient_step import gradient_step
+from spikedrf.readout.ridge import ridge_readout
 
 D = 300
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import brute_force
 from spikedrf import ConvergenceWarning, GradientStep, Spike, losses, theory
-from spikedrf.checkpoint import Checkpoint, CheckpointMismatch
+from spikedrf.running.checkpoint import Checkpoint, CheckpointMismatch
 from spikedrf.theory import mesh, phase
 
 MODEL = {"activation": "erf", "target": "sin"}

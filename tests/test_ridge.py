@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from spikedrf import memory, ridge
-from spikedrf.ridge import RidgeStatistics, ridge_readout
+from spikedrf.readout import ridge
+from spikedrf.readout.ridge import RidgeStatistics, ridge_readout
+from spikedrf.running import memory
 
 LAM = [1e-3, 0.1, 10.0]
 

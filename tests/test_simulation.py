@@ -19,8 +19,8 @@ from spikedrf import (
     theory,
 )
 from spikedrf.features import feature_map
-from spikedrf.first_layer import gradient_step
-from spikedrf.ridge import ridge_readout
+from spikedrf.gradient_step import gradient_step
+from spikedrf.readout.ridge import ridge_readout
 from spikedrf.simulation import errors, network, replicates
 from stretched_neurons import stretched_errors
 

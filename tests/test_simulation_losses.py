@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spikedrf import ConvergenceWarning, GradientStep, losses, simulate, theory
-from spikedrf.readout import ReadoutProblem, fit_readout
+from spikedrf.readout.convex import ReadoutProblem, fit_readout
 from test_convex import ONE, SPIKE, SPIKES, TWO
 
 
@@ -56,7 +56,7 @@ def test_every_quantity_is_what_it_says():
             return super().fit(y, *more, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spikedrf.readout.ReadoutProblem", Spy)
+        patch.setattr("spikedrf.readout.convex.ReadoutProblem", Spy)
         model = {"d": 60, "replicates": 1, "rng": 5, "flip": 0.2}
         simulation = run(ONE, "squared_hinge", "sign", SPIKE, **model)
     Phi, y = seen["Phi"], seen["y"]
@@ -107,7 +107,7 @@ def test_points_and_workers():
 
 
 def test_fits_that_are_not_accurate_are_said(monkeypatch):
-    monkeypatch.setattr("spikedrf.readout._ROUNDS", 1)
+    monkeypatch.setattr("spikedrf.readout.convex._ROUNDS", 1)
     with pytest.warns(ConvergenceWarning, match="2 of 2 fits of the readout did not reach"):
         run(ONE | {"lam": 1e-5}, "quantile", "real", SPIKE, d=40, replicates=2, rng=0)
 

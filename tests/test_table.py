@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from spikedrf.table import column, listed, read_table
+from spikedrf.cli.table import column, listed, read_table
 
 ROWS = [[1.5, -2.0, 3e-5], [4.0, 5.0, 6.0]]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from spikedrf import ConvergenceWarning, GradientStep, Spike, simulate, simulate_spectrum, theory
-from spikedrf.checkpoint import CheckpointMismatch
-from spikedrf.workers import as_finished, blas_threads, cores, worker_count
+from spikedrf.running.checkpoint import CheckpointMismatch
+from spikedrf.running.workers import as_finished, blas_threads, cores, worker_count
 
 SETTING = {
     "d": 30, "lam": [[0.1], [1.0]], "target": "sin", "step": GradientStep(2.0, 3.0), "noise": 0.1,
@@ -185,7 +185,7 @@ def test_a_spectrum_resumes(tmp_path):
 
 def test_fits_that_stopped_early_are_told_again(tmp_path, monkeypatch):
     """The warning belongs to the results, not to the process that has computed them."""
-    from spikedrf import readout
+    from spikedrf.readout import convex as readout
 
     monkeypatch.setattr(readout, "_ROUNDS", 1)
     setting = {"d": 20, "lam": 1e-3, "loss": "absolute", "replicates": 2, "n_test": 50, "rng": 0}

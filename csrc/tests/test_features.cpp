@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "activation.hpp"
 #include "check.hpp"
-#include "features.hpp"
+#include "functions/activation.hpp"
+#include "network/features.hpp"
 
 using namespace spikedrf;
 

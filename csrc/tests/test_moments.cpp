@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "check.hpp"
-#include "moments.hpp"
-#include "quadrature.hpp"
+#include "numerics/quadrature.hpp"
+#include "tables/moments.hpp"
 
 using namespace spikedrf;
 

@@ -4,10 +4,10 @@
 #include <thread>
 #include <vector>
 
+#include "batches/gradient.hpp"
+#include "batches/solver.hpp"
 #include "check.hpp"
-#include "gradient.hpp"
-#include "moments.hpp"
-#include "solver.hpp"
+#include "tables/moments.hpp"
 
 using namespace spikedrf;
 

@@ -3,10 +3,10 @@
 #include <thread>
 #include <vector>
 
+#include "batches/solver.hpp"
+#include "batches/spectrum.hpp"
 #include "check.hpp"
-#include "moments.hpp"
-#include "solver.hpp"
-#include "spectrum.hpp"
+#include "tables/moments.hpp"
 
 using namespace spikedrf;
 

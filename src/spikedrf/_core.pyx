@@ -6,7 +6,7 @@ from libcpp.vector cimport vector
 
 import numpy as np
 
-cdef extern from "activation.hpp" namespace "spikedrf" nogil:
+cdef extern from "functions/activation.hpp" namespace "spikedrf" nogil:
     cdef enum class Activation(int):
         pass
     int activation_count
@@ -18,7 +18,7 @@ cdef extern from "activation.hpp" namespace "spikedrf" nogil:
     void activate(Activation, const double*, double*, size_t)
     void activate_derivative(Activation, const double*, double*, size_t)
 
-cdef extern from "moments.hpp" namespace "spikedrf" nogil:
+cdef extern from "tables/moments.hpp" namespace "spikedrf" nogil:
     cdef struct MomentSlopes:
         double* f2
         double* f3
@@ -34,7 +34,7 @@ cdef extern from "moments.hpp" namespace "spikedrf" nogil:
     cdef cppclass CallbackMoments(GaussianMoments):
         CallbackMoments(MomentFunction, void*, vector[double], double) except +
 
-cdef extern from "bulk.hpp" namespace "spikedrf" nogil:
+cdef extern from "equations/bulk.hpp" namespace "spikedrf" nogil:
     cdef struct Bulk:
         int nodes
         const double* value
@@ -43,7 +43,7 @@ cdef extern from "bulk.hpp" namespace "spikedrf" nogil:
         const double* vx
         const double* xx
 
-cdef extern from "solver.hpp" namespace "spikedrf" nogil:
+cdef extern from "batches/solver.hpp" namespace "spikedrf" nogil:
     cdef struct Spikes:
         size_t count
         int groups
@@ -315,7 +315,7 @@ def tables(activation, target, const double[::1] r, const double[::1] c, double 
     return out.reshape(4 + 3 * spikes.groups, -1)
 
 
-cdef extern from "features.hpp" namespace "spikedrf" nogil:
+cdef extern from "network/features.hpp" namespace "spikedrf" nogil:
     void activate(Activation, const float*, float*, size_t)
     size_t spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
                                 size_t, size_t)
@@ -351,7 +351,7 @@ def residual_block(int code, real[:, ::1] Z, const real[::1] y, const real[::1] 
                             Z.shape[1])
 
 
-cdef extern from "gradient.hpp" namespace "spikedrf" nogil:
+cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
     cdef struct Directions:
         size_t count
         const double* slope
@@ -436,7 +436,7 @@ def gradient_points(activation, target, const double[:, ::1] r, const double[:, 
         raise sigma.error if sigma.error is not None else g.error
 
 
-cdef extern from "loss.hpp" namespace "spikedrf" nogil:
+cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
     cdef enum class LossKind(int):
         pass
     cdef struct Loss:
@@ -444,11 +444,11 @@ cdef extern from "loss.hpp" namespace "spikedrf" nogil:
         double parameter
     void prox(Loss, double, const double*, double*, size_t) except +
 
-cdef extern from "labels.hpp" namespace "spikedrf" nogil:
+cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
     cdef enum class LabelKind(int):
         pass
 
-cdef extern from "convex.hpp" namespace "spikedrf" nogil:
+cdef extern from "batches/convex.hpp" namespace "spikedrf" nogil:
     cdef struct LossResults:
         double* test_loss
         double* train_loss
@@ -509,7 +509,7 @@ def convex_points(activation, target, int kind, double parameter, bint signs,
         raise sigma.error if sigma.error is not None else g.error
 
 
-cdef extern from "spectrum.hpp" namespace "spikedrf" nogil:
+cdef extern from "batches/spectrum.hpp" namespace "spikedrf" nogil:
     cdef struct SpectralPoints:
         size_t count
         const int64_t* spike

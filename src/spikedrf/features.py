@@ -16,8 +16,8 @@ from spikedrf.arrays import (
     require_match,
     row_blocks,
 )
-from spikedrf.memory import require_memory
 from spikedrf.parameters import number
+from spikedrf.running.memory import require_memory
 
 
 def feature_map(

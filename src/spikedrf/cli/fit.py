@@ -15,7 +15,7 @@ import numpy as np
 from spikedrf import losses
 from spikedrf.cli import options, output
 from spikedrf.cli.options import Floats
-from spikedrf.table import Table, column, read_table
+from spikedrf.cli.table import Table, column, read_table
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikedrf.cli import options, output
-from spikedrf.workers import thread_count
+from spikedrf.running.workers import thread_count
 
 if TYPE_CHECKING:
     from spikedrf.figures import Made, Plan, Series

@@ -14,10 +14,10 @@ from spikedrf.activations import Activation, step_moments
 from spikedrf.arrays import Array
 from spikedrf.estimators.rows import Rows
 from spikedrf.features import feature_map
-from spikedrf.first_layer import LayerGradient, differentiable
-from spikedrf.leave_one_out import Block, RidgePath, ridge_path
-from spikedrf.memory import require_memory
+from spikedrf.gradient_step import LayerGradient, differentiable
 from spikedrf.parameters import Floats
+from spikedrf.readout.leave_one_out import Block, RidgePath, ridge_path
+from spikedrf.running.memory import require_memory
 
 T = TypeVar("T")
 
@@ -229,7 +229,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """The features of rows as `spikedrf.leave_one_out` takes them."""
+    """The features of rows as `spikedrf.readout.leave_one_out` takes them."""
 
     layer: Layer
     rows: Rows

@@ -11,14 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from spikedrf.arrays import Array
 from spikedrf.estimators.base import FirstLayerMixin
+from spikedrf.estimators.cross_validation import CrossFit, Penalties
 from spikedrf.estimators.layer import Layer, Step, SteppedLayer
-from spikedrf.estimators.penalty import CrossFit, Penalties
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.estimators.selection import MARGIN, Choice, Task, choose_on, cross_fit
 from spikedrf.features import feature_map
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats, flag, real_array
-from spikedrf.readout import ReadoutProblem, best_constant
+from spikedrf.readout.convex import ReadoutProblem, best_constant
 
 #: Rows that a step is chosen on: at least so many, and so many for each feature.
 _ENOUGH_ROWS, _ENOUGH_PER_FEATURE = 10_000, 10

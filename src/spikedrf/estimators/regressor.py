@@ -19,7 +19,7 @@ from spikedrf.estimators.selection import Choice, judged
 from spikedrf.losses import LossLike, Square
 from spikedrf.losses import resolve as resolve_loss
 from spikedrf.parameters import Floats, flag
-from spikedrf.ridge import RidgeStatistics
+from spikedrf.readout.ridge import RidgeStatistics
 
 _STATISTICS = ("n", "upper", "moment", "square", "mean", "mean_y")
 _OF_THE_SQUARE = ("loo_error_", "loo_errors_", "step_gain_", "step_gain_sem_")
@@ -169,7 +169,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     trust every ``y``. Its size is chosen by ridge regression of them, as above; whether it is
     taken, and the ridge, by the loss itself on rows left out, in five folds. A smooth loss is
     minimised by SciPy's L-BFGS in white coordinates and then Newton's method, one with a kink by
-    the method of multipliers (`spikedrf.readout.fit_readout`). All features have to be in memory,
+    the method of multipliers (`spikedrf.readout.convex.fit_readout`). All features have to be in memory,
     O(n p).
 
     Source: theory.md, sections 1, 5 and 11; Cui et al., ICML 2024, arXiv 2402.04980.

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from spikedrf.estimators.layer import Layer, Step
 from spikedrf.estimators.rows import Rows
-from spikedrf.leave_one_out import RidgePath
 from spikedrf.parameters import Floats
+from spikedrf.readout.leave_one_out import RidgePath
 
 #: Strengths of the steps that are tried first, on the scale of `Step.strength`.
 _STRENGTHS = np.array([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])

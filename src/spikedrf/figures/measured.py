@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from spikedrf.activations import resolve
 from spikedrf.features import feature_map
 from spikedrf.figures.plan import Plan
-from spikedrf.first_layer import gradient_step
+from spikedrf.gradient_step import gradient_step
 from spikedrf.plotting.error_curves import with_step
-from spikedrf.ridge import ridge_readout
+from spikedrf.readout.ridge import ridge_readout
 from spikedrf.step import GradientStep
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ import numpy as np
 
 from spikedrf.figures.series import Series
 from spikedrf.plotting.error_curves import with_step
-from spikedrf.progress import Progress
+from spikedrf.running.progress import Progress
 from spikedrf.simulation import Simulation, simulate
 
 #: Arguments of `theory.solve` and `GradientStep`, and such settings by the label of their curve.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikedrf.cli.table import read_table
 from spikedrf.figures.plan import Made, Plan, Skipped
 from spikedrf.figures.series import Series
 from spikedrf.plotting import FirstLayerDisplay
 from spikedrf.plotting.style import BLACK, BLUE, VERMILLION, finish, new_figure
-from spikedrf.table import read_table
 
 SUMMARY = "real data (pumadyn32nm) before and after the step, on rows held out"
 

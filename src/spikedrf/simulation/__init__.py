@@ -1,6 +1,6 @@
 """Finite-size experiments: the spiked model and the trained network itself."""
 
-from spikedrf.simulation.errors import simulate
+from spikedrf.simulation.experiment import simulate
 from spikedrf.simulation.replicates import SimulationFailed, SimulationInterrupted
 from spikedrf.simulation.result import Simulation
 from spikedrf.simulation.spectrum import SimulatedSpectrum, simulate_spectrum

@@ -46,7 +46,7 @@ def train(
         Whether the fit is as close to its minimum as it should be.
     """
     from spikedrf.features import feature_map
-    from spikedrf.readout import ReadoutProblem
+    from spikedrf.readout.convex import ReadoutProblem
 
     rows = int(n.max())
     phi = np.empty((rows, network.p))

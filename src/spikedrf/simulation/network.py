@@ -361,7 +361,7 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> Layer:
     # The step is of the squared loss on real labels, whatever the readout learns.
     real = replace(network, labels="real")
     x, y = Samples(real, theta, for_samples, network.n0).draw(network.n0)
-    from spikedrf.first_layer import gradient_step
+    from spikedrf.gradient_step import gradient_step
 
     direction = np.zeros(network.d)
     direction[0] = 1.0

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spikedrf.arrays import Array
-from spikedrf.checkpoint import Checkpoint
-from spikedrf.memory import available_memory
-from spikedrf.progress import Progress, reporting
-from spikedrf.workers import as_finished, blas_threads, cores
+from spikedrf.running.checkpoint import Checkpoint
+from spikedrf.running.memory import available_memory
+from spikedrf.running.progress import Progress, reporting
+from spikedrf.running.workers import as_finished, blas_threads, cores
 
 R = TypeVar("R")
 
@@ -152,7 +152,7 @@ def kept(
     ValueError
         If the random numbers have no seed.
     CheckpointMismatch, OSError
-        As `spikedrf.checkpoint.Checkpoint`.
+        As `spikedrf.running.checkpoint.Checkpoint`.
     """
     if path is None:
         yield None
@@ -179,7 +179,7 @@ def replicate(
         Takes a stream and a `Stop`, which it checks now and then.
     streams : list of Generator
     workers : int
-        So many at a time, see `spikedrf.workers.as_finished`.
+        So many at a time, see `spikedrf.running.workers.as_finished`.
     progress : callable or bool, optional
     collect : callable
         Takes the results by number.

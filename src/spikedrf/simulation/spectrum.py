@@ -11,7 +11,8 @@ import numpy as np
 
 from spikedrf.activations import FunctionLike
 from spikedrf.parameters import number
-from spikedrf.progress import Progress
+from spikedrf.running.progress import Progress
+from spikedrf.running.workers import worker_count
 from spikedrf.simulation.network import (
     Floats,
     Integers,
@@ -26,7 +27,6 @@ from spikedrf.simulation.network import (
 from spikedrf.simulation.replicates import Measured, Stop, fit_memory, kept, replicate, streams_of
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.spectrum import Spectrum
-from spikedrf.workers import worker_count
 
 
 @dataclass(frozen=True, eq=False, repr=False)

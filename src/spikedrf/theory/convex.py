@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.losses import Loss
+from spikedrf.running.workers import cores, for_each
 from spikedrf.theory.baseline import bayes_error
 from spikedrf.theory.batch import MAX_NODES, Batch, Part
-from spikedrf.workers import cores, for_each
 
 Floats = NDArray[np.float64]
 

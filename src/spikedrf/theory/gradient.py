@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core, losses
 from spikedrf.activations import Activation, FunctionLike
 from spikedrf.losses import LossLike
+from spikedrf.running.workers import for_each, thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, Step, pose, spike_of
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.layer import Layer
 from spikedrf.theory.solve import mergeable_spikes, refuse_infinite
-from spikedrf.workers import for_each, thread_count
 
 #: What the test error can be differentiated by: the readout's side, the step, the spiked model.
 PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")

@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 import spikedrf
 from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
-from spikedrf.checkpoint import Checkpoint
 from spikedrf.losses import LossLike
-from spikedrf.memory import require_memory
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.parameters import number as one_number
-from spikedrf.progress import Progress, reporting
+from spikedrf.running.checkpoint import Checkpoint
+from spikedrf.running.memory import require_memory
+from spikedrf.running.progress import Progress, reporting
+from spikedrf.running.workers import as_finished, worker_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import convex
 from spikedrf.theory.batch import pose
@@ -32,7 +33,6 @@ from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.optimise import OVER, check_over, optimise
 from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.solve import refuse_infinite, solve
-from spikedrf.workers import as_finished, worker_count
 
 
 def phase_diagram(
@@ -86,7 +86,7 @@ def phase_diagram(
         core. On threads, unless that names another backend, such as ``"loky"`` for processes or
         ``"dask"`` for a cluster. The result does not depend on it.
     checkpoint : str or path, optional
-        A file that keeps what has been computed (`spikedrf.checkpoint`). The same call with the
+        A file that keeps what has been computed (`spikedrf.running.checkpoint`). The same call with the
         same file goes on where another was interrupted or killed, and gives the same result bit
         for bit; once complete, it is read back.
     progress : callable or bool, optional

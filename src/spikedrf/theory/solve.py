@@ -12,13 +12,13 @@ from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike
 from spikedrf.losses import LossLike
 from spikedrf.parameters import real_array
+from spikedrf.running.workers import for_each, thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.layer import Layer
 from spikedrf.theory.solution import Solution
-from spikedrf.workers import for_each, thread_count
 
 
 def solve(

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike
 
 from spikedrf.activations import FunctionLike
 from spikedrf.parameters import number, real_array
+from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import Floats
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.solve import mergeable_spikes
 from spikedrf.theory.stieltjes import CURE, pose_spectrum
 from spikedrf.theory.support import Ensemble
-from spikedrf.workers import thread_count
 
 
 @dataclass(frozen=True, eq=False, repr=False)

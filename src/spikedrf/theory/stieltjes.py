@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike
+from spikedrf.running.workers import for_each, thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.solve import mergeable_spikes
-from spikedrf.workers import for_each, thread_count
 
 Complexes = NDArray[np.complex128]
 

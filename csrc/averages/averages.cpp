@@ -1,0 +1,186 @@
+#include "averages/averages.hpp"
+
+#include <cmath>
+
+#include "numerics/dispatch.hpp"
+#include "numerics/lanes.hpp"
+#include "numerics/small_matrix.hpp"
+
+namespace spikedrf {
+
+SPIKEDRF_MULTIVERSION
+void response_averages(const Tables& tables, const double* v, Weighting weighting, double* w_omega,
+                       double* w_omega2, double* sum, double* curvature) noexcept {
+  const std::size_t n = tables.stride;
+  const int features = pair_count(tables.groups) + tables.groups;
+  const double* weight = tables.weight();
+  // The reciprocal is the only division per node and iteration.
+  if (features == 2) {
+    const double* f0 = tables.feature(0);
+    const double* f1 = tables.feature(1);
+    const double v0 = v[0];
+    const double v1 = v[1];
+    double s0[kLanes] = {}, s1[kLanes] = {}, c00[kLanes] = {}, c01[kLanes] = {}, c11[kLanes] = {};
+    for (std::size_t i = 0; i < n; i += kLanes) {
+      for (int j = 0; j < kLanes; ++j) {
+        const double a = f0[i + j];
+        const double b = f1[i + j];
+        const double omega = 1.0 / (weighting.epsilon + weighting.chi * (v0 * a + v1 * b));
+        const double w = weight[i + j] * omega;
+        const double w2 = w * omega;
+        w_omega[i + j] = w;
+        w_omega2[i + j] = w2;
+        s0[j] += w * a;
+        s1[j] += w * b;
+        c00[j] += w2 * a * a;
+        c01[j] += w2 * a * b;
+        c11[j] += w2 * b * b;
+      }
+    }
+    sum[0] = collect(s0);
+    sum[1] = collect(s1);
+    curvature[0] = collect(c00);
+    curvature[1] = curvature[2] = collect(c01);
+    curvature[3] = collect(c11);
+    return;
+  }
+  for (std::size_t i = 0; i < n; ++i) w_omega[i] = 0.0;
+  for (int a = 0; a < features; ++a) {
+    const double* f = tables.feature(a);
+    const double va = v[a];
+    for (std::size_t i = 0; i < n; ++i) w_omega[i] += va * f[i];
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const double omega = 1.0 / (weighting.epsilon + weighting.chi * w_omega[i]);
+    w_omega[i] = weight[i] * omega;
+    w_omega2[i] = w_omega[i] * omega;
+  }
+  for (int a = 0; a < features; ++a) {
+    const double* f = tables.feature(a);
+    sum[a] = dot(w_omega, f, n);
+    for (int b = a; b < features; ++b) {
+      const double value = dot(w_omega2, f, tables.feature(b), n);
+      curvature[a * features + b] = value;
+      curvature[b * features + a] = value;
+    }
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+void label_averages(const Tables& tables, const double* w_omega, double* psihat) noexcept {
+  for (int k = 0; k < tables.groups; ++k) {
+    psihat[k] = dot(w_omega, tables.mu1(k), tables.hz(), tables.stride);
+  }
+}
+
+std::size_t fit_length(const Tables& tables) noexcept {
+  return tables.stride + (static_cast<std::size_t>(tables.groups) + kLanes - 1) / kLanes * kLanes;
+}
+
+SPIKEDRF_MULTIVERSION
+void fit_signal(const Tables& tables, const double* w_omega, const double* penalty,
+                const double* penalty_target, double* columns, double* triangle) noexcept {
+  constexpr double kDependent = 1e-14;
+  const std::size_t n = tables.stride;
+  const std::size_t length = fit_length(tables);
+  const int groups = tables.groups;
+  const int count = 2 * groups + 1;
+  const auto column_at = [&](int j) { return columns + static_cast<std::size_t>(j) * length; };
+  double* right = column_at(2 * groups);  // sqrt(w omega) first, the right-hand side then
+  for (std::size_t i = 0; i < n; ++i) right[i] = std::sqrt(w_omega[i]);
+  for (int j = 0; j < 2 * groups; ++j) {
+    double* column = column_at(j);
+    const double* basis = j < groups ? tables.mu0(j) : tables.kappa_mu1(j - groups);
+    for (std::size_t i = 0; i < n; ++i) column[i] = right[i] * basis[i];
+    for (std::size_t i = n; i < length; ++i) column[i] = 0.0;
+    if (j >= groups) {
+      for (int k = 0; k < groups; ++k) column[n + k] = penalty[k * groups + j - groups];
+    }
+    triangle[j * count + j] = dot(column, column, n);
+  }
+  const double* h = tables.h();
+  for (std::size_t i = 0; i < n; ++i) right[i] *= h[i];
+  for (std::size_t i = n; i < length; ++i) right[i] = 0.0;
+  for (int k = 0; k < groups; ++k) right[n + k] = penalty_target[k];
+
+  // Right-looking: as soon as a column is normalised it is taken out of all that follow.
+  for (int j = 0; j < 2 * groups; ++j) {
+    double* column = column_at(j);
+    double* row = triangle + j * count;
+    const double whole = row[j];
+    for (int l = 0; l < count; ++l) row[l] = 0.0;
+    if (!(dot(column, column, n) > kDependent * kDependent * whole)) {
+      for (std::size_t i = 0; i < n; ++i) column[i] = 0.0;
+    }
+    const double size = std::sqrt(dot(column, column, length));
+    if (size == 0.0) continue;
+    row[j] = size;
+    const double inverse = 1.0 / size;
+    for (std::size_t i = 0; i < length; ++i) column[i] *= inverse;
+    for (int l = j + 1; l < count; ++l) {
+      double* other = column_at(l);
+      const double projection = dot(column, other, length);
+      row[l] = projection;
+      for (std::size_t i = 0; i < length; ++i) other[i] -= projection * column[i];
+    }
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+void project_fit(std::size_t length, int count, double* columns, double* projection,
+                 int stride) noexcept {
+  double* right = columns + static_cast<std::size_t>(count) * length;
+  for (int j = 0; j < count; ++j) {
+    const double* column = columns + static_cast<std::size_t>(j) * length;
+    const double share = dot(column, right, length);
+    projection[j * stride] = share;
+    for (std::size_t i = 0; i < length; ++i) right[i] -= share * column[i];
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const double* m,
+                             const double* theta, const double* psi, double* bias,
+                             double* feature_bias, double* feature_omega2,
+                             double* mean_omega2) noexcept {
+  const std::size_t n = tables.stride;
+  const int groups = tables.groups;
+  const int features = pair_count(groups) + groups;
+  const double* h = tables.h();
+  const double* hz = tables.hz();
+  const double* g2 = tables.g2();
+  // Four rows at a time would save loads for many groups; with K <= 4 everything is in L1.
+  for (std::size_t i = 0; i < n; ++i) bias[i] = h[i];
+  for (int k = 0; k < groups; ++k) {
+    const double* mu0 = tables.mu0(k);
+    const double* kappa_mu1 = tables.kappa_mu1(k);
+    for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i] + theta[k] * kappa_mu1[i];
+  }
+  for (std::size_t i = 0; i < n; ++i) bias[i] *= bias[i];
+  if (groups == 1) {
+    const double* mu1 = tables.mu1(0);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double rest = hz[i] - psi[0] * mu1[i];
+      bias[i] += rest * rest + g2[i];
+    }
+  } else {
+    // (hz - psi.mu1)^2 expanded over the pair features would cancel; a second short pass does not.
+    for (std::size_t i = 0; i < n; ++i) {
+      double rest = hz[i];
+      for (int k = 0; k < groups; ++k) rest -= psi[k] * tables.mu1(k)[i];
+      bias[i] += rest * rest + g2[i];
+    }
+  }
+  for (int a = 0; a < features; ++a) {
+    feature_bias[a] = dot(w_omega2, tables.feature(a), bias, n);
+    feature_omega2[a] = dot(w_omega2, tables.feature(a), n);
+  }
+  double total[kLanes] = {};
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) total[j] += w_omega2[i + j];
+  }
+  *mean_omega2 = collect(total);
+  return {dot(tables.weight(), bias, n), dot(w_omega2, bias, n)};
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,64 @@
+// The averages over kappa that steps A, B and C need: the only loops over nodes in a solve.
+//
+// Every sum is a weighted dot product of table rows, E[x y omega] etc., with
+//   omega = 1 / (epsilon + chi V(kappa)),    V = sum_a v_a f_a.
+// epsilon = chi = 1 is the ordinary theory; chi = 0 the population limit alpha = inf (V = 0);
+// epsilon = 0 the ridgeless limit of an interpolating network (V ~ 1/lam, see resolvent.hpp).
+// None of the sums carries the factor delta = n/p.
+#pragma once
+
+#include "tables/moments.hpp"
+
+namespace spikedrf {
+
+struct Weighting {
+  double epsilon = 1.0;
+  double chi = 1.0;
+};
+
+// sum[a] = E f_a omega, curvature[a, b] = E f_a f_b omega^2 (full symmetric matrix, features x
+// features). Leaves w omega and w omega^2 in the two node-sized arrays for the sums below.
+void response_averages(const Tables& tables, const double* v, Weighting weighting, double* w_omega,
+                       double* w_omega2, double* sum, double* curvature) noexcept;
+
+// psihat = E mu1 hz omega (K).
+void label_averages(const Tables& tables, const double* w_omega, double* psihat) noexcept;
+
+// Length of one column of `fit_columns`: the nodes, then K penalty rows, padded.
+std::size_t fit_length(const Tables& tables) noexcept;
+
+// Triangular factor of the least-squares problem for (m, theta),
+//   minimise E omega (h - sum_k theta_k kappa mu1_k - sum_k m_k mu0_k)^2 + |L^T theta - t|^2,
+// by modified Gram-Schmidt on the nodes. `triangle` ((2K+1) x (2K+1), upper) gets R, its last
+// column the projections of the right-hand side. `penalty` is L^T (K x K), `penalty_target` t.
+// `columns` is scratch of (2K+1) fit_length. The unpenalised columns come first: a function that
+// they already span to rounding keeps only its penalty (theta_k = 0 exactly for a linear
+// activation), and a mu0_k that depends on those before it gets a zero row.
+//
+// Why not the 2K x 2K normal equations: after a weak step the mu0_k are nearly proportional to
+// each other and to kappa mu1_k, yet the unpenalised m_k uses what little they differ by. The
+// Gram matrix squares that condition number and loses it.
+void fit_signal(const Tables& tables, const double* w_omega, const double* penalty,
+                const double* penalty_target, double* columns, double* triangle) noexcept;
+
+// Projects the right-hand side (column `count` of `columns`, overwritten) on the functions of a fit
+// and puts the projections into every `stride`-th entry of `projection`.
+void project_fit(std::size_t length, int count, double* columns, double* projection,
+                 int stride) noexcept;
+
+struct ErrorAverages {
+  double bias;           // E T+
+  double weighted_bias;  // E T+ omega^2
+};
+
+// The residual power that is not noise of the readout,
+//   T+ = (h - mean)^2 + (hz - psi.mu1)^2 + g2,   mean = sum_k (m_k mu0_k + theta_k kappa mu1_k)
+// (T of theory.md, section 4, plus (psi.mu1)^2 and without the label noise: a sum of squares).
+// Also feature_bias[a] = E f_a T+ omega^2 and feature_omega2[a] = E f_a omega^2, and
+// mean_omega2 = E omega^2. `bias` is node-sized scratch.
+ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const double* m,
+                             const double* theta, const double* psi, double* bias,
+                             double* feature_bias, double* feature_omega2,
+                             double* mean_omega2) noexcept;
+
+}  // namespace spikedrf

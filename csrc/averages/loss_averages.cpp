@@ -1,0 +1,339 @@
+#include "averages/loss_averages.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "averages/ramp_averages.hpp"
+#include "numerics/dispatch.hpp"
+#include "numerics/quadrature.hpp"
+#include "numerics/vector_math.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+
+// Gaussian weights are e^-37 there.
+constexpr double kCutoff = 8.6;
+// A Gaussian that is so much narrower than anything that varies is as good as its second moment.
+constexpr double kPointlike = 1e-3;
+// Labels of a smaller weight do not matter in double precision.
+constexpr double kNegligible = 1e-30;
+
+// ---- Smooth losses: a Gaussian convolution on a grid --------------------------------------------
+
+// phi and the products of which averages are taken, on the grid.
+struct GridRows {
+  const double* phi;
+  const double* slope;
+  const double* phi2;
+  const double* bend;
+  const double* third;
+  const double* phi_slope;
+  const double* phi_slope_slope;
+  const double* phi2_slope;
+};
+
+SPIKEDRF_MULTIVERSION
+void convolve_first(const double* x, const double* quadrature, std::size_t n, double mu,
+                    double inverse, const GridRows& g, double* sum) noexcept {
+  double s0 = 0.0, s1 = 0.0, s2 = 0.0;
+#pragma omp simd reduction(+ : s0, s1, s2)
+  for (std::size_t i = 0; i < n; ++i) {
+    const double z = (x[i] - mu) * inverse;
+    const double w = quadrature[i] * vmath::exp_in_range(-0.5 * z * z);
+    s0 += w * g.phi[i];
+    s1 += w * g.slope[i];
+    s2 += w * g.phi2[i];
+  }
+  sum[0] = s0;
+  sum[1] = s1;
+  sum[2] = s2;
+}
+
+SPIKEDRF_MULTIVERSION
+void convolve_all(const double* x, const double* quadrature, std::size_t n, double mu,
+                  double inverse, const GridRows& g, double* sum) noexcept {
+  double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0, s4 = 0.0, s5 = 0.0, s6 = 0.0, s7 = 0.0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3, s4, s5, s6, s7)
+  for (std::size_t i = 0; i < n; ++i) {
+    const double z = (x[i] - mu) * inverse;
+    const double w = quadrature[i] * vmath::exp_in_range(-0.5 * z * z);
+    s0 += w * g.phi[i];
+    s1 += w * g.slope[i];
+    s2 += w * g.phi2[i];
+    s3 += w * g.bend[i];
+    s4 += w * g.third[i];
+    s5 += w * g.phi_slope[i];
+    s6 += w * g.phi_slope_slope[i];
+    s7 += w * g.phi2_slope[i];
+  }
+  const double all[] = {s0, s1, s2, s3, s4, s5, s6, s7};
+  std::copy(all, all + 8, sum);
+}
+
+// ---- Sums over zeta and the label ---------------------------------------------------------------
+
+SPIKEDRF_MULTIVERSION
+void sum_first(const double* weight, const double* sign, const double* zeta, std::size_t n,
+               double* const* rows, EnvelopeSums& sums) noexcept {
+  double f = 0.0, zf = 0.0, f2 = 0.0, slope = 0.0;
+#pragma omp simd reduction(+ : f, zf, f2, slope)
+  for (std::size_t j = 0; j < n; ++j) {
+    f += sign[j] * rows[0][j];
+    zf += sign[j] * zeta[j] * rows[0][j];
+    slope += weight[j] * rows[1][j];
+    f2 += weight[j] * rows[2][j];
+  }
+  sums.f = f;
+  sums.zeta_f = zf;
+  sums.f2 = f2;
+  sums.slope = slope;
+}
+
+SPIKEDRF_MULTIVERSION
+void sum_hessian(const double* weight, const double* sign, const double* zeta, std::size_t n,
+                 double* const* rows, EnvelopeSums& sums) noexcept {
+  double ms = 0.0, ss = 0.0, mt = 0.0, st = 0.0, tt = 0.0, mV = 0.0, sV = 0.0, tV = 0.0, VV = 0.0;
+#pragma omp simd reduction(+ : ms, ss, mt, st, tt, mV, sV, tV, VV)
+  for (std::size_t j = 0; j < n; ++j) {
+    const double along = weight[j] * zeta[j];
+    const double across = sign[j] * zeta[j];
+    ms += along * rows[1][j];
+    ss += along * zeta[j] * rows[1][j];
+    mt += sign[j] * rows[3][j];
+    st += across * rows[3][j];
+    tt += weight[j] * rows[4][j];
+    mV += sign[j] * rows[5][j];
+    sV += across * rows[5][j];
+    tV += weight[j] * rows[6][j];
+    VV += weight[j] * rows[7][j];
+  }
+  sums.ms = ms;
+  sums.ss = ss;
+  sums.mt = -0.5 * mt;
+  sums.st = -0.5 * st;
+  sums.tt = 0.25 * tt;
+  sums.mV = mV;
+  sums.sV = sV;
+  sums.tV = -0.5 * tV;
+  sums.VV = VV;
+}
+
+}  // namespace
+
+LossAverages::LossAverages(Loss loss, LabelKind kind) : loss_(loss), kind_(kind) {}
+
+// One entry for every zeta, or with sign labels for every zeta and label: the mean mu of
+// x = sigma (y - omega) and the weight. Real labels bring their noise into the variance of x.
+void LossAverages::branch(const LabelTable& labels, std::size_t node, double noise, double flip,
+                          const CavityField& field) {
+  const std::size_t first = labels.begin(node);
+  const std::size_t last = labels.begin(node + 1);
+  const bool signs = kind_ == LabelKind::sign;
+  const std::size_t most = (signs ? 2 : 1) * labels.largest();
+  if (capacity_ < most) {
+    capacity_ = most;
+    for (auto* array : {&mu_, &weight_, &signed_, &zeta_, &label_}) array->resize(most);
+    rows_.resize(static_cast<std::size_t>(kRows) * most);
+  }
+  tau_ = std::sqrt(signs ? field.t : field.t + noise * noise);
+  const bool margin = has_margin(loss_.kind);
+  count_ = 0;
+  const auto add = [&](double weight, double y, double zeta) {
+    if (weight < kNegligible) return;
+    const double sigma = margin ? y : 1.0;
+    mu_[count_] = sigma * (y - field.mean - field.s * zeta);
+    weight_[count_] = weight;
+    signed_[count_] = sigma * weight;
+    zeta_[count_] = zeta;
+    label_[count_] = y;
+    ++count_;
+  };
+  for (std::size_t j = first; j < last; ++j) {
+    const double zeta = labels.zeta()[j];
+    const double weight = labels.weight()[j];
+    const double value = labels.value()[j];
+    if (signs) {
+      const double up = flip + (1.0 - 2.0 * flip) * value;
+      add(weight * up, 1.0, zeta);
+      add(weight * (1.0 - up), -1.0, zeta);
+    } else {
+      add(weight, value, zeta);
+    }
+  }
+}
+
+EnvelopeSums LossAverages::envelope(const LabelTable& labels, std::size_t node, double noise,
+                                    double flip, const CavityField& field, bool hessian) {
+  branch(labels, node, noise, flip, field);
+  double* rows[kRows];
+  for (int i = 0; i < kRows; ++i) rows[i] = row(i);
+  if (is_ramp(loss_.kind)) {
+    Ramp ramp = ramp_of(loss_);
+    ramp.width += field.V;
+    ramp_averages(ramp, mu_.data(), count_, tau_, hessian, averages());
+  } else {
+    average_smooth(field.V, hessian, false);
+  }
+  EnvelopeSums sums;
+  sum_first(weight_.data(), signed_.data(), zeta_.data(), count_, rows, sums);
+  if (hessian) sum_hessian(weight_.data(), signed_.data(), zeta_.data(), count_, rows, sums);
+  return sums;
+}
+
+// The points x on which phi is evaluated, every mu within reach of its Gaussian.
+//
+// phi is analytic but for corners at a distance `strip` from the real axis. If that is no less than
+// half of tau: a uniform grid (trapezoid), whose error for the convolution is
+// e^{a^2/2 - 2 pi a tau/step} for any a up to strip/tau; the step makes it e^-37. Only points that
+// some mu needs are kept. Otherwise Gauss-Legendre panels that are graded towards the corners.
+//
+// Where tau is tiny instead every mu has three points of its own (Gauss-Hermite), and no grid is laid:
+// false.
+bool LossAverages::lay_grid(double V) {
+  x_.clear();
+  quadrature_.clear();
+  const bool logistic = loss_.kind == LossKind::logistic;
+  const std::complex<double> corner =
+      logistic ? LogisticLoss{}.corner(V) : PseudoHuberLoss(loss_.parameter).corner(V);
+  const double strip = corner.imag();
+  const double reach = kCutoff * tau_;
+  if (tau_ < kPointlike * strip) {
+    // phi is a polynomial of degree 5 as far as N(mu, tau^2) can tell.
+    for (std::size_t j = 0; j < count_; ++j) {
+      for (int side = -1; side <= 1; ++side) x_.push_back(mu_[j] + side * std::sqrt(3.0) * tau_);
+    }
+    return false;
+  }
+  sorted_.assign(mu_.begin(), mu_.begin() + static_cast<std::ptrdiff_t>(count_));
+  std::sort(sorted_.begin(), sorted_.end());
+  if (strip >= 0.5 * tau_) {
+    const double d = std::min(strip / tau_, 8.6);
+    const double step = tau_ * 2.0 * kPi * d / (37.0 + 0.5 * d * d);
+    const double origin = sorted_.front() - reach;
+    double next = 0.0;  // in steps
+    for (double mu : sorted_) {
+      const double from = std::max(next, std::ceil((mu - reach - origin) / step));
+      const double to = std::floor((mu + reach - origin) / step);
+      for (next = from; next <= to; next += 1.0) {
+        x_.push_back(origin + next * step);
+        quadrature_.push_back(step);
+      }
+    }
+    return true;
+  }
+  const double other = logistic ? LogisticLoss{}.reflected(V, corner.real())
+                                : PseudoHuberLoss(loss_.parameter).reflected(V, corner.real());
+  const LegendreRule& base = legendre_rule(20);
+  const std::vector<double> edge =
+      graded_edges(sorted_.front() - reach, sorted_.back() + reach, 3.0 * tau_,
+                   {{corner.real(), strip}, {other, strip}});
+  for (std::size_t e = 0; e + 1 < edge.size(); ++e) {
+    const double half = 0.5 * (edge[e + 1] - edge[e]);
+    for (std::size_t i = 0; i < base.node.size(); ++i) {
+      x_.push_back(edge[e] + half * (1.0 + base.node[i]));
+      quadrature_.push_back(half * base.weight[i]);
+    }
+  }
+  return true;
+}
+
+void LossAverages::average_smooth(double V, bool hessian, bool losses) {
+  const bool grid = lay_grid(V);
+  const std::size_t n = x_.size();
+  phi_rows_.resize(6 * n);
+  products_.resize(4 * n);
+  double* at = phi_rows_.data();
+  const PhiRows phi{at, at + n, at + 2 * n, at + 3 * n, at + 4 * n, at + 5 * n};
+  smooth_phi(loss_, V, x_.data(), n, phi);
+  double* product = products_.data();
+  for (std::size_t i = 0; i < n; ++i) {
+    product[i] = phi.phi[i] * phi.phi[i];
+    product[n + i] = phi.phi[i] * phi.slope[i];
+    product[2 * n + i] = phi.slope[i] * phi.slope[i] + phi.phi[i] * phi.bend[i];
+    product[3 * n + i] = product[i] * phi.slope[i];
+  }
+  GridRows rows{phi.phi,  phi.slope,   product,         phi.bend,
+                phi.third, product + n, product + 2 * n, product + 3 * n};
+  if (losses) {  // in place of what is not needed then
+    loss_values(loss_, phi.t, phi.bend, n);
+    loss_values(loss_, x_.data(), phi.third, n);
+    for (std::size_t i = 0; i < n; ++i) product[n + i] = phi.t[i] * phi.t[i];
+  }
+  const double* all_rows[] = {rows.phi,   rows.slope,     rows.phi2,            rows.bend,
+                              rows.third, rows.phi_slope, rows.phi_slope_slope, rows.phi2_slope};
+  if (!grid) {
+    for (int i = 0; i < kRows; ++i) {
+      for (std::size_t j = 0; j < count_; ++j) {
+        const double* at_j = all_rows[i] + 3 * j;
+        row(i)[j] = (at_j[0] + 4.0 * at_j[1] + at_j[2]) / 6.0;
+      }
+    }
+    return;
+  }
+  const double inverse = 1.0 / tau_;
+  const double norm = kInvSqrtTwoPi * inverse;
+  for (std::size_t j = 0; j < count_; ++j) {
+    const auto from = std::lower_bound(x_.begin(), x_.end(), mu_[j] - kCutoff * tau_);
+    const auto to = std::upper_bound(from, x_.end(), mu_[j] + kCutoff * tau_);
+    const auto start = static_cast<std::size_t>(from - x_.begin());
+    const auto size = static_cast<std::size_t>(to - from);
+    GridRows here = rows;
+    for (const double** each : {&here.phi, &here.slope, &here.phi2, &here.bend, &here.third,
+                                &here.phi_slope, &here.phi_slope_slope, &here.phi2_slope}) {
+      *each += start;
+    }
+    double sum[kRows];
+    const bool all = hessian || losses;
+    (all ? convolve_all : convolve_first)(x_.data() + start, quadrature_.data() + start, size,
+                                          mu_[j], inverse, here, sum);
+    for (int i = 0; i < (all ? kRows : 3); ++i) row(i)[j] = norm * sum[i];
+  }
+}
+
+Outcome LossAverages::outcome(const LabelTable& labels, std::size_t node, double noise, double flip,
+                              const CavityField& field) {
+  branch(labels, node, noise, flip, field);
+  const double V = field.V;
+  const std::size_t n = count_;
+  double* rows[kRows];
+  for (int i = 0; i < kRows; ++i) rows[i] = row(i);
+  const double* fresh_loss = rows[kThird];
+  const double* trained_loss = rows[kBend];
+  const double* trained_square = rows[kPhiSlope];
+  if (is_ramp(loss_.kind)) {
+    Ramp envelope = ramp_of(loss_);
+    envelope.width += V;
+    ramp_averages(envelope, mu_.data(), n, tau_, false, averages());
+    ramp_fit(ramp_of(loss_), 0.0, mu_.data(), n, tau_, rows[kThird], rows[kPhi2Slope]);
+    ramp_fit(ramp_of(loss_), V, mu_.data(), n, tau_, rows[kBend], rows[kPhiSlope]);
+  } else {
+    average_smooth(V, false, true);
+  }
+  Outcome result;
+  for (std::size_t j = 0; j < n; ++j) {
+    result.test_loss += weight_[j] * fresh_loss[j];
+    result.train_loss += weight_[j] * trained_loss[j];
+  }
+  if (kind_ == LabelKind::real) {
+    for (std::size_t j = 0; j < n; ++j) {
+      result.test_error += weight_[j] * (mu_[j] * mu_[j] + tau_ * tau_);
+      result.train_error += weight_[j] * trained_square[j];
+    }
+    return result;
+  }
+  // h = omega + V f.
+  const bool margin = has_margin(loss_.kind);
+  for (std::size_t j = 0; j < n; ++j) {
+    const double at = label_[j] * (field.mean + field.s * zeta_[j]);
+    const double force = margin ? rows[kPhi][j] : label_[j] * rows[kPhi][j];
+    result.test_margin += weight_[j] * at;
+    result.train_margin += weight_[j] * (at + V * force);
+  }
+  return result;
+}
+
+}  // namespace spikedrf

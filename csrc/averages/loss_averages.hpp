@@ -1,0 +1,83 @@
+// The averages over (zeta, omega, y) at one node of kappa: the inner loops of theory.md, section 11.
+//
+// At fixed kappa the cavity field is omega = mean + s zeta + sqrt(t) N(0, 1). Everything that the
+// equations need is the gradient of one function, the average Moreau envelope
+//
+//   env(V, mean, s, t) = E min_h [ loss(y, h) + (h - omega)^2 / (2 V) ],
+//   d/dV = -E f^2 / 2,   d/dmean = -E f,   d/ds = -E zeta f,   d/dt = -E f' / 2,
+//
+// and Newton's method its Hessian. Given zeta and the label, x = sigma (y - omega) is N(mu, tau^2)
+// (loss.hpp), and env is a sum of e(V, mu, tau^2) = E of the envelope at x, whose derivatives are
+// Gaussian averages of products of phi and its derivatives: by the heat equation d/dtau^2 is half
+// the second derivative in mu, and d phi/dV = -phi phi'. So nothing is ever differenced.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "averages/ramp_averages.hpp"
+#include "functions/loss.hpp"
+#include "tables/labels.hpp"
+
+namespace spikedrf {
+
+// What the averages depend on.
+struct CavityField {
+  double V, mean, s, t;
+};
+
+// First derivatives as in the equations, then the Hessian of env.
+struct EnvelopeSums {
+  double f = 0.0;       // E f
+  double zeta_f = 0.0;  // E zeta f
+  double f2 = 0.0;      // E f^2
+  double slope = 0.0;   // -E f' = the second derivative in mean
+  double ms = 0.0, ss = 0.0, mt = 0.0, st = 0.0, tt = 0.0;
+  double mV = 0.0, sV = 0.0, tV = 0.0, VV = 0.0;
+};
+
+// What is reported of the readout, given kappa.
+struct Outcome {
+  double test_error = 0.0;   // of real labels E (y - omega)^2; rates of wrong signs: sign_rates.hpp
+  double train_error = 0.0;  // the same with h in place of omega
+  double test_loss = 0.0;
+  double train_loss = 0.0;
+  double test_margin = 0.0;  // E y omega
+  double train_margin = 0.0;
+};
+
+class LossAverages {
+ public:
+  LossAverages(Loss loss, LabelKind kind);
+
+  // Without `hessian` only the first four sums.
+  EnvelopeSums envelope(const LabelTable& labels, std::size_t node, double noise, double flip,
+                        const CavityField& field, bool hessian);
+  Outcome outcome(const LabelTable& labels, std::size_t node, double noise, double flip,
+                  const CavityField& field);
+
+ private:
+  // Rows of averages over x ~ N(mu, tau^2), one entry for each zeta and label.
+  enum Row { kPhi, kSlope, kPhi2, kBend, kThird, kPhiSlope, kPhiSlopeSlope, kPhi2Slope, kRows };
+  PhiAverages averages() {
+    return {row(kPhi),   row(kSlope),    row(kPhi2),          row(kBend),
+            row(kThird), row(kPhiSlope), row(kPhiSlopeSlope), row(kPhi2Slope)};
+  }
+
+  void branch(const LabelTable& labels, std::size_t node, double noise, double flip,
+              const CavityField& field);
+  void average_smooth(double V, bool hessian, bool losses);
+  bool lay_grid(double V);
+  double* row(int i) { return rows_.data() + static_cast<std::size_t>(i) * capacity_; }
+
+  Loss loss_;
+  LabelKind kind_;
+  // The entries: mean of x, its standard deviation, weight, weight times sigma, zeta, label.
+  std::size_t count_ = 0, capacity_ = 0;
+  double tau_ = 0.0;
+  std::vector<double> mu_, weight_, signed_, zeta_, label_, rows_;
+  // The grid for smooth losses: points x, quadrature weights, and phi and products of it there.
+  std::vector<double> sorted_, x_, quadrature_, phi_rows_, products_;
+};
+
+}  // namespace spikedrf

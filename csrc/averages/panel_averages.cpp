@@ -1,0 +1,377 @@
+#include "averages/panel_averages.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "numerics/dispatch.hpp"
+#include "numerics/small_matrix.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+constexpr int kMaxDegree = 32;
+
+// A panel is integrated as it is if V stays within this fraction of |1 + V(centre)|. In units of
+// half the panel the nearest pole of 1/(1 + V) is then about its inverse t away, and n nodes leave
+// an error of about (t + sqrt(t^2 - 1))^{-2n}, here 1e-13 or less.
+constexpr double settled_fraction(int degree) {
+  return degree <= 16 ? 0.68 : degree <= 24 ? 0.8 : 0.88;
+}
+
+// A pole on a panel of this weight belongs to a density that is rounding. Halving a panel of weight
+// one comes to that after some 54 times, when as many halves are waiting for their turn.
+constexpr double kNegligibleWeight = 1e-16;
+constexpr std::size_t kMostWaiting = 64;
+
+// A pole asks for a hundred at most; a search gone astray meets more.
+constexpr int kMostDivisions = 600;
+
+// Values at the n nodes of the left half of a panel from those at its n Gauss-Legendre nodes
+// (matrix[j * n + i]: node i from node j), and the same for the right half.
+struct Halves {
+  std::vector<double> left, right;
+};
+
+Halves interpolate_halves(int n) {
+  const LegendreRule& rule = legendre_rule(n);
+  Halves halves;
+  halves.left.resize(static_cast<std::size_t>(n * n));
+  halves.right.resize(static_cast<std::size_t>(n * n));
+  std::vector<double> share(static_cast<std::size_t>(n));
+  const auto at = [n](int j, int i) { return static_cast<std::size_t>(j * n + i); };
+  for (int i = 0; i < n; ++i) {
+    const double x = 0.5 * (rule.node[static_cast<std::size_t>(i)] - 1.0);
+    double total = 0.0;
+    for (int j = 0; j < n; ++j) {
+      // Barycentric weights of Gauss-Legendre nodes; no node of a half is one of the whole.
+      const auto node = static_cast<std::size_t>(j);
+      const double t = rule.node[node];
+      const double weight = std::sqrt((1.0 - t * t) * rule.weight[node]);
+      share[node] = (j % 2 == 0 ? weight : -weight) / (x - t);
+      total += share[node];
+    }
+    for (int j = 0; j < n; ++j) {
+      halves.left[at(j, i)] = share[static_cast<std::size_t>(j)] / total;
+      halves.right[at(n - 1 - j, n - 1 - i)] = halves.left[at(j, i)];
+    }
+  }
+  return halves;
+}
+
+const Halves& halves_of(int degree) {
+  static const Halves all[] = {interpolate_halves(16), interpolate_halves(24),
+                               interpolate_halves(32)};
+  return all[(degree - 16) / 8];
+}
+
+// 1 + V on a panel.
+struct Denominator {
+  double re[kMaxDegree];
+  double im[kMaxDegree];
+  double radius2;  // squared radius of the box that V covers, and squared distance of its centre
+  double centre2;  // from -1
+};
+
+template <int n>
+SPIKEDRF_INLINE void evaluate(const double* const* row, int features, const Complex* v,
+                              Denominator& one_plus_v) {
+  double* re = one_plus_v.re;
+  double* im = one_plus_v.im;
+  for (int i = 0; i < n; ++i) {
+    re[i] = 1.0;
+    im[i] = 0.0;
+  }
+  for (int a = 0; a < features; ++a) {
+    const double* f = row[1 + a];
+    const double v_re = v[a].real();
+    const double v_im = v[a].imag();
+    SPIKEDRF_SIMD
+    for (int i = 0; i < n; ++i) {
+      re[i] += v_re * f[i];
+      im[i] += v_im * f[i];
+    }
+  }
+  double left = re[0];
+  double right = re[0];
+  double low = im[0];
+  double high = im[0];
+#pragma omp simd reduction(min : left, low) reduction(max : right, high)
+  for (int i = 0; i < n; ++i) {
+    left = std::min(left, re[i]);
+    right = std::max(right, re[i]);
+    low = std::min(low, im[i]);
+    high = std::max(high, im[i]);
+  }
+  const auto square = [](double x) { return x * x; };
+  one_plus_v.radius2 = 0.25 * (square(right - left) + square(high - low));
+  one_plus_v.centre2 = 0.25 * (square(right + left) + square(high + low));
+}
+
+// out = the rows of a panel at the nodes of one of its halves; the first row holds weights.
+SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, const double* matrix,
+                                 const LegendreRule& base, double* out) {
+  for (int r = 0; r < rows; ++r, out += n) {
+    double in[kMaxDegree];
+    for (int j = 0; j < n; ++j) {
+      in[j] = r > 0 ? row[r][j] : 0.5 * row[0][j] / base.weight[static_cast<std::size_t>(j)];
+    }
+    for (int i = 0; i < n; ++i) out[i] = 0.0;
+    for (int j = 0; j < n; ++j) {
+      const double* column = matrix + j * n;
+      SPIKEDRF_SIMD
+      for (int i = 0; i < n; ++i) out[i] += column[i] * in[j];
+    }
+    if (r == 0) {
+      for (int i = 0; i < n; ++i) out[i] *= base.weight[static_cast<std::size_t>(i)];
+    }
+  }
+}
+
+// Calls leaf.add<n>(rows, one_plus_v) for every panel, divided until it is settled; the rows are
+// the weights, the features and `more`. False if that did not end somewhere.
+template <int n, class Leaf>
+SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
+                                  const std::vector<const double*>& more, PanelScratch& scratch,
+                                  Leaf& leaf) {
+  const Tables& tables = panels.tables;
+  const int features = pair_count(tables.groups) + tables.groups;
+  const int rows = 1 + features + static_cast<int>(more.size());
+  const LegendreRule& base = legendre_rule(n);
+  const Halves& halves = halves_of(n);
+  const auto block = static_cast<std::size_t>(rows * n);
+  scratch.row.resize(static_cast<std::size_t>(rows));
+  scratch.current.resize(block);
+  scratch.waiting.resize(kMostWaiting * block);
+  const double** row = scratch.row.data();
+  double* current = scratch.current.data();
+  const auto rows_at = [&](const double* first) {
+    for (int r = 0; r < rows; ++r) row[r] = first + r * n;
+  };
+  constexpr double fraction2 = settled_fraction(n) * settled_fraction(n);
+  Denominator one_plus_v;
+  int divisions = 0;
+  for (std::size_t p = 0; p < panels.panels; ++p) {
+    const std::size_t at = p * static_cast<std::size_t>(n);
+    row[0] = tables.weight() + at;
+    for (int a = 0; a < features; ++a) row[1 + a] = tables.feature(a) + at;
+    for (std::size_t m = 0; m < more.size(); ++m) {
+      row[1 + features + static_cast<int>(m)] = more[m] + at;
+    }
+    for (std::size_t waiting = 0;;) {
+      evaluate<n>(row, features, v, one_plus_v);
+      bool settled = one_plus_v.radius2 <= fraction2 * one_plus_v.centre2;
+      if (!settled) {
+        double weight = 0.0;
+        for (int i = 0; i < n; ++i) weight += row[0][i];
+        settled = weight < kNegligibleWeight || waiting + 2 > kMostWaiting ||
+                  divisions >= kMostDivisions;
+      }
+      if (!settled) {
+        ++divisions;
+        double* right = scratch.waiting.data() + waiting++ * block;
+        double* left = scratch.waiting.data() + waiting++ * block;
+        interpolate(row, rows, n, halves.right.data(), base, right);
+        interpolate(row, rows, n, halves.left.data(), base, left);
+      } else {
+        leaf.template add<n>(row, one_plus_v);
+      }
+      if (waiting == 0) break;
+      std::copy_n(scratch.waiting.data() + --waiting * block, block, current);
+      rows_at(current);
+    }
+  }
+  return divisions < kMostDivisions;
+}
+
+template <class Leaf>
+SPIKEDRF_INLINE bool visit(const PanelTables& panels, const Complex* v,
+                           const std::vector<const double*>& more, PanelScratch& scratch,
+                           Leaf& leaf) {
+  switch (panels.degree) {
+    case 16:
+      return visit_degree<16>(panels, v, more, scratch, leaf);
+    case 24:
+      return visit_degree<24>(panels, v, more, scratch, leaf);
+    default:
+      return visit_degree<32>(panels, v, more, scratch, leaf);
+  }
+}
+
+struct ResponseSums {
+  int features;
+  Complex* sum;        // E f_a omega
+  Complex* curvature;  // E f_a f_b omega^2, the upper triangle in rows of `features`
+  double lowest = std::numeric_limits<double>::infinity();
+
+  template <int n>
+  SPIKEDRF_INLINE void add(const double* const* row, const Denominator& d) {
+    double w_re[kMaxDegree], w_im[kMaxDegree], w2_re[kMaxDegree], w2_im[kMaxDegree];
+    double low = lowest;
+    const double* weight = row[0];
+#pragma omp simd reduction(min : low)
+    for (int i = 0; i < n; ++i) {
+      const double re = d.re[i];
+      const double im = d.im[i];
+      const double inverse = 1.0 / (re * re + im * im);
+      const double o_re = re * inverse;
+      const double o_im = -im * inverse;
+      w_re[i] = weight[i] * o_re;
+      w_im[i] = weight[i] * o_im;
+      w2_re[i] = w_re[i] * o_re - w_im[i] * o_im;
+      w2_im[i] = 2.0 * w_re[i] * o_im;
+      low = std::min(low, -o_im * std::fabs(im));
+    }
+    lowest = low;
+    for (int a = 0; a < features; ++a) {
+      const double* f = row[1 + a];
+      sum[a] += dot<n>(w_re, w_im, f);
+      double f2_re[kMaxDegree], f2_im[kMaxDegree];
+      SPIKEDRF_SIMD
+      for (int i = 0; i < n; ++i) {
+        f2_re[i] = w2_re[i] * f[i];
+        f2_im[i] = w2_im[i] * f[i];
+      }
+      for (int b = a; b < features; ++b) {
+        curvature[a * features + b] += dot<n>(f2_re, f2_im, row[1 + b]);
+      }
+    }
+  }
+
+  template <int n>
+  SPIKEDRF_INLINE static Complex dot(const double* re, const double* im, const double* f) {
+    double sum_re = 0.0;
+    double sum_im = 0.0;
+#pragma omp simd reduction(+ : sum_re, sum_im)
+    for (int i = 0; i < n; ++i) {
+      sum_re += re[i] * f[i];
+      sum_im += im[i] * f[i];
+    }
+    return {sum_re, sum_im};
+  }
+};
+
+// The argument of re + i im, im >= 0, from 0 to pi, to within rounding; 0 at the origin. A
+// Chebyshev fit of atan(t)/t on |t| <= tan(pi/8), to which every ratio is rotated.
+SPIKEDRF_INLINE double argument(double re, double im) {
+  constexpr double kTanPi8 = 0.41421356237309504880;
+  constexpr double kPi4 = 0.78539816339744830962;
+  const double x = std::fabs(re);
+  const bool steep = im > x;
+  const double larger = steep ? im : x;
+  const double smaller = steep ? x : im;
+  const bool rotate = smaller > kTanPi8 * larger;
+  const double above = rotate ? smaller - larger : smaller;
+  const double below = rotate ? smaller + larger : larger;
+  const double t = above / (below > 0.0 ? below : 1.0);
+  const double u = t * t;
+  double series = -0.017805397205419446;
+  series = series * u + 0.03796525745386593;
+  series = series * u - 0.05035102456601552;
+  series = series * u + 0.05846878297330872;
+  series = series * u - 0.06662951813629191;
+  series = series * u + 0.07692045330902225;
+  series = series * u - 0.09090896809064027;
+  series = series * u + 0.11111110744919658;
+  series = series * u - 0.14285714279250245;
+  series = series * u + 0.19999999999940893;
+  series = series * u - 0.3333333333333312;
+  double angle = t + t * (series * u);
+  angle = rotate ? kPi4 + angle : angle;
+  angle = steep ? 2.0 * kPi4 - angle : angle;
+  return re < 0.0 ? 4.0 * kPi4 - angle : angle;
+}
+
+struct ArgumentSum {
+  double total = 0.0;
+
+  template <int n>
+  SPIKEDRF_INLINE void add(const double* const* row, const Denominator& d) {
+    const double* weight = row[0];
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) {
+      sum += weight[i] * argument(d.re[i], std::max(d.im[i], 0.0));
+    }
+    total += sum;
+  }
+};
+
+struct FormSums {
+  int first;   // row of the first function
+  int count;
+  double* form;
+
+  template <int n>
+  SPIKEDRF_INLINE void add(const double* const* row, const Denominator& d) {
+    for (int k = 0; k < count; ++k) {
+      for (int l = k; l < count; ++l) {
+        double total = 0.0;
+        for (int i = 0; i < n; ++i) {
+          total += row[0][i] / d.re[i] * (row[first + k][i] * row[first + l][i]);
+        }
+        form[k * count + l] += total;
+      }
+    }
+  }
+};
+
+}  // namespace
+
+SPIKEDRF_MULTIVERSION
+PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
+                           Complex* sum, Complex* curvature) {
+  const int features = pair_count(panels.tables.groups) + panels.tables.groups;
+  std::fill_n(sum, features, Complex(0.0));
+  std::fill_n(curvature, features * features, Complex(0.0));
+  ResponseSums leaf{features, sum, curvature};
+  const bool resolved = visit(panels, v, {}, scratch, leaf);
+  for (int a = 0; a < features; ++a) {
+    for (int b = 0; b < a; ++b) curvature[a * features + b] = curvature[b * features + a];
+  }
+  return {resolved, leaf.lowest};
+}
+
+SPIKEDRF_MULTIVERSION
+double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch) {
+  ArgumentSum leaf;
+  visit(panels, v, {}, scratch, leaf);
+  return leaf.total;
+}
+
+SPIKEDRF_MULTIVERSION
+void signal_forms(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
+                  double* form) {
+  const int groups = panels.tables.groups;
+  std::vector<const double*> functions;
+  for (int k = 0; k < groups; ++k) functions.push_back(panels.tables.mu0(k));
+  for (int k = 0; k < groups; ++k) functions.push_back(panels.tables.kappa_mu1(k));
+  const int count = 2 * groups;
+  std::fill_n(form, count * count, 0.0);
+  FormSums leaf{1 + pair_count(groups) + groups, count, form};
+  visit(panels, v, functions, scratch, leaf);
+  for (int k = 0; k < count; ++k) {
+    for (int l = 0; l < k; ++l) form[k * count + l] = form[l * count + k];
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+double lowest_slope(const PanelTables& panels, const double* slope) {
+  const Tables& tables = panels.tables;
+  const int features = pair_count(tables.groups) + tables.groups;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < tables.nodes; ++i) {
+    double value = 0.0;
+    double size = 0.0;
+    for (int a = 0; a < features; ++a) {
+      const double term = slope[a] * tables.feature(a)[i];
+      value += term;
+      size += std::fabs(term);
+    }
+    if (size > 0.0) lowest = std::min(lowest, value / size);
+  }
+  return lowest;
+}
+
+}  // namespace spikedrf

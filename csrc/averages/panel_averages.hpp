@@ -1,0 +1,47 @@
+// Averages over kappa of 1/(1 + V) and of its logarithm for complex V: the only loops over nodes in
+// a spectrum.
+//
+// V(kappa) = sum_a v_a f_a(kappa) comes close to -1 when z comes close to the eigenvalues that the
+// samples with this kappa contribute. On the real axis the distance of the pole from the kappa axis
+// is of the order of the density itself, so in the tails of the spectrum no rule that is fixed in
+// advance integrates past it. The averages below do: a panel on which V varies too much beside its
+// distance from -1 is halved, again and again, its rows interpolated from node to node. What they
+// return is a smooth function of v to within the accuracy of the tables.
+#pragma once
+
+#include <complex>
+#include <vector>
+
+#include "tables/panel_tables.hpp"
+
+namespace spikedrf {
+
+using Complex = std::complex<double>;
+
+// Work space, kept between calls.
+struct PanelScratch {
+  std::vector<const double*> row;
+  std::vector<double> current, waiting;  // rows of the panel at hand, and of halves still to come
+};
+
+struct PanelReport {
+  bool resolved;  // false: V = -1 was met on the axis itself, or as good as
+  double lowest;  // smallest (Im V)^2 / |1 + V|^2 over all nodes, with the sign of Im V
+};
+
+// sum[a] = E f_a omega, curvature[a, b] = E f_a f_b omega^2 (full symmetric matrix) with
+// omega = 1/(1 + V).
+PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
+                           Complex* sum, Complex* curvature);
+
+// E arg(1 + V), Im V >= 0.
+double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch);
+
+// form (2K x 2K) = E omega f f^T with f = (mu0_1 .. mu0_K, kappa mu1_1 .. kappa mu1_K), real V.
+void signal_forms(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
+                  double* form);
+
+// The smallest value over the nodes of sum_a slope_a f_a, relative to the sum of the magnitudes.
+double lowest_slope(const PanelTables& panels, const double* slope);
+
+}  // namespace spikedrf

@@ -1,0 +1,45 @@
+// Certified derivatives of the test error for batches of points: the ladder of solver.hpp, climbed
+// until the derivatives stand still too.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "batches/solver.hpp"
+
+namespace spikedrf {
+
+// Directions in which the spike moves: for each spike `count` rows of dr (K), dc (K), dgamma. The
+// scale is what a parameter moves by to matter, for the certificate. The isotropic bulk has the
+// variance c and moves with it; a bulk of nodes moves as `bulk` says, not at all if it is null:
+// dvalue (nodes x K), then dtrace, dvv, dvx, dxx (nodes each), while dc is c's move in the tables.
+struct Directions {
+  std::size_t count;
+  const double* slope;  // spikes x count x (2K + 1)
+  const double* scale;  // spikes x count
+  const double* bulk = nullptr;  // spikes x rules x count x nodes (K + 4)
+};
+
+// Which of the other parameters are wanted, in the order of `Gradients`.
+struct Wanted {
+  bool alpha = false, beta = false, lam = false, noise = false;
+};
+
+// A derivative that does not exist is NaN, and the point has Status::undefined.
+struct Gradients {
+  double* test_error;
+  double* alpha;
+  double* beta;
+  double* lam;
+  double* noise;  // at a fixed spike
+  double* along;  // points x directions
+  double* quadrature_error;
+  std::int32_t* status;
+};
+
+// False if an activation or target could not be evaluated (the results are then incomplete).
+bool gradient(const Spikes& spikes, const Points& points, const Directions& directions,
+              Wanted wanted, GaussianMoments& activation, GaussianMoments& target,
+              Accuracy accuracy, const Gradients& results);
+
+}  // namespace spikedrf

@@ -1,0 +1,136 @@
+#include "batches/sign_rates.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "numerics/dispatch.hpp"
+#include "numerics/small_matrix.hpp"
+#include "numerics/vector_math.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+// Sums over zeta of the chance of a wrong sign, for fresh (V = 0) and for training samples.
+SPIKEDRF_MULTIVERSION
+void sum_rates(const double* zeta, const double* weight, const double* value, std::size_t n,
+               double mean, double s, double inverse, double flip, double shift_up,
+               double shift_down, double* test, double* train) noexcept {
+  double fresh = 0.0;
+  double trained = 0.0;
+#pragma omp simd reduction(+ : fresh, trained)
+  for (std::size_t j = 0; j < n; ++j) {
+    const double up = flip + (1.0 - 2.0 * flip) * value[j];
+    const double field = mean + s * zeta[j];
+    const double below = vmath::normal_cdf(-field * inverse);
+    const double above = vmath::normal_cdf(field * inverse);
+    fresh += weight[j] * (up * below + (1.0 - up) * above);
+    const double up_below = vmath::normal_cdf(-(field + shift_up) * inverse);
+    const double down_above = vmath::normal_cdf((field - shift_down) * inverse);
+    trained += weight[j] * (up * up_below + (1.0 - up) * down_above);
+  }
+  *test = fresh;
+  *train = trained;
+}
+
+constexpr double kNone = 1e-60;  // a variance that changes nothing
+
+}  // namespace
+
+SignRateRules::SignRateRules(const Spikes& spikes, std::size_t index, double noise, Loss loss,
+                             const FieldState& field, const Tables& tables,
+                             const LabelVariation& variation, GaussianMoments& activation,
+                             GaussianMoments& target, std::size_t max_nodes)
+    : gamma_(spikes.gamma[index]),
+      noise_(noise),
+      // Of a loss of the margin phi = loss'(1) at h = 0, of another f = loss'(y).
+      pull_up_(loss_slope(loss, 1.0)),
+      pull_down_(has_margin(loss.kind) ? pull_up_ : -loss_slope(loss, -1.0)),
+      variation_(variation),
+      target_(target),
+      field_(field),
+      tables_(spikes, index, activation, target, max_nodes, false, scales(field, tables),
+              RuleLadder::Start::uniform) {}
+
+SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field,
+                                        std::size_t i) {
+  Node result{0.0, 0.0, 0.0, 0.0};
+  const int K = tables.groups;
+  for (int k = 0; k < K; ++k) {
+    const auto at = static_cast<std::size_t>(k);
+    result.mean += field.m[at] * tables.mu0(k)[i] + field.theta[at] * tables.kappa_mu1(k)[i];
+    result.s += field.psi[at] * tables.mu1(k)[i];
+  }
+  for (int a = 0; a < pair_count(K) + K; ++a) {
+    const auto at = static_cast<std::size_t>(a);
+    result.V += field.v[at] * tables.feature(a)[i];
+    result.t += field.q[at] * tables.feature(a)[i];
+  }
+  result.t = std::max(result.t, kNone);
+  return result;
+}
+
+// Steps over kappa: where the mean of the field goes through one of the three thresholds, as wide as
+// the field is there.
+Variation SignRateRules::scales(const FieldState& field, const Tables& tables) const {
+  Variation result;
+  const double sd = std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)));
+  variation_.add(gamma_, sd, noise_, result);
+  Node left = node(tables, field, 0);
+  for (std::size_t i = 1; i < tables.nodes; ++i) {
+    const Node right = node(tables, field, i);
+    const double step = tables.kappa()[i] - tables.kappa()[i - 1];
+    for (double pull : {0.0, -pull_up_, pull_down_}) {
+      const double from = left.mean - pull * left.V;
+      const double to = right.mean - pull * right.V;
+      if ((from < 0.0) == (to < 0.0) || from == to) continue;
+      const double share = from / (from - to);
+      const double spread = std::sqrt(std::max(left.t + left.s * left.s, right.t + right.s * right.s));
+      result.features.push_back(
+          {tables.kappa()[i - 1] + share * step, spread * step / std::fabs(to - from)});
+    }
+    left = right;
+  }
+  return result;
+}
+
+TableLadder::Step SignRateRules::evaluate(std::size_t level, const FieldState& field, double flip,
+                                          SignRates& rates) {
+  const auto reached = tables_.reach(level);
+  if (reached != TableLadder::Step::ready) return reached;
+  while (labels_.size() <= level) {
+    const auto next = labels_.size();
+    const Tables& tables = tables_[next];
+    const auto steps = [&](std::size_t i, Variation& around) {
+      const Node here = node(tables, field_, i);
+      if (here.s == 0.0) return;
+      for (double pull : {0.0, -pull_up_, pull_down_}) {
+        around.features.push_back({(pull * here.V - here.mean) / here.s,
+                                   std::sqrt(here.t) / std::fabs(here.s)});
+      }
+    };
+    LabelTable table;
+    if (!table.fill(LabelKind::sign, tables.kappa(), static_cast<int>(next), gamma_, noise_,
+                    variation_, target_, steps)) {
+      return table.exhausted() ? TableLadder::Step::exhausted : TableLadder::Step::failed;
+    }
+    labels_.push_back(std::move(table));
+  }
+  const Tables& tables = tables_[level];
+  const LabelTable& labels = labels_[level];
+  rates = SignRates();
+  for (std::size_t i = 0; i < tables.nodes; ++i) {
+    const Node here = node(tables, field, i);
+    const std::size_t first = labels.begin(i);
+    double test = 0.0;
+    double train = 0.0;
+    sum_rates(labels.zeta() + first, labels.weight() + first, labels.value() + first,
+              labels.begin(i + 1) - first, here.mean, here.s, 1.0 / std::sqrt(here.t), flip,
+              here.V * pull_up_, here.V * pull_down_, &test, &train);
+    rates.test += tables.weight()[i] * test;
+    rates.train += tables.weight()[i] * train;
+  }
+  return TableLadder::Step::ready;
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,54 @@
+// Rates of wrong signs, on quadrature rules of their own.
+//
+// Given kappa and zeta the field is N(mean + s zeta, t), and the sign of y h is wrong where omega is
+// beyond -V f(h = 0), since h increases with omega (V = 0 for a fresh sample): a normal cdf. Where the
+// readout is small or the samples are many it is a step in zeta and kappa, of which the equations
+// themselves see nothing: their rules would be refined for it in vain.
+#pragma once
+
+#include <vector>
+
+#include "batches/refinement.hpp"
+#include "functions/loss.hpp"
+#include "tables/labels.hpp"
+
+namespace spikedrf {
+
+// What the field is made of: coefficients of mu0_k, kappa mu1_k, mu1_k and f_a.
+struct FieldState {
+  std::vector<double> m, theta, psi, q, v;
+};
+
+struct SignRates {
+  double test = 0.0;
+  double train = 0.0;
+};
+
+class SignRateRules {
+ public:
+  // Rules that resolve the steps of this field on the nodes of `tables`, and the labels.
+  SignRateRules(const Spikes& spikes, std::size_t index, double noise, Loss loss,
+                const FieldState& field, const Tables& tables, const LabelVariation& variation,
+                GaussianMoments& activation, GaussianMoments& target, std::size_t max_nodes);
+
+  // On the rules of one level, for this field or one close to it.
+  TableLadder::Step evaluate(std::size_t level, const FieldState& field, double flip,
+                             SignRates& rates);
+
+ private:
+  struct Node {
+    double V, mean, s, t;
+  };
+  static Node node(const Tables& tables, const FieldState& field, std::size_t i);
+  Variation scales(const FieldState& field, const Tables& tables) const;
+
+  double gamma_, noise_;
+  double pull_up_, pull_down_;  // f(h = 0) of the two labels, that of y = -1 with its sign turned
+  const LabelVariation& variation_;
+  GaussianMoments& target_;
+  FieldState field_;
+  TableLadder tables_;
+  std::deque<LabelTable> labels_;
+};
+
+}  // namespace spikedrf

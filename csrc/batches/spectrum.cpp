@@ -1,0 +1,215 @@
+#include "batches/spectrum.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "batches/refinement.hpp"
+#include "equations/complex_resolvent.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// The argument of a number in the closed lower half plane, from -pi to 0.
+double lower_argument(Complex value) {
+  return std::atan2(-std::max(0.0, -value.imag()), value.real());
+}
+
+// The share of the eigenvalues <= x at the root at z = x + i0.
+//
+// Psi(z) = (1/p) log det(Phi^T Phi/p - z) is stationary in all order parameters,
+//
+//   Psi = delta E log(1 + V) - tr(B V1) - z sum_k V2_k + sum_k pi_k log y_k
+//         + (1/beta) sum_j w_j log det(1 + B G_j) - 1,
+//
+// and an eigenvalue left of x adds -pi to its imaginary part. The logarithms are those that follow
+// the root from large Im z: 1 + V stays in the upper half plane, y_k, e_j and the Schur complements
+// of e_j + B in the lower one.
+template <int KS>
+double cumulative_share(const PanelTables& panels, const Regime& regime,
+                        const ComplexResolvent<KS>& root, PanelScratch& scratch) {
+  const int K = root.groups();
+  Buffer<KS * KS, Complex> left(K * K);
+  double phase = regime.delta * mean_argument(panels, root.v.data(), scratch);
+  for (int a = 0; a < root.pairs(); ++a) phase -= (root.x[a] * root.v[a]).imag();
+  for (int k = 0; k < K; ++k) {
+    phase -= (root.V2(regime, k) * root.at()).imag();
+    phase += regime.pi[k] * lower_argument(root.y(k));
+  }
+  for (int j = 0; j < regime.bulk.nodes; ++j) {
+    const double share = regime.bulk.trace[j] / regime.beta;
+    for (int a = 0; a < K * K; ++a) left[a] = root.b()[a];
+    for (int k = 0; k < K; ++k) {
+      left[k * K + k] += root.e(j)[k];
+      phase -= share * lower_argument(root.e(j)[k]);
+    }
+    for (int k = 0; k < K; ++k) {
+      phase += share * lower_argument(left[k * K + k]);
+      for (int i = k + 1; i < K; ++i) {
+        const Complex factor = left[i * K + k] / left[k * K + k];
+        for (int l = k + 1; l < K; ++l) left[i * K + l] -= factor * left[k * K + l];
+      }
+    }
+  }
+  return -phase / kPi;
+}
+
+// Eigenvalues outside the support: the matrix (2K x 2K) that is singular there.
+//
+// The features are bulk + mu0_k(kappa) 1_k + kappa mu1_k(kappa) <sqrt(c_k) w~, v>, the rest being
+// of rank <= 2K. Step B of theory.md, section 4, without labels is the condition for an eigenvector
+// that has an overlap m with the first and theta with the second kind,
+//
+//   E omega f (f.(m, theta)) + (1/delta) (0; N_vv^{-1} theta) = 0,
+//   f = (mu0, kappa mu1),   N_vv^{-1} = M_vv^{-1} - B  (one node: e),   M_vv = sum_j a_j M_j.
+//
+// As a function of real z it decreases between eigenvalues: each one adds a negative eigenvalue.
+template <int KS>
+bool isolated_form(const PanelTables& panels, const Regime& regime,
+                   const ComplexResolvent<KS>& root, PanelScratch& scratch, double* form) {
+  const int K = root.groups();
+  signal_forms(panels, root.v.data(), scratch, form);
+  Buffer<KS * KS, Complex> vv(K * K), stiffness(K * K), factor(K * K);
+  if (regime.bulk.nodes == 1) {
+    for (int k = 0; k < K; ++k) stiffness[k * K + k] = root.e(0)[k];
+  } else {
+    for (int j = 0; j < regime.bulk.nodes; ++j) {
+      for (int a = 0; a < K * K; ++a) vv[a] += regime.bulk.vv[j] * root.m(j)[a];
+    }
+    if (!definite_inverse(vv.data(), stiffness.data(), factor.data(), K)) return false;
+    for (int a = 0; a < K * K; ++a) stiffness[a] -= root.b()[a];
+  }
+  for (int k = 0; k < K; ++k) {
+    for (int l = 0; l < K; ++l) {
+      form[(K + k) * 2 * K + K + l] += stiffness[k * K + l].real() / regime.delta;
+    }
+  }
+  return true;
+}
+
+// (1/p) E Tr Phi^T Phi / p.
+double mean_eigenvalue(const Tables& tables, const Regime& regime, const double* c) {
+  double mean = 0.0;
+  for (int k = 0; k < tables.groups; ++k) {
+    const auto linear = static_cast<std::size_t>(pair_index(k, k, tables.groups));
+    const auto rest = static_cast<std::size_t>(pair_count(tables.groups) + k);
+    mean += regime.pi[k] * (c[k] * tables.mean_feature()[linear] + tables.mean_feature()[rest]);
+  }
+  return regime.delta * mean;
+}
+
+template <int KS>
+bool spectrum_groups(const Spikes& spikes, const SpectralPoints& points,
+                     GaussianMoments& activation, Accuracy accuracy,
+                     const SpectralResults& results) {
+  const int K = spikes.groups;
+  const auto width = static_cast<std::size_t>(K);
+  const int bulk_nodes = std::max(spikes.bulk_nodes, 1);
+  ComplexResolvent<KS> coarse(K, bulk_nodes);
+  ComplexResolvent<KS> fine(K, bulk_nodes);
+  PanelScratch scratch;
+  Buffer<KS, Complex> before(K);
+
+  std::size_t point = 0;
+  while (point < points.count) {
+    const auto spike = static_cast<std::size_t>(points.spike[point]);
+    PanelLadder ladder(K, spikes.r + spike * width, spikes.c + spike * width, activation,
+                       accuracy.max_nodes);
+    for (std::size_t first = point;
+         point < points.count && static_cast<std::size_t>(points.spike[point]) == spike; ++point) {
+      Regime regime;
+      regime.beta = points.beta[point];
+      regime.delta = points.alpha[point] / regime.beta;
+      regime.pi = spikes.pi + spike * width;
+      const Complex z(points.z[2 * point], points.z[2 * point + 1]);
+      if (point == first || points.alpha[point] != points.alpha[point - 1] ||
+          points.beta[point] != points.beta[point - 1]) {
+        coarse.forget();
+      }
+      coarse.iterations = fine.iterations = 0;
+      Status status = Status::newton;
+      double moved = std::numeric_limits<double>::infinity();
+      bool known = false;
+      std::size_t level = 0;
+      for (;; ++level) {
+        const auto reached = ladder.reach(level);
+        if (reached == PanelLadder::Step::failed) return false;
+        if (reached == PanelLadder::Step::exhausted) {
+          --level;
+          break;
+        }
+        ComplexResolvent<KS>& root = level == 0 ? coarse : fine;
+        if (level == 1) fine.adopt(coarse);
+        const bool warm = known;
+        regime.bulk = bulk_of(spikes, spike, level);
+        known = root.reach(ladder[level], regime, z);
+        if (!known) {
+          // Every rule has a root, its weights being positive: a finer one would not help.
+          status = Status::newton;
+          moved = std::numeric_limits<double>::infinity();
+          break;
+        }
+        status = Status::quadrature;
+        if (warm) {
+          // Next to an edge of the support V2 has a square root singularity, and the least
+          // uncertainty in the edge moves it a lot: there the shift of z that would do the same is
+          // what counts.
+          moved = 0.0;
+          for (int k = 0; k < K; ++k) {
+            const double size = std::max(std::abs(root.V2(regime, k)),
+                                         std::abs(z * root.V2_slope(regime, k)));
+            moved = std::max(moved, std::abs(root.V2(regime, k) - before[k]) / size);
+          }
+          if (moved <= accuracy.rtol) {
+            status = Status::converged;
+            break;
+          }
+        }
+        for (int k = 0; k < K; ++k) before[k] = root.V2(regime, k);
+      }
+      const ComplexResolvent<KS>& root = level == 0 ? coarse : fine;
+      for (int k = 0; k < K; ++k) {
+        const std::size_t entry = 2 * (point * width + static_cast<std::size_t>(k));
+        const Complex value = known ? root.V2(regime, k) : Complex(kNaN, kNaN);
+        const Complex slope = known ? root.V2_slope(regime, k) : Complex(kNaN, kNaN);
+        results.V2[entry] = value.real();
+        results.V2[entry + 1] = known && root.real() ? 0.0 : value.imag();
+        results.slope[entry] = slope.real();
+        results.slope[entry + 1] = known && root.real() ? 0.0 : slope.imag();
+      }
+      results.cumulative[point] = known && z.imag() == 0.0
+                                      ? cumulative_share(ladder[level], regime, root, scratch)
+                                      : kNaN;
+      results.mean[point] =
+          mean_eigenvalue(ladder[level].tables, regime, spikes.c + spike * width);
+      if (results.form != nullptr) {
+        double* form = results.form + 4 * width * width * point;
+        if (!known || !root.real() ||
+            !isolated_form(ladder[level], regime, root, scratch, form)) {
+          std::fill_n(form, 4 * width * width, kNaN);
+        }
+      }
+      results.status[point] = static_cast<std::int32_t>(status);
+      results.nit[point] = coarse.iterations + fine.iterations;
+      results.nodes[point] = static_cast<std::int64_t>(ladder[level].tables.nodes);
+      results.residual[point] = known ? root.residual : kNaN;
+      results.quadrature_error[point] = moved;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool spectrum(const Spikes& spikes, const SpectralPoints& points, GaussianMoments& activation,
+              Accuracy accuracy, const SpectralResults& results) {
+  return with_groups(spikes.groups, [&](auto groups) {
+    return spectrum_groups<decltype(groups)::value>(spikes, points, activation, accuracy, results);
+  });
+}
+
+}  // namespace spikedrf

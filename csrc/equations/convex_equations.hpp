@@ -1,0 +1,97 @@
+// The equations of theory.md, section 11, on one quadrature rule.
+//
+// They say that one function is stationary (the free energy of the problem; for the square loss it
+// is the L of sensitivity.hpp at s = 0). With the responses v(x) of step A, x = (B, y),
+//
+//   L(x, q, m, theta, psi) = 2 delta E env(V, mean, s, t) + P - q.x + sum_k q2_k (lam + s_k(x)),
+//   V = v.f,   mean = sum_k (m_k mu0_k + theta_k kappa mu1_k),   s = psi.mu1,   t = q.f,
+//
+// env the average Moreau envelope (loss_averages.hpp) and P the penalty of the bulk
+// (bulk_potential.hpp), q = q1 - psi psi^T on the pairs as in order_parameters.hpp. Setting the
+// derivatives by q, m, theta, psi, x to zero is
+//
+//   x_a    = delta E[ f_a (-f') ] + (0; lam + s_k),            0 = delta E[ mu0_k f ],
+//   (S theta - pull)_k = delta E[ kappa mu1_k f ],   psihat_k - (B psi)_k = delta E[ mu1_k zeta f ],
+//   q_a    = -dW/dx_a   with g_a = delta E[ f_a f^2 ] and Lambda = q2.
+//
+// Unknowns z = (x, q, beta, theta, psihat): psi follows from psihat, m from beta (signal_basis.hpp).
+// The Hessian of env and the second derivatives of the bulk (dual numbers) give the exact Jacobian.
+#pragma once
+
+#include <vector>
+
+#include "averages/loss_averages.hpp"
+#include "batches/sign_rates.hpp"
+#include "equations/bulk_potential.hpp"
+#include "equations/resolvent.hpp"
+#include "equations/signal_basis.hpp"
+
+namespace spikedrf {
+
+class ConvexEquations : public Resolvent<0> {
+ public:
+  ConvexEquations(int groups, int bulk_nodes, Loss loss, LabelKind kind);
+
+  // What the equations are about; the arguments must outlive the solves.
+  void pose(const Tables& tables, const LabelTable& labels, const Regime& regime, double noise,
+            double flip);
+
+  // The field on the nodes where the last solve, on whatever rule, ended; empty if that is no state.
+  std::vector<CavityField> cavity();
+  void use(const LabelTable& labels) { labels_ = &labels; }
+
+  // Newton's method from where the last solve ended (warm), or from rounds of the fixed point.
+  NewtonReport solve_from(bool warm);
+  double last_step = 0.0;  // of Newton's method, relative: what rounding leaves
+
+  // The solution.
+  const double* q() const { return z_.data() + size(); }
+  const double* theta() const { return z_.data() + 2 * size() + groups(); }
+  std::vector<double> m, psi;
+  Outcome outcome();  // and m
+  double norm() const;
+  FieldState field() const;
+  double power(const double* coefficients) const;  // E sum_a coefficients_a f_a
+
+ private:
+  enum Channel { kV, kT, kMean, kS };
+  // A raw variable of env: it moves one of V, t, mean, s by a function of kappa.
+  struct Raw {
+    Channel channel;
+    const double* function;
+  };
+
+  bool start();
+  bool advance(double share);
+  bool settle(const double* ridge);
+  bool newton(NewtonReport& report, bool chord);
+  bool factorise();
+  bool place();                // from z to the fields on the nodes
+  void average(bool hessian);  // from the fields to gradient_ and hessian_
+  void residual();
+  void jacobian();
+  void scale();
+  double violation() const;
+  double* z(int block) { return z_.data() + offset_[block]; }
+
+  LossAverages averages_;
+  BulkPotential<0> potential_;
+  SignalBasis basis_;
+  const Tables* tables_ = nullptr;
+  const LabelTable* labels_ = nullptr;
+  Regime regime_;
+  double noise_ = 0.0;
+  double flip_ = 0.0;
+  Loss loss_;
+
+  int unknowns_;
+  int offset_[5];  // of x, q, beta, theta, psihat in z; of v, q, beta, theta, psi among the raw
+  std::vector<double> z_, scale_z_, residual_, jacobian_z_, step_z_, row_scale_;
+  std::vector<int> pivots_;
+  std::vector<Raw> raw_;
+  std::vector<double> gradient_, hessian_, along_;  // of delta E env in the raw variables
+  std::vector<double> V_, mean_, s_, t_;
+  std::vector<EnvelopeSums> sums_;
+};
+
+}  // namespace spikedrf

@@ -1,0 +1,311 @@
+// How the equations of convex_equations.hpp are solved: rounds of a damped fixed point until Newton's
+// method takes over, and on finer rules Newton's method alone.
+#include <algorithm>
+#include <cmath>
+
+#include "equations/convex_equations.hpp"
+#include "numerics/lanes.hpp"
+
+namespace spikedrf {
+
+// What one unit of every unknown is worth: relative to itself, or to the standard deviation of the
+// field that it contributes to. Rows are then scaled to a largest entry of one, so that residuals
+// and steps are relative.
+void ConvexEquations::scale() {
+  const int K = groups();
+  const int P = pairs();
+  constexpr double kNone = 1e-250;
+  double square = 0.0;
+  for (std::size_t i = 0; i < tables_->nodes; ++i) {
+    square += tables_->weight()[i] * (mean_[i] * mean_[i] + s_[i] * s_[i] + t_[i]);
+  }
+  const double field = std::sqrt(square);
+  double* unit = scale_z_.data();
+  const auto diagonal = [&](int block, int k) { return std::fabs(z(block)[pair_index(k, k, K)]); };
+  // B matters beside e only.
+  const auto stiff = [&](int k) { return e(0)[k] + diagonal(0, k); };
+  for (int k = 0; k < K; ++k) {
+    for (int l = k; l < K; ++l) {
+      const int a = pair_index(k, l, K);
+      unit[offset_[0] + a] = std::sqrt(stiff(k) * stiff(l));
+      unit[offset_[1] + a] = std::sqrt(diagonal(1, k) * diagonal(1, l)) + kNone;
+    }
+    unit[offset_[0] + P + k] = z(0)[P + k];
+    unit[offset_[1] + P + k] = std::fabs(z(1)[P + k]) + kNone;
+    const double* mu1 = tables_->mu1(k);
+    const double* kappa_mu1 = tables_->kappa_mu1(k);
+    const std::size_t length = tables_->stride;
+    const double linear = std::sqrt(dot(tables_->weight(), mu1, mu1, length)) + kNone;
+    const double odd = std::sqrt(dot(tables_->weight(), kappa_mu1, kappa_mu1, length)) + kNone;
+    unit[offset_[2] + k] = field;
+    unit[offset_[3] + k] = field / odd;
+    unit[offset_[4] + k] = stiff(k) * field / linear;
+  }
+  const auto N = static_cast<std::size_t>(unknowns_);
+  for (std::size_t r = 0; r < N; ++r) {
+    double largest = 0.0;
+    for (std::size_t c = 0; c < N; ++c) {
+      double& entry = jacobian_z_[r * N + c];
+      entry *= scale_z_[c];
+      largest = std::max(largest, std::fabs(entry));
+    }
+    row_scale_[r] = largest > 0.0 ? 1.0 / largest : 1.0;
+    for (std::size_t c = 0; c < N; ++c) jacobian_z_[r * N + c] *= row_scale_[r];
+  }
+}
+
+double ConvexEquations::violation() const {
+  double largest = 0.0;
+  for (std::size_t r = 0; r < residual_.size(); ++r) {
+    const double relative = std::fabs(residual_[r]) * row_scale_[r];
+    if (!(relative <= largest)) largest = relative;  // NaN stays
+  }
+  return largest;
+}
+
+bool ConvexEquations::factorise() {
+  jacobian();
+  scale();
+  return lu_factor(jacobian_z_.data(), pivots_.data(), unknowns_);
+}
+
+// With `chord` every step is taken with the Jacobian of the last solve, as long as the steps then
+// fall tenfold each: next to a solution it is good enough, and the Hessian of env costs more than its
+// gradient.
+bool ConvexEquations::newton(NewtonReport& report, bool chord) {
+  constexpr int kMaxIterations = 50;
+  constexpr int kMaxHalvings = 6;
+  constexpr double kConverged = 1e-10;  // step, relative: the one that is left is far smaller
+  constexpr double kRounding = 1e-8;    // below this a step that stops shrinking is rounding
+  double previous = 1e300;
+  if (!place()) return false;
+  average(!chord);
+  residual();
+  for (int iteration = 0; iteration < kMaxIterations; ++iteration) {
+    ++report.iterations;
+    if (!chord && !factorise()) return false;
+    report.residual = violation();
+    for (std::size_t r = 0; r < step_z_.size(); ++r) step_z_[r] = residual_[r] * row_scale_[r];
+    lu_solve(jacobian_z_.data(), pivots_.data(), step_z_.data(), unknowns_);
+    last_step = 0.0;
+    for (double step : step_z_) last_step = std::max(last_step, std::fabs(step));
+    if (!(last_step < 1e300)) return false;
+    if (chord && last_step > 0.1 * previous && last_step > kRounding) return false;
+    const bool arrived = last_step <= kConverged;
+    if (last_step <= kRounding && last_step > 0.5 * previous) {
+      report.converged = true;
+      return true;
+    }
+    previous = last_step;
+    const std::vector<double> from = z_;
+    double share = 1.0;
+    for (int halving = 0;; ++halving) {
+      for (std::size_t r = 0; r < z_.size(); ++r) z_[r] = from[r] - share * step_z_[r] * scale_z_[r];
+      if (place()) {
+        if (arrived) {
+          report.converged = true;
+          return true;
+        }
+        average(!chord);
+        residual();
+        if (chord || violation() <= 0.9 * report.residual || last_step <= kRounding) break;
+      }
+      if (chord || halving == kMaxHalvings) return false;
+      share *= 0.5;
+    }
+  }
+  return false;
+}
+
+// y from B and D: y = D + s(B, y), increasing and concave, so that Newton's method comes down from
+// the upper bound s <= c B.
+bool ConvexEquations::settle(const double* ridge) {
+  const int K = groups();
+  const int P = pairs();
+  for (int k = 0; k < K; ++k) {
+    double c = 0.0;
+    for (int j = 0; j < regime_.bulk.nodes; ++j) {
+      c += regime_.bulk.trace[j] * regime_.bulk.value[j * K + k];
+    }
+    const auto diagonal = static_cast<std::size_t>(pair_index(k, k, K));
+    x[static_cast<std::size_t>(P + k)] = ridge[k] + c * x[diagonal];
+  }
+  const auto size_of_system = static_cast<std::size_t>(K);
+  std::vector<double> matrix(size_of_system * size_of_system), step(size_of_system);
+  std::vector<int> pivot(size_of_system);
+  for (int iteration = 0; iteration < 100; ++iteration) {
+    if (!evaluate(regime_)) return false;
+    double largest = 0.0;
+    for (int k = 0; k < K; ++k) {
+      step[static_cast<std::size_t>(k)] = y(k) - ridge[k] - s[static_cast<std::size_t>(k)];
+      for (int l = 0; l < K; ++l) {
+        matrix[static_cast<std::size_t>(k * K + l)] = (k == l ? 1.0 : 0.0) - s_slope(k, P + l);
+      }
+    }
+    if (!lu_factor(matrix.data(), pivot.data(), K)) return false;
+    lu_solve(matrix.data(), pivot.data(), step.data(), K);
+    for (int k = 0; k < K; ++k) {
+      const double change = step[static_cast<std::size_t>(k)];
+      largest = std::max(largest, std::fabs(change) / y(k));
+      x[static_cast<std::size_t>(P + k)] -= std::min(change, 0.9 * y(k));
+    }
+    if (largest < 1e-12) return evaluate(regime_);
+  }
+  return false;
+}
+
+// One round of the fixed point: every equation solved for its own unknown, with the averages at z;
+// beta and theta linearise f in the mean. Moves z by the given share. False if that led nowhere.
+bool ConvexEquations::advance(double share) {
+  const int K = groups();
+  const int P = pairs();
+  const int n = size();
+  if (!place()) return false;
+  average(false);
+  const double* gradient = gradient_.data();
+  const std::vector<double> psi_before = psi;
+  std::vector<double> fresh(z_), ridge(static_cast<std::size_t>(K));
+  for (int a = 0; a < P; ++a) x[static_cast<std::size_t>(a)] = 2.0 * gradient[offset_[1] + a];
+  for (int k = 0; k < K; ++k) {
+    ridge[static_cast<std::size_t>(k)] = regime_.lam + 2.0 * gradient[offset_[1] + P + k];
+  }
+  if (!settle(ridge.data())) return false;
+  std::copy(x.begin(), x.end(), fresh.begin());
+  for (int k = 0; k < K; ++k) {
+    double pulled = 0.0;
+    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi_before[static_cast<std::size_t>(l)];
+    fresh[static_cast<std::size_t>(offset_[4] + k)] = pulled - gradient[offset_[4] + k];
+    for (int l = 0; l < K; ++l) potential_.B[static_cast<std::size_t>(k * K + l)] = b()[k * K + l];
+    potential_.y[static_cast<std::size_t>(k)] = y(k);
+    potential_.theta[static_cast<std::size_t>(k)] = z(3)[k];
+    potential_.psihat[static_cast<std::size_t>(k)] = fresh[static_cast<std::size_t>(offset_[4] + k)];
+  }
+  potential_.resolve(regime_, *this);
+  potential_.lift(regime_);
+  // (delta E (-f') phi phi^T + diag(0, S)) (dbeta; dtheta) = -(0; S theta - pull) - gradient.
+  const int M = 2 * K;
+  std::vector<double> matrix(static_cast<std::size_t>(M * M)), right(static_cast<std::size_t>(M));
+  std::vector<int> pivot(static_cast<std::size_t>(M));
+  for (int j = 0; j < M; ++j) {
+    const Raw& raw = raw_[static_cast<std::size_t>(offset_[2] + j)];
+    for (int l = 0; l <= j; ++l) {
+      const Raw& other = raw_[static_cast<std::size_t>(offset_[2] + l)];
+      double total = 0.0;
+      for (std::size_t i = 0; i < tables_->nodes; ++i) {
+        total += tables_->weight()[i] * sums_[i].slope * raw.function[i] * other.function[i];
+      }
+      matrix[static_cast<std::size_t>(j * M + l)] = matrix[static_cast<std::size_t>(l * M + j)] =
+          regime_.delta * total;
+    }
+    right[static_cast<std::size_t>(j)] = -gradient[offset_[2] + j];
+  }
+  for (int k = 0; k < K; ++k) {
+    right[static_cast<std::size_t>(K + k)] -= potential_.tension(k).value;
+    if (k >= basis_.rank()) {
+      matrix[static_cast<std::size_t>(k * M + k)] = 1.0;
+      right[static_cast<std::size_t>(k)] = 0.0;
+    }
+  }
+  for (int l = 0; l < K; ++l) {
+    potential_.theta[static_cast<std::size_t>(l)].slope[0] = 1.0;
+    potential_.lift(regime_);
+    for (int k = 0; k < K; ++k) {
+      matrix[static_cast<std::size_t>((K + k) * M + K + l)] += potential_.tension(k).slope[0];
+    }
+    potential_.theta[static_cast<std::size_t>(l)].slope[0] = 0.0;
+  }
+  if (!lu_factor(matrix.data(), pivot.data(), M)) return false;
+  lu_solve(matrix.data(), pivot.data(), right.data(), M);
+  // The linearisation of a bounded f is good for a change of the mean by about the width of the
+  // field.
+  double change = 0.0;
+  double width = 0.0;
+  for (std::size_t i = 0; i < tables_->nodes; ++i) {
+    double moved = 0.0;
+    for (int j = 0; j < M; ++j) {
+      moved += right[static_cast<std::size_t>(j)] *
+               raw_[static_cast<std::size_t>(offset_[2] + j)].function[i];
+    }
+    change += tables_->weight()[i] * moved * moved;
+    width += tables_->weight()[i] * (s_[i] * s_[i] + t_[i]);
+  }
+  const double allowed = std::min(1.0, std::sqrt(width / std::max(change, 1e-300)));
+  for (int j = 0; j < M; ++j) {
+    fresh[static_cast<std::size_t>(offset_[2] + j)] += allowed * right[static_cast<std::size_t>(j)];
+  }
+  // q = -dW/dx is linear in Lambda = q2: its own part of it is solved for.
+  for (int k = 0; k < K; ++k) {
+    const auto at = static_cast<std::size_t>(k);
+    potential_.theta[at] = fresh[static_cast<std::size_t>(offset_[3] + k)];
+    for (int l = 0; l < K; ++l) {
+      potential_.Gamma[static_cast<std::size_t>(k * K + l)] = -2.0 * gradient[pair_index(k, l, K)];
+    }
+    potential_.g[at] = -2.0 * gradient[P + k];
+    potential_.Lambda[at] = 0.0;
+  }
+  potential_.lift(regime_);
+  potential_.differentiate(regime_, false);
+  std::vector<double> power(static_cast<std::size_t>(K));
+  matrix.assign(static_cast<std::size_t>(K * K), 0.0);
+  for (int k = 0; k < K; ++k) {
+    power[static_cast<std::size_t>(k)] = -potential_.by_x[static_cast<std::size_t>(P + k)].value;
+    for (int l = 0; l < K; ++l) {
+      matrix[static_cast<std::size_t>(k * K + l)] = (k == l ? 1.0 : 0.0) - s_slope(l, P + k);
+    }
+  }
+  if (!lu_factor(matrix.data(), pivot.data(), K)) return false;
+  lu_solve(matrix.data(), pivot.data(), power.data(), K);
+  for (int a = 0; a < n; ++a) {
+    double& q_a = fresh[static_cast<std::size_t>(offset_[1] + a)];
+    q_a = -potential_.by_x[static_cast<std::size_t>(a)].value;
+    for (int k = 0; k < K; ++k) q_a += s_slope(k, a) * power[static_cast<std::size_t>(k)];
+  }
+  for (std::size_t r = 0; r < z_.size(); ++r) z_[r] += share * (fresh[r] - z_[r]);
+  return true;
+}
+
+// As if the loss were a square of typical curvature, with nothing learned yet.
+bool ConvexEquations::start() {
+  double typical = 1.0;
+  if (loss_.kind == LossKind::logistic) typical = 0.2;
+  if (loss_.kind == LossKind::hinge || loss_.kind == LossKind::absolute ||
+      loss_.kind == LossKind::quantile) {
+    typical = 0.5;
+  }
+  Regime square = regime_;
+  square.weighting.epsilon = 1.0 / typical;
+  Resolvent<0>::solve(*tables_, square, false);
+  std::fill(z_.begin(), z_.end(), 0.0);
+  std::copy(x.begin(), x.end(), z_.begin());
+  const double response = power(v.data());
+  for (int a = 0; a < size(); ++a) {
+    z(1)[a] = 0.1 * v[static_cast<std::size_t>(a)] / response;
+  }
+  return advance(1.0);
+}
+
+NewtonReport ConvexEquations::solve_from(bool warm) {
+  constexpr int kRoundsBetween = 5;
+  constexpr int kMaxAttempts = 30;
+  constexpr double kDamping = 0.7;
+  NewtonReport report;
+  if (warm) {
+    const std::vector<double> before = z_;
+    if (newton(report, true)) return report;
+    z_ = before;
+    if (newton(report, false)) return report;
+  }
+  if (!start()) return report;
+  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
+    for (int round = 0; round < kRoundsBetween; ++round) {
+      ++report.iterations;
+      if (!advance(kDamping)) return report;
+    }
+    const std::vector<double> reached = z_;
+    if (newton(report, false)) return report;
+    z_ = reached;
+  }
+  return report;
+}
+
+}  // namespace spikedrf

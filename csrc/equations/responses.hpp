@@ -1,0 +1,227 @@
+// The two halves of step A of theory.md, sections 4 and 10, that do not depend on how its averages
+// over kappa are taken nor on whether the ridge is real: from the unknowns to the responses and
+// their derivatives, and from the averages to the residual and its Jacobian.
+//
+// Unknowns x = (B, y): the symmetric K x K matrix B and the vector y_k = 1/g_k. In terms of them
+//
+//   e_j = diag(y_k / (beta pi_k sigma_kj)) = G_j^{-1},   M_j = (e_j + B)^{-1},   C_j = e_j M_j B,
+//   V1 = sum_j w_j M_j / beta,   V2_k = pi_k / y_k,
+//   B    = delta E[ mu1 mu1^T omega ],
+//   y_k  = lam + delta E[ mu2_k^2 omega ] + s_k,   s_k = sum_j w_j sigma_kj (C_j)_kk.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <complex>
+#include <cstddef>
+#include <vector>
+
+#include "averages/averages.hpp"
+#include "equations/bulk.hpp"
+#include "numerics/small_matrix.hpp"
+
+namespace spikedrf {
+
+// Work space of N numbers known at compile time, or of a size given once (N = 0).
+template <int N, class T = double>
+struct Buffer : std::array<T, static_cast<std::size_t>(N)> {
+  explicit Buffer(int) : std::array<T, static_cast<std::size_t>(N)>{} {}
+};
+template <class T>
+struct Buffer<0, T> : std::vector<T> {
+  explicit Buffer(int size) : std::vector<T>(static_cast<std::size_t>(size)) {}
+};
+
+// One point in parameter space, as step A sees it. With a complex ridge `lam` is not looked at.
+struct Regime {
+  double delta = 1.0;
+  double beta = 1.0;
+  double lam = 1.0;
+  Weighting weighting;
+  const double* pi = nullptr;
+  Bulk bulk{};
+};
+
+// KS > 0 fixes the number of groups at compile time; KS = 0 takes it from the constructor. T is
+// double, or std::complex<double> for the spectrum.
+template <int KS, class T = double>
+class Responses {
+ protected:
+  static constexpr int kPairs = pair_count(KS);
+  static constexpr int kSize = kPairs + KS;
+
+  Responses(int groups, int bulk_nodes)
+      : groups_(groups),
+        y_slope_(groups * size()),
+        scale_(size()),
+        step_(size()),
+        jacobian_(size() * size()),
+        mb_(groups * groups),
+        factor_(groups * groups),
+        x(size()),
+        v(size()),
+        v_slope(size() * size()),
+        s(groups),
+        sum(size()),
+        curvature(size() * size()),
+        m_(static_cast<std::size_t>(bulk_nodes * groups * groups)),
+        e_(static_cast<std::size_t>(bulk_nodes * groups)),
+        pivot_(static_cast<std::size_t>(size())),
+        b_(groups * groups) {}
+
+ public:
+  int groups() const { return KS > 0 ? KS : groups_; }
+  int pairs() const { return pair_count(groups()); }
+  int size() const { return pairs() + groups(); }
+
+  // Replaces rhs by (d(x - f)/dx)^{-1} rhs.
+  void solve_linear(T* rhs) {
+    for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
+    lu_solve(jacobian_.data(), pivot_.data(), rhs, size());
+    for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
+  }
+
+  // Replaces rhs by (d(x - f)/dx)^{-T} rhs.
+  void solve_transposed(T* rhs) {
+    for (int a = 0; a < size(); ++a) rhs[a] *= scale_[a];
+    lu_solve_transposed(jacobian_.data(), pivot_.data(), rhs, size());
+    for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
+  }
+
+  const T* m(int j) const { return m_.data() + j * groups() * groups(); }
+  const T* e(int j) const { return e_.data() + j * groups(); }
+  const T* b() const { return b_.data(); }
+  T y(int k) const { return x[static_cast<std::size_t>(pairs() + k)]; }
+  // d s_k / d x_a.
+  T s_slope(int k, int a) const { return y_slope_[static_cast<std::size_t>(k * size() + a)]; }
+
+ protected:
+  bool evaluate(const Regime& regime);
+  bool linearise(const Regime& regime, T lam);
+
+  int groups_;
+  Buffer<KS * kSize, T> y_slope_;
+  Buffer<kSize> scale_;
+  Buffer<kSize, T> step_;
+  Buffer<kSize * kSize, T> jacobian_;
+  Buffer<KS * KS, T> mb_, factor_;
+
+ public:
+  Buffer<kSize, T> x, v;
+  Buffer<kSize * kSize, T> v_slope;  // d v_a / d x_b
+  Buffer<KS, T> s;
+  Buffer<kSize, T> sum;  // E f_a omega
+  Buffer<kSize * kSize, T> curvature;  // E f_a f_b omega^2
+
+ protected:
+  std::vector<T> m_, e_;
+  std::vector<int> pivot_;
+  Buffer<KS * KS, T> b_;
+};
+
+// v, s and their derivatives at x. False if e + B is not definite.
+template <int KS, class T>
+bool Responses<KS, T>::evaluate(const Regime& regime) {
+  const int K = groups();
+  const int P = pairs();
+  const int n = size();
+  for (int k = 0; k < K; ++k) {
+    for (int l = 0; l < K; ++l) b_[k * K + l] = x[pair_index(k, l, K)];
+  }
+  for (int a = 0; a < n; ++a) v[a] = 0.0;
+  for (int a = 0; a < n * n; ++a) v_slope[a] = 0.0;
+  for (int k = 0; k < K; ++k) s[k] = 0.0;
+  for (int a = 0; a < K * n; ++a) y_slope_[a] = 0.0;
+
+  for (int j = 0; j < regime.bulk.nodes; ++j) {
+    const double* sigma = regime.bulk.value + j * K;
+    const double w = regime.bulk.trace[j];
+    T* e = e_.data() + j * K;
+    T* M = m_.data() + j * K * K;
+    for (int k = 0; k < K; ++k) e[k] = y(k) / (regime.beta * regime.pi[k] * sigma[k]);
+    // mb_ holds e + B first, then M B.
+    for (int a = 0; a < K * K; ++a) mb_[a] = b_[a];
+    for (int k = 0; k < K; ++k) mb_[k * K + k] += e[k];
+    if (!definite_inverse(mb_.data(), M, factor_.data(), K)) return false;
+    for (int k = 0; k < K; ++k) {
+      for (int l = 0; l < K; ++l) {
+        T product = 0.0;
+        for (int i = 0; i < K; ++i) product += M[k * K + i] * b_[i * K + l];
+        mb_[k * K + l] = product;
+      }
+    }
+    const double share = w / regime.beta;
+    for (int k = 0; k < K; ++k) {
+      for (int l = k; l < K; ++l) {
+        // v_a multiplies f_a once, and V has both V1_kl and V1_lk.
+        const double multiple = (k == l ? 1.0 : 2.0) * share;
+        const int a = pair_index(k, l, K);
+        v[a] += multiple * M[k * K + l];
+        for (int i = 0; i < K; ++i) {
+          const T through_i = M[k * K + i] * M[i * K + l];
+          v_slope[a * n + P + i] -= multiple * through_i / (regime.beta * regime.pi[i] * sigma[i]);
+          v_slope[a * n + pair_index(i, i, K)] -= multiple * through_i;
+          for (int q = i + 1; q < K; ++q) {
+            v_slope[a * n + pair_index(i, q, K)] -=
+                multiple * (M[k * K + i] * M[q * K + l] + M[k * K + q] * M[i * K + l]);
+          }
+        }
+      }
+      // C_kk = e_k (M B)_kk;  dC = P dB P^T - C dG C with P = e M, and C_ki / e_i = (M B)_ik.
+      const double weight = w * sigma[k];
+      s[k] += weight * e[k] * mb_[k * K + k];
+      for (int i = 0; i < K; ++i) {
+        const T p_ki = e[k] * M[k * K + i];
+        y_slope_[k * n + pair_index(i, i, K)] += weight * p_ki * p_ki;
+        for (int q = i + 1; q < K; ++q) {
+          y_slope_[k * n + pair_index(i, q, K)] += 2.0 * weight * p_ki * e[k] * M[k * K + q];
+        }
+        y_slope_[k * n + P + i] +=
+            weight * mb_[i * K + k] * mb_[i * K + k] / (regime.beta * regime.pi[i] * sigma[i]);
+      }
+    }
+  }
+  for (int k = 0; k < K; ++k) {
+    v[P + k] = regime.pi[k] / y(k);
+    v_slope[(P + k) * n + P + k] = -v[P + k] / y(k);
+  }
+  return true;
+}
+
+// From the averages at v: the residual (in step_, relative) and the factorised Jacobian of x - f(x)
+//   I + delta chi curvature v_slope - (0; ds/dx),
+// in units of the scale of each unknown.
+template <int KS, class T>
+bool Responses<KS, T>::linearise(const Regime& regime, T lam) {
+  const int K = groups();
+  const int P = pairs();
+  const int n = size();
+  constexpr double kNone = 1e-250;  // a group without linear part: B_kk = 0 and stays 0
+  for (int k = 0; k < K; ++k) {
+    for (int l = k; l < K; ++l) {
+      scale_[pair_index(k, l, K)] =
+          std::sqrt(std::abs(b_[k * K + k]) * std::abs(b_[l * K + l])) + kNone;
+    }
+    scale_[P + k] = std::abs(y(k));
+  }
+  for (int a = 0; a < n; ++a) {
+    const T right = regime.delta * sum[a] + (a < P ? T(0.0) : lam + s[a - P]);
+    step_[a] = (x[a] - right) / scale_[a];
+  }
+  const double feedback = regime.delta * regime.weighting.chi;
+  for (int a = 0; a < n; ++a) {
+    for (int b = 0; b < n; ++b) {
+      T slope = a == b ? 1.0 : 0.0;
+      if (feedback != 0.0) {
+        T through_v = 0.0;
+        for (int c = 0; c < n; ++c) through_v += curvature[a * n + c] * v_slope[c * n + b];
+        slope += feedback * through_v;
+      }
+      if (a >= P) slope -= y_slope_[(a - P) * n + b];
+      jacobian_[a * n + b] = slope * (scale_[b] / scale_[a]);
+    }
+  }
+  return lu_factor(jacobian_.data(), pivot_.data(), n);
+}
+
+}  // namespace spikedrf

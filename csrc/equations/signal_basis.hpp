@@ -1,0 +1,96 @@
+// Orthonormal functions of kappa in place of the mu0_k and kappa mu1_k.
+//
+// After a weak step these are nearly proportional to each other, and equations in (m, theta) lose the
+// digits that they differ by. The mean of the field is the same function of kappa in other
+// coordinates:
+//
+//   mean = sum_k (m_k mu0_k + theta_k kappa mu1_k) = sum_j beta_j Q_j + sum_k theta_k chi_k,
+//
+// Q_j an orthonormal basis of the mu0_k, chi_k what it leaves of kappa mu1_k. theta keeps its
+// penalty, beta has none, and m = R^+ (beta - S theta) with mu0 = Q R, kappa mu1 = Q S + chi.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "numerics/lanes.hpp"
+#include "numerics/small_matrix.hpp"
+#include "tables/moments.hpp"
+
+namespace spikedrf {
+
+class SignalBasis {
+ public:
+  void build(const Tables& tables) {
+    // What rounding leaves of a function that the others span.
+    constexpr double kDependent = 1e-13;
+    groups_ = tables.groups;
+    stride_ = tables.stride;
+    const auto K = static_cast<std::size_t>(groups_);
+    rows_.assign(2 * K * stride_, 0.0);
+    r_.assign(K * K, 0.0);
+    s_.assign(K * K, 0.0);
+    rank_ = 0;
+    const double* w = tables.weight();
+    for (int k = 0; k < groups_; ++k) {
+      double* fresh = row(rank_);
+      if (!remainder(tables.mu0(k), w, fresh, r_.data() + k, kDependent)) continue;
+      const double size = std::sqrt(dot(w, fresh, fresh, stride_));
+      for (std::size_t i = 0; i < stride_; ++i) fresh[i] /= size;
+      r_[static_cast<std::size_t>(rank_ * groups_ + k)] = size;
+      ++rank_;
+    }
+    for (int k = 0; k < groups_; ++k) {
+      remainder(tables.kappa_mu1(k), w, row(groups_ + k), s_.data() + k, 0.1 * kDependent);
+    }
+  }
+
+  int rank() const { return rank_; }
+  const double* spanning(int j) const { return row(j); }         // Q_j, j < rank
+  const double* left_over(int k) const { return row(groups_ + k); }  // chi_k
+
+  // The minimum-norm m of a mean function.
+  void restore(const double* beta, const double* theta, double* m) const {
+    const int K = groups_;
+    const auto size = static_cast<std::size_t>(K);
+    std::vector<double> right(size, 0.0), matrix(r_), work(size * size);
+    double largest = 0.0;
+    for (int j = 0; j < rank_; ++j) {
+      right[static_cast<std::size_t>(j)] = beta[j];
+      for (int k = 0; k < K; ++k) {
+        right[static_cast<std::size_t>(j)] -= s_[static_cast<std::size_t>(j * K + k)] * theta[k];
+        largest = std::max(largest, std::fabs(r_[static_cast<std::size_t>(j * K + k)]));
+      }
+    }
+    pseudo_solve(matrix.data(), right.data(), m, work.data(), K, 1e-13 * largest);
+  }
+
+ private:
+  const double* row(int i) const { return rows_.data() + static_cast<std::size_t>(i) * stride_; }
+  double* row(int i) { return rows_.data() + static_cast<std::size_t>(i) * stride_; }
+
+  // f minus its projections on the Q_j (into every K-th entry of `projection`), which are taken
+  // out twice; zero, and false, if they span f.
+  bool remainder(const double* f, const double* w, double* out, double* projection, double dependent) {
+    std::copy(f, f + stride_, out);
+    const double whole = dot(w, f, f, stride_);
+    for (int sweep = 0; sweep < 2; ++sweep) {
+      for (int j = 0; j < rank_; ++j) {
+        const double share = dot(w, out, row(j), stride_);
+        projection[j * groups_] += share;
+        for (std::size_t i = 0; i < stride_; ++i) out[i] -= share * row(j)[i];
+      }
+    }
+    if (dot(w, out, out, stride_) > dependent * dependent * whole) return true;
+    std::fill_n(out, stride_, 0.0);
+    return false;
+  }
+
+  int groups_ = 0;
+  int rank_ = 0;
+  std::size_t stride_ = 0;
+  std::vector<double> rows_;
+  std::vector<double> r_, s_;  // K x K, rows j
+};
+
+}  // namespace spikedrf

@@ -1,0 +1,149 @@
+#include "functions/activation.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "numerics/dispatch.hpp"
+#include "numerics/vector_math.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+template <class Op>
+struct ValueOf {
+  template <class T>
+  static SPIKEDRF_INLINE T inside(T x) noexcept {
+    return Op::value(x);
+  }
+  template <class T>
+  static T outside(T x) noexcept {
+    return Op::far_value(x);
+  }
+};
+
+template <class Op>
+struct DerivativeOf {
+  template <class T>
+  static SPIKEDRF_INLINE T inside(T x) noexcept {
+    return Op::derivative(x);
+  }
+  template <class T>
+  static T outside(T x) noexcept {
+    return Op::far_derivative(x);
+  }
+};
+
+// Elements beyond max_argument are computed again, one by one, from a copy made before the block
+// may be overwritten; the others get the same bits whatever their neighbours are.
+template <class Function, class T>
+SPIKEDRF_INLINE void apply_in_blocks(const T* x, T* out, std::size_t n, T max_argument) noexcept {
+  constexpr std::size_t block = 256;
+  T copy[block];
+  for (std::size_t start = 0; start < n; start += block) {
+    const std::size_t size = std::min(block, n - start);
+    const T* const from = x + start;
+    T* const to = out + start;
+    int any_outside = 0;
+    SPIKEDRF_SIMD_REDUCTION(|, any_outside)
+    for (std::size_t i = 0; i < size; ++i) {
+      any_outside |= vmath::magnitude(from[i]) > max_argument ? 1 : 0;
+    }
+    if (any_outside != 0) std::copy(from, from + size, copy);
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < size; ++i) to[i] = Function::inside(from[i]);
+    if (any_outside != 0) {
+      for (std::size_t i = 0; i < size; ++i) {
+        if (vmath::magnitude(copy[i]) > max_argument) to[i] = Function::outside(copy[i]);
+      }
+    }
+  }
+}
+
+// One loop per activation, inlined into the multiversioned functions below.
+template <template <class> class FunctionOf, class T>
+struct Apply {
+  const T* x;
+  T* out;
+  std::size_t n;
+
+  template <class Op>
+  SPIKEDRF_INLINE void operator()(Op) const noexcept {
+    using Function = FunctionOf<Op>;
+    if constexpr (Op::max_argument < std::numeric_limits<T>::infinity()) {
+      apply_in_blocks<Function>(x, out, n, Op::max_argument);
+    } else {
+      SPIKEDRF_SIMD
+      for (std::size_t i = 0; i < n; ++i) out[i] = Function::inside(x[i]);
+    }
+  }
+};
+
+}  // namespace
+
+SPIKEDRF_MULTIVERSION
+void activate(Activation activation, const double* x, double* out, std::size_t n) noexcept {
+  visit_activation<double>(activation, Apply<ValueOf, double>{x, out, n});
+}
+
+SPIKEDRF_MULTIVERSION
+void activate(Activation activation, const float* x, float* out, std::size_t n) noexcept {
+  visit_activation<float>(activation, Apply<ValueOf, float>{x, out, n});
+}
+
+SPIKEDRF_MULTIVERSION
+void activate_derivative(Activation activation, const double* x, double* out,
+                         std::size_t n) noexcept {
+  visit_activation<double>(activation, Apply<DerivativeOf, double>{x, out, n});
+}
+
+SPIKEDRF_MULTIVERSION
+void activate_derivative(Activation activation, const float* x, float* out,
+                         std::size_t n) noexcept {
+  visit_activation<float>(activation, Apply<DerivativeOf, float>{x, out, n});
+}
+
+const char* activation_name(Activation activation) noexcept {
+  switch (activation) {
+    case Activation::tanh:
+      return "tanh";
+    case Activation::relu:
+      return "relu";
+    case Activation::erf:
+      return "erf";
+    case Activation::sin:
+      return "sin";
+    case Activation::cos:
+      return "cos";
+    case Activation::sigmoid:
+      return "sigmoid";
+    case Activation::softplus:
+      return "softplus";
+    case Activation::gelu:
+      return "gelu";
+    case Activation::silu:
+      return "silu";
+    case Activation::leaky_relu:
+      return "leaky_relu";
+    case Activation::abs:
+      return "abs";
+    case Activation::sign:
+      return "sign";
+    case Activation::identity:
+      return "identity";
+    case Activation::hermite1:
+      return "hermite1";
+    case Activation::hermite2:
+      return "hermite2";
+    case Activation::hermite3:
+      return "hermite3";
+    case Activation::hermite4:
+      return "hermite4";
+    case Activation::hermite5:
+      return "hermite5";
+  }
+  return "?";
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,241 @@
+#include "numerics/quadrature.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace spikedrf {
+
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+
+// Far out on the axis features may die, and there the samples are not fitted: their residuals
+// enter the training error with 1/omega^2 ~ 1/lam^2 times the weight of an ordinary sample's. So
+// the axis ends where the Gaussian is e^-60, not where it is 1e-16.
+constexpr double kNegligibleWeight = 1e-28;
+constexpr double kCutoff = 11.0;
+
+// Panels are refined first in degree (geometric convergence when they resolve the scale) and
+// then by bisection (which also beats structure the ladder was not told of).
+struct PanelLevel {
+  int degree;
+  int split;
+};
+constexpr PanelLevel kPanelLevels[] = {{12, 1}, {20, 1}, {32, 1},  {24, 2},  {32, 2},
+                                       {24, 4}, {24, 8}, {24, 16}, {24, 32}, {24, 64}};
+constexpr int kPanelLevelCount = static_cast<int>(sizeof(kPanelLevels) / sizeof(PanelLevel));
+
+// Gauss-Hermite converges like exp(-scale * sqrt(4 N)), so it deserves trust only where nothing
+// varies faster than this.
+constexpr int kHermiteLevels = 2;
+constexpr double kMildScale = 0.7;
+
+// The trapezoid rule converges like exp(-2 pi scale / step), from some 30 nodes on with fewer of
+// them than Gauss-Hermite. Below the smallest scale graded panels are the cheaper ones.
+constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
+constexpr double kSmallestUniform = 0.1;
+
+// The node x of a rule in which every kappa has the weight `width` times its density.
+void append_node(double x, double width, double negligible, Rule& rule) {
+  const double weight = width * kInvSqrtTwoPi * std::exp(-0.5 * x * x);
+  if (weight < negligible) return;
+  rule.node.push_back(x);
+  rule.weight.push_back(weight);
+}
+
+}  // namespace
+
+LegendreRule gauss_legendre(int n) {
+  LegendreRule rule;
+  rule.node.resize(static_cast<std::size_t>(n));
+  rule.weight.resize(static_cast<std::size_t>(n));
+  for (int i = 0; i < (n + 1) / 2; ++i) {
+    double x = std::cos(kPi * (i + 0.75) / (n + 0.5));
+    double slope = 1.0;
+    for (int iteration = 0; iteration < 20; ++iteration) {
+      double p0 = 1.0;
+      double p1 = x;
+      for (int k = 2; k <= n; ++k) {
+        const double p2 = ((2.0 * k - 1.0) * x * p1 - (k - 1.0) * p0) / k;
+        p0 = p1;
+        p1 = p2;
+      }
+      slope = n * (x * p1 - p0) / (x * x - 1.0);
+      const double step = p1 / slope;
+      x -= step;
+      if (std::fabs(step) < 1e-15) break;
+    }
+    if (2 * i + 1 == n) x = 0.0;
+    // Mirror images to the last bit: symmetric tables are made by halves.
+    const double weight = 2.0 / ((1.0 - x * x) * slope * slope);
+    const auto left = static_cast<std::size_t>(i);
+    const auto right = static_cast<std::size_t>(n - 1 - i);
+    rule.node[left] = -x;
+    rule.node[right] = x;
+    rule.weight[left] = rule.weight[right] = weight;
+  }
+  return rule;
+}
+
+const LegendreRule& legendre_rule(int degree) {
+  static const std::vector<LegendreRule> rules = [] {
+    std::vector<LegendreRule> all;
+    for (int n = 0; n <= 32; ++n) all.push_back(gauss_legendre(n));
+    return all;
+  }();
+  return rules[static_cast<std::size_t>(degree)];
+}
+
+Rule gauss_hermite(int n) {
+  // Orthonormal Hermite polynomials: x p_k = sqrt(k+1) p_{k+1} + sqrt(k) p_{k-1},
+  // p_n' = sqrt(n) p_{n-1}, and the weight of root x is 1 / (n p_{n-1}(x)^2).
+  const auto evaluate = [n](double x, double& pn, double& below) {
+    double p0 = 0.0;
+    double p1 = 1.0;
+    for (int k = 0; k < n; ++k) {
+      const double p2 = (x * p1 - std::sqrt(static_cast<double>(k)) * p0) / std::sqrt(k + 1.0);
+      p0 = p1;
+      p1 = p2;
+    }
+    pn = p1;
+    below = p0;
+  };
+  // Newton from the right of the largest root converges monotonically; dividing out the roots
+  // already found (in the logarithmic derivative) keeps that true for each following root.
+  std::vector<double> root;
+  const double slope = std::sqrt(static_cast<double>(n));
+  double x = 2.0 * slope + 1.0;
+  for (int i = 0; i < (n + 1) / 2; ++i) {
+    double pn = 0.0;
+    double below = 0.0;
+    for (int iteration = 0; iteration < 200; ++iteration) {
+      evaluate(x, pn, below);
+      double log_derivative = slope * below / pn;
+      for (double known : root) log_derivative -= 1.0 / (x - known);
+      const double step = 1.0 / log_derivative;
+      if (pn == 0.0) break;
+      x -= step;
+      if (std::fabs(step) < 1e-9) break;
+    }
+    for (int polish = 0; polish < 3; ++polish) {
+      evaluate(x, pn, below);
+      x -= pn / (slope * below);
+    }
+    root.push_back(x);
+    x -= 1e-7;  // off the pole of the deflation term; still right of the next root
+  }
+  Rule rule;
+  const auto add = [&](double at) {
+    double pn = 0.0;
+    double below = 0.0;
+    evaluate(at, pn, below);
+    const double weight = 1.0 / (n * below * below);
+    if (weight < kNegligibleWeight) return;
+    rule.node.push_back(at);
+    rule.weight.push_back(weight);
+  };
+  for (double at : root) add(-at);
+  // For odd n the last root is 0 and is its own mirror image.
+  for (auto i = root.size() - static_cast<std::size_t>(n % 2); i-- > 0;) add(root[i]);
+  return rule;
+}
+
+void append_panel(double middle, double half, const LegendreRule& base, double negligible,
+                  Rule& rule) {
+  for (std::size_t i = 0; i < base.node.size(); ++i) {
+    append_node(middle + half * base.node[i], half * base.weight[i], negligible, rule);
+  }
+}
+
+std::vector<double> graded_edges(double left, double right, double widest,
+                                 const std::vector<Variation::Feature>& features) {
+  constexpr double kFinest = 1e-12;
+  std::vector<double> start{left, right};
+  for (const Variation::Feature& feature : features) {
+    if (left < feature.centre && feature.centre < right) start.push_back(feature.centre);
+  }
+  std::sort(start.begin(), start.end());
+  const auto width_allowed = [&](double from, double to) {
+    double width = widest;
+    for (const Variation::Feature& feature : features) {
+      const double distance = std::max({0.0, from - feature.centre, feature.centre - to});
+      // A point of non-analyticity that panels end at needs no grading: scale 0 constrains nothing.
+      if (feature.scale > 0.0) width = std::min(width, std::max({feature.scale, distance, kFinest}));
+    }
+    return width;
+  };
+  // Bisection; the pending right ends form a stack.
+  std::vector<double> edge{start.front()};
+  std::vector<double> pending;
+  for (std::size_t i = 1; i < start.size(); ++i) {
+    if (start[i] - edge.back() < kFinest) continue;
+    pending.push_back(start[i]);
+    while (!pending.empty()) {
+      const double from = edge.back();
+      const double to = pending.back();
+      if (to - from > width_allowed(from, to) * (1.0 + 1e-9)) {
+        pending.push_back(0.5 * (from + to));
+      } else {
+        edge.push_back(to);
+        pending.pop_back();
+      }
+    }
+  }
+  return edge;
+}
+
+RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes, Start start,
+                       double negligible)
+    : start_(start), whole_levels_(0), max_nodes_(max_nodes), negligible_(negligible) {
+  double smallest = std::min(1.0, variation.everywhere);
+  for (const Variation::Feature& feature : variation.features) {
+    smallest = std::min(smallest, feature.scale);
+  }
+  if (start == Start::hermite && smallest >= kMildScale) whole_levels_ = kHermiteLevels;
+  if (start == Start::uniform && smallest >= kSmallestUniform) {
+    whole_levels_ = static_cast<int>(sizeof(kUniformSteps) / sizeof(double));
+    step_ = smallest;
+  }
+  // The Gaussian itself wants panels no wider than this; the floor keeps an absurd scale from
+  // asking for an absurd number of panels (refinement goes on by bisection then).
+  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
+  edge_ = graded_edges(-kCutoff, kCutoff, widest, variation.features);
+}
+
+bool RuleLadder::make(int level, Rule& rule) const {
+  if (level < whole_levels_) {
+    if (start_ == Start::hermite) {
+      // Immutable after their first use; they do not depend on the problem.
+      static const Rule hermite[kHermiteLevels] = {gauss_hermite(64), gauss_hermite(128)};
+      rule = hermite[level];
+      return level == 0 || rule.node.size() <= max_nodes_;
+    }
+    rule.node.clear();
+    rule.weight.clear();
+    const double step = kUniformSteps[level] * step_;
+    const int half = static_cast<int>(kCutoff / step);
+    for (int i = -half; i <= half; ++i) append_node(i * step, step, negligible_, rule);
+    return level == 0 || rule.node.size() <= max_nodes_;
+  }
+  // The coarsest panels would be a step back from the rules before.
+  const int panel_level = level - whole_levels_ + (whole_levels_ > 0 ? 1 : 0);
+  if (panel_level >= kPanelLevelCount) return false;
+  const int degree = kPanelLevels[panel_level].degree;
+  const int split = kPanelLevels[panel_level].split;
+  const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
+  if (level > 0 && panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
+
+  const LegendreRule& base = legendre_rule(degree);
+  rule.node.clear();
+  rule.weight.clear();
+  for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
+    const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
+    for (int part = 0; part < split; ++part) {
+      append_panel(edge_[e] + half * (2.0 * part + 1.0), half, base, negligible_, rule);
+    }
+  }
+  return true;
+}
+
+}  // namespace spikedrf

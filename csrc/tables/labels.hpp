@@ -1,0 +1,68 @@
+// What the labels are, given the input: theory.md, section 11, needs more of the target than its
+// moments. Tables of the target over zeta = <xi, x> at every node of kappa.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "numerics/quadrature.hpp"
+#include "tables/moments.hpp"
+
+namespace spikedrf {
+
+enum class LabelKind : int {
+  real,  // y = g(<theta, x>) + noise N(0, 1)
+  sign,  // y = +1 if that is >= 0, else -1
+};
+
+// Where g changes its sign, and how steeply.
+struct Crossing {
+  double at;
+  double slope;
+};
+
+// How the labels vary with <theta, x>: with sign labels the chance of a label changes over a width
+// noise / |g'| wherever |g| rises above the noise, which quadrature has to know of.
+class LabelVariation {
+ public:
+  // False if the target could not be evaluated.
+  bool find(LabelKind kind, GaussianMoments& target);
+
+  // Adds the scales on which an average over the rest of <theta, x> = slope * z + sd N(0, 1) varies
+  // with z.
+  void add(double slope, double sd, double noise, Variation& variation) const;
+
+ private:
+  std::vector<double> x_, g_;  // a scan of the target
+  std::vector<Crossing> crossing_;
+};
+
+// The nodes of kappa times the nodes of zeta. At kappa = node i the entries begin(i) to begin(i + 1)
+// average over zeta ~ N(0, 1) with the weights of the rule; `value` is g, or the chance of y = +1 for
+// sign labels (of the label before any flip).
+class LabelTable {
+ public:
+  // Adds the scales of whatever else is averaged at one node of kappa.
+  using MoreScales = std::function<void(std::size_t, Variation&)>;
+
+  // A rule of the given level for every node of kappa. False if the target could not be evaluated,
+  // or (then `exhausted`) if there is no rule as fine or the table would be too large.
+  bool fill(LabelKind kind, const std::vector<double>& kappa, int level, double gamma, double noise,
+            const LabelVariation& labels, GaussianMoments& target, const MoreScales& more = {});
+  bool exhausted() const { return exhausted_; }
+
+  std::size_t begin(std::size_t i) const { return begin_[i]; }
+  std::size_t largest() const { return largest_; }  // entries of one node
+  const double* zeta() const { return zeta_.data(); }
+  const double* weight() const { return weight_.data(); }
+  const double* value() const { return value_.data(); }
+
+ private:
+  std::vector<std::size_t> begin_;
+  std::vector<double> zeta_, weight_, value_;
+  std::size_t largest_ = 0;
+  bool exhausted_ = false;
+};
+
+}  // namespace spikedrf

@@ -1,0 +1,106 @@
+#include "tables/panel_tables.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "numerics/small_matrix.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+// As in quadrature.cpp, degree before bisection; every degree is a multiple of the lanes.
+struct PanelLevel {
+  int degree;
+  int split;
+};
+constexpr PanelLevel kLevels[] = {{16, 1}, {24, 1}, {32, 1}, {24, 2}, {32, 2},
+                                  {32, 4}, {32, 8}, {32, 16}};
+constexpr std::size_t kLevelCount = sizeof(kLevels) / sizeof(PanelLevel);
+
+constexpr double kPowerRatio = 50.0;   // e^{2 t} on [-1, 1]: 16 nodes interpolate it to 1e-13
+constexpr double kNoPower = 1e-34;     // relative to the largest: eigenvalues that count as zero
+constexpr double kNegligible = 1e-16;  // weight of a panel that does not matter
+constexpr int kDivisions = 24;
+
+}  // namespace
+
+PanelLadder::PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,
+                         std::size_t max_nodes)
+    : groups_(groups),
+      r_(r),
+      c_(c),
+      activation_(activation),
+      no_target_(Activation::identity),
+      max_nodes_(max_nodes) {
+  Variation variation;
+  for (int k = 0; k < groups; ++k) activation.add_variation(r[k], std::sqrt(c[k]), variation);
+  edge_ = RuleLadder(variation, max_nodes).edges();
+}
+
+PanelLadder::Step PanelLadder::reach(std::size_t level) {
+  while (levels_.size() <= level) {
+    const std::size_t next = levels_.size();
+    if (next >= kLevelCount) return Step::exhausted;
+    const auto [degree, split] = kLevels[next];
+    const auto nodes = (edge_.size() - 1) * static_cast<std::size_t>(degree * split);
+    if (next > 1 && nodes > max_nodes_) return Step::exhausted;
+    levels_.emplace_back();
+    do {
+      if (!fill(degree, split, static_cast<int>(next), levels_.back())) return Step::failed;
+    } while (next == 0 && divide(levels_.back()));
+  }
+  return Step::ready;
+}
+
+bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
+  Rule rule;
+  const LegendreRule& base = legendre_rule(degree);
+  for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
+    const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
+    for (int part = 0; part < split; ++part) {
+      append_panel(edge_[e] + half * (2.0 * part + 1.0), half, base, 0.0, rule);
+    }
+  }
+  out.degree = degree;
+  out.panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
+  return out.tables.fill(rule, effort, groups_, r_, c_, 0.0, activation_, no_target_);
+}
+
+// Halves the panels on which the power mu1_k^2 + mu2_k^2 of some group varies too much.
+bool PanelLadder::divide(const PanelTables& coarse) {
+  const auto degree = static_cast<std::size_t>(coarse.degree);
+  if (edge_.size() * degree > max_nodes_ / 2) return false;
+  const Tables& tables = coarse.tables;
+  std::vector<char> wide(coarse.panels, 0);
+  for (int k = 0; k < groups_; ++k) {
+    const double* linear = tables.feature(pair_index(k, k, groups_));
+    const double* rest = tables.feature(pair_count(groups_) + k);
+    double most = 0.0;
+    for (std::size_t i = 0; i < tables.nodes; ++i) most = std::max(most, linear[i] + rest[i]);
+    for (std::size_t p = 0; p < coarse.panels; ++p) {
+      double low = most;
+      double high = 0.0;
+      double weight = 0.0;
+      for (std::size_t i = p * degree; i < (p + 1) * degree; ++i) {
+        const double power = std::max(linear[i] + rest[i], kNoPower * most);
+        low = std::min(low, power);
+        high = std::max(high, power);
+        weight += tables.weight()[i];
+      }
+      const bool fine = edge_[p + 1] - edge_[p] < std::ldexp(1.0, -kDivisions);
+      if (high > kPowerRatio * low && weight > kNegligible && !fine) wide[p] = 1;
+    }
+  }
+  std::vector<double> finer;
+  for (std::size_t p = 0; p < coarse.panels; ++p) {
+    finer.push_back(edge_[p]);
+    if (wide[p]) finer.push_back(0.5 * (edge_[p] + edge_[p + 1]));
+  }
+  finer.push_back(edge_.back());
+  const bool changed = finer.size() > edge_.size();
+  edge_ = std::move(finer);
+  return changed;
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,50 @@
+// The tables of one spike on Gauss-Legendre panels, for averages of 1/(1 + V) with complex V.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <vector>
+
+#include "numerics/quadrature.hpp"
+#include "tables/moments.hpp"
+
+namespace spikedrf {
+
+// Panel p has the nodes [p degree, (p + 1) degree) of the tables; no node is padding.
+struct PanelTables {
+  Tables tables;
+  int degree = 0;
+  std::size_t panels = 0;
+};
+
+// Ever finer panel tables. Where V(kappa) passes close to -1, a panel has to be divided further
+// than the tables themselves need, differently for every point of the spectrum
+// (panel_averages.hpp). That is done by interpolation, whose error is small beside the largest
+// value on the panel, while features that die out along the axis (a saturating activation) still matter
+// when they are e^-20: they decide on the small eigenvalues. So no panel is so wide that the power
+// of a group's features changes on it by more than a constant factor.
+class PanelLadder {
+ public:
+  PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,
+              std::size_t max_nodes);
+
+  enum class Step { ready, exhausted, failed };
+
+  Step reach(std::size_t level);
+  const PanelTables& operator[](std::size_t level) const { return levels_[level]; }
+
+ private:
+  bool fill(int degree, int split, int effort, PanelTables& out);
+  bool divide(const PanelTables& coarse);
+
+  int groups_;
+  const double* r_;
+  const double* c_;
+  GaussianMoments& activation_;
+  NamedMoments no_target_;  // the features know no labels
+  std::size_t max_nodes_;
+  std::vector<double> edge_;
+  std::deque<PanelTables> levels_;
+};
+
+}  // namespace spikedrf

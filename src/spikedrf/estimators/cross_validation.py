@@ -1,0 +1,204 @@
+"""Choosing the ridge of a readout under any loss, and whether a step helps: on rows left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from spikedrf.estimators.layer import SteppedLayer
+from spikedrf.estimators.rows import Rows
+from spikedrf.losses import Loss
+from spikedrf.parameters import Floats
+from spikedrf.readout.convex import Readout, ReadoutProblem, best_constant
+
+_FOLDS = 5
+#: Relative accuracy of the fits that are compared: far below what tells two ridges apart.
+_ACCURACY = 1e-4
+#: Smaller ridges are not tried where the loss is larger than its minimum by this factor.
+_WORSE = 1.1
+
+
+class Penalties(NamedTuple):
+    """The ridges that were tried, and what was best.
+
+    Attributes
+    ----------
+    alphas : ndarray, shape (alphas,)
+    losses : ndarray, shape (alphas, targets)
+        Estimated mean loss on new rows; NaN for a target that no fold could judge.
+    best : ndarray of int, shape (targets,)
+        Which one each target takes.
+    at_best : ndarray, shape (n, targets)
+        The loss of each row, left out, at that; NaN where it could not be judged. In units of what
+        the best constant costs.
+    """
+
+    alphas: Floats
+    losses: Floats
+    best: NDArray[np.int64]
+    at_best: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """The mean loss over the targets that could be judged, shape (alphas,)."""
+        judged = ~np.isnan(self.losses).any(axis=0)
+        if not judged.any():
+            return np.full(len(self.alphas), np.nan)
+        return np.asarray(self.losses[:, judged].mean(axis=1))
+
+    def gain(self, other: Penalties, weight: Floats) -> tuple[float, float]:
+        """Return by how much this is better than another on the same rows, and its error.
+
+        The standard error of a mean over rows, targets averaged first.
+        """
+        each = other.at_best - self.at_best
+        judged = ~np.isnan(each).any(axis=1)
+        if not judged.any():
+            return 0.0, 0.0
+        gain, weight = each[judged].mean(axis=1), weight[judged]
+        mean = float(np.average(gain, weights=weight))
+        variance = float(np.average((gain - mean) ** 2, weights=weight))
+        return mean, float(np.sqrt(variance / weight.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """Fits that leave out a fifth of the rows, from the step too if they fed it.
+
+    Attributes
+    ----------
+    loss : Loss
+        Of a margin, every class is dealt out evenly.
+    alphas : ndarray, shape (alphas,)
+        Ridges, > 0.
+    intercept : bool
+    per_target : bool
+        Whether each target has its own ridge.
+    stop_early : bool
+        Whether ridges below one at which the first fifth is fitted clearly worse are left out.
+    salt : int
+        What the rows are dealt out by.
+    n_jobs : int or None
+        Fits at a time, as joblib's.
+    """
+
+    loss: Loss
+    alphas: Floats
+    intercept: bool
+    per_target: bool
+    stop_early: bool
+    salt: int
+    n_jobs: int | None
+
+    def judge(self, stepped: SteppedLayer, rows: Rows) -> Penalties:
+        """Choose the ridge of the readout on a layer that has taken its step."""
+        strata = None
+        if self.loss.margin:
+            strata = np.unique(rows.y, axis=0, return_inverse=True)[1].reshape(-1)
+        fold = rows.deal(self.salt, _FOLDS, strata)
+        constants = np.array([best_constant(y, self.loss, rows.weight) for y in rows.y.T])
+        unit = (rows.weight / rows.weight.sum()) @ self.loss.value(rows.y, constants)
+        unit = np.where(unit > 0, unit, 1.0)
+
+        def worse(losses: Floats) -> bool:
+            relative = losses / unit
+            if not self.per_target:
+                relative = relative.mean(axis=1, keepdims=True)
+            return bool((relative[-1] > _WORSE * relative.min(axis=0)).all())
+
+        order = np.argsort(-self.alphas, kind="stable")
+        alphas = self.alphas[order]
+        first = self._left_out(stepped, rows, fold == 0, alphas, worse if self.stop_early else None)
+        alphas, order = alphas[: first.shape[1]], order[: first.shape[1]]
+        others = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(self._left_out)(stepped, rows, fold == f, alphas)
+            for f in range(1, int(fold.max()) + 1)
+        )
+        each = np.empty((len(rows), *first.shape[1:]))
+        for f, losses in enumerate([first, *others]):
+            each[fold == f] = losses
+        each = each[:, np.argsort(order)]  # as the ridges were given
+        losses = np.array([_mean(each[:, :, t], rows.weight) for t in range(unit.size)]).T
+        best = _best(losses / unit, self.per_target)
+        at_best = each[:, best, np.arange(unit.size)] / unit
+        return Penalties(self.alphas[np.sort(order)], losses, best, at_best)
+
+    def _left_out(
+        self,
+        stepped: SteppedLayer,
+        rows: Rows,
+        out: NDArray[np.bool_],
+        alphas: Floats,
+        enough: Callable[[Floats], bool] | None = None,
+    ) -> Floats:
+        """Leave some rows out of step and readout, and predict them.
+
+        Every fit starts from the one before.
+
+        Parameters
+        ----------
+        stepped : SteppedLayer
+        rows : Rows
+        out : ndarray of bool, shape (n,)
+            Those left out.
+        alphas : ndarray, shape (alphas,)
+            Ridges, the largest first.
+        enough : callable, optional
+            Whether the mean losses so far are enough, and other ridges need not be tried.
+
+        Returns
+        -------
+        ndarray, shape (rows left out, tried, targets)
+            NaN for targets that cannot be fitted without these rows, because one sign of the margin
+            is left.
+        """
+        kept, held, loss = rows.take(~out), rows.take(out), self.loss
+        targets = range(rows.y.shape[1])
+        varies = (kept.y != kept.y[:1]).any(axis=0)
+        able = [t for t in targets if len(kept) and (varies[t] or not loss.margin)]
+        losses = np.full((len(held), len(alphas), len(targets)), np.nan)
+        if not able:
+            return losses
+        weights = stepped.weights_from(kept)
+        problem = ReadoutProblem(
+            stepped.features(kept, weights), kept.weight, intercept=self.intercept
+        )
+        features = stepped.features(held, weights) / np.sqrt(problem.p)
+        means = np.zeros((len(alphas), len(targets)))
+        fits: dict[int, Readout] = {}
+        for i, alpha in enumerate(alphas):
+            for t in able:
+                fits[t] = problem.fit(
+                    kept.y[:, t], loss, float(alpha), start=fits.get(t), tol=_ACCURACY, proven=False
+                )
+            a = np.column_stack([fits[t].a for t in able])
+            b = np.array([fits[t].b for t in able])
+            losses[:, i, able] = loss.value(held.y[:, able], features @ a + b)
+            means[i, able] = np.average(losses[:, i, able], axis=0, weights=held.weight)
+            if enough is not None and enough(means[: i + 1]):
+                return losses[:, : i + 1]
+        return losses
+
+
+def _mean(losses: Floats, weight: Floats) -> Floats:
+    """Return the mean over the rows that were judged, NaN if none was; shape (alphas,)."""
+    judged = ~np.isnan(losses).any(axis=1)
+    if not judged.any():
+        return np.full(losses.shape[1], np.nan)
+    return np.asarray(np.average(losses[judged], axis=0, weights=weight[judged]))
+
+
+def _best(relative: Floats, per_target: bool) -> NDArray[np.int64]:
+    """Return the best ridge of each target; the middle one where nothing could be judged."""
+    judged = ~np.isnan(relative).any(axis=0)
+    middle = np.full(relative.shape[1], len(relative) // 2)
+    if not judged.any():
+        return middle
+    if not per_target:
+        return np.full_like(middle, np.argmin(relative[:, judged].mean(axis=1)))
+    return np.where(judged, np.argmin(np.where(judged, relative, 0.0), axis=0), middle)

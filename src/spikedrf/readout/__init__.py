@@ -1,0 +1,1 @@
+"""The readout of a network: ridge regression, its leave-one-out errors, and any convex loss."""

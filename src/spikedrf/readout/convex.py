@@ -1,0 +1,402 @@
+"""The readout under any convex loss, up to a bound on what is left to its minimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import linalg, optimize
+
+from spikedrf.arrays import data_array, require_finite, require_match
+from spikedrf.losses import Loss, LossLike, resolve
+from spikedrf.parameters import Floats, number, real_array
+from spikedrf.readout.newton import Design, Objective, Terms, lbfgs, newton
+from spikedrf.running.memory import require_memory
+
+# Rounds of the method of multipliers; the prox parameter falls by a factor while it helps.
+_ROUNDS = 40
+_FALL = 0.25
+# Near the minimum, a few rounds that do not gain say that rounding leaves no more to gain.
+_NEAR, _PATIENCE = 1e-9, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    r"""A fitted readout: ``h = Phi . a / sqrt p + b``.
+
+    Attributes
+    ----------
+    a : ndarray, shape (p,)
+        Coefficients.
+    b : float
+        Intercept, 0 if none was fitted. Where several minimise the objective it is the middle of
+        them.
+    objective : float
+        ``sum_mu w_mu loss(y_mu, h_mu) + (lam/2) |a|^2`` there.
+    gap : float
+        How far above its minimum that may still be: the duality gap.
+    nit : int
+        Iterations, of all methods together.
+    success : bool
+        Whether ``gap <= tol * objective``.
+    dual : ndarray, shape (n,)
+        A subgradient ``f_mu`` of the loss of every row (of positive weight), which
+        ``a = -Phi^T (w f) / (lam sqrt p)`` and ``sum_mu w_mu f_mu = 0`` (with an intercept) hold
+        for at the minimum.
+    """
+
+    a: Floats
+    b: float
+    objective: float
+    gap: float
+    nit: int
+    success: bool
+    dual: Floats
+
+
+def fit_readout(
+    Phi: ArrayLike,
+    y: ArrayLike,
+    loss: LossLike,
+    lam: float,
+    *,
+    intercept: bool = False,
+    sample_weight: ArrayLike | None = None,
+    tol: float = 1e-9,
+) -> Readout:
+    r"""Fit the readout that minimises a convex loss with a quadratic penalty.
+
+    ``a, b = argmin sum_mu w_mu loss(y_mu, Phi_mu . a / sqrt p + b) + (lam/2) |a|^2``, the
+    intercept ``b`` not penalised. With the square loss this is ridge regression with penalty
+    ``lam`` (for which `spikedrf.readout.ridge` is faster).
+
+    Parameters
+    ----------
+    Phi : array_like of float32 or float64, shape (n, p)
+        Features. The fit is done in double precision.
+    y : array_like of float32 or float64, shape (n,)
+        Labels; +1 and -1 for a loss of the margin.
+    loss : str or Loss
+        A name (`spikedrf.losses.NAMES`) or a loss with its parameters.
+    lam : float
+        Penalty, > 0.
+    intercept : bool
+        Whether ``b`` is fitted.
+    sample_weight : array_like, shape (n,), optional
+        Weights ``w``, >= 0.
+    tol : float
+        Relative accuracy of the objective. The coefficients are then within
+        ``sqrt(2 tol objective / lam)`` of the minimiser.
+
+    Returns
+    -------
+    Readout
+        With ``success=False`` if rounding or the number of iterations kept the gap above ``tol``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range; the message names it.
+    MemoryError
+        If the matrices would not fit into memory, before they are asked for.
+
+    See Also
+    --------
+    ReadoutProblem : The same for several losses, labels or penalties on the same features.
+
+    Notes
+    -----
+    A smooth loss is minimised by SciPy's L-BFGS in coordinates in which the features are white,
+    then by Newton's method. A loss with a kink is minimised by the method of multipliers: its
+    subproblems are smooth (Huber's, of a small width that falls from round to round), its
+    multipliers a feasible point of the dual, which proves how far the minimum can be.
+
+    Source: theory.md, section 11. The method of multipliers for such losses: Li, Sun and Toh,
+    SIAM J. Optim. 28, 433 (2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikedrf.readout.convex import fit_readout
+    >>> fit = fit_readout(np.eye(2), np.array([1.0, -3.0]), "absolute", 0.5)
+    >>> (fit.a / np.sqrt(2)).round(6), fit.success
+    (array([ 1., -1.]), True)
+    """
+    kind = resolve(loss)
+    Phi, y = data_array("Phi", Phi, 2), data_array("y", y, 1)
+    require_match(Phi=(Phi, 0), y=(y, 0))
+    require_finite("Phi", Phi)
+    require_finite("y", y)
+    penalty = number("lam", lam, minimum=0.0, exclusive=True)
+    accuracy = number("tol", tol, minimum=0.0, exclusive=True)
+    labels = y.astype(np.float64)
+    if kind.margin and not np.all(np.abs(labels) == 1.0):
+        first = float(labels[np.abs(labels) != 1.0][0])
+        raise ValueError(f"y must be +1 or -1 for loss {kind.name!r}, got {first!r}")
+    weight = np.ones(len(labels))
+    if sample_weight is not None:
+        weight = real_array("sample_weight", sample_weight, minimum=0.0)
+        if weight.shape != labels.shape:
+            raise ValueError(f"sample_weight must have shape {labels.shape}, got {weight.shape}")
+    present = weight > 0
+    if not present.any():
+        raise ValueError("sample_weight must not be zero everywhere")
+    labels = labels[present]
+    if intercept and kind.margin and (labels == labels[0]).all():
+        raise ValueError(
+            f"y must have both signs for loss {kind.name!r} with an intercept, got only "
+            f"{labels[0]:+g}"
+        )
+    problem = ReadoutProblem(Phi[present], weight[present], intercept=intercept)
+    return problem.fit(labels, kind, penalty, tol=accuracy)
+
+
+class ReadoutProblem:
+    r"""Features, prepared for fits of several losses, labels and penalties.
+
+    What they share is done once: deviations from the mean (with an intercept), for ``n < p`` a
+    QR decomposition that leaves the space of the samples, and the Gram matrix.
+
+    Parameters
+    ----------
+    Phi : ndarray of float32 or float64, shape (n, p)
+        Features, finite.
+    weight : ndarray of float64, shape (n,), optional
+        Weights ``w``, > 0.
+    intercept : bool
+        Whether ``b`` is fitted.
+
+    Raises
+    ------
+    MemoryError
+        If the matrices would not fit into memory, before they are asked for.
+    """
+
+    def __init__(
+        self, Phi: Floats, weight: Floats | None = None, *, intercept: bool = False
+    ) -> None:
+        n, p = Phi.shape
+        q = min(n, p)
+        size = 8 * (n * (q + p) + 3 * q * q + (p * q if n < p else 0))
+        require_memory(size, f"a readout on features of shape {Phi.shape}", "use fewer features")
+        self.weight = np.ones(n) if weight is None else weight
+        self.p = p
+        features = Phi / np.sqrt(np.float64(p))
+        # Deviations from the mean, not for what is fitted but for its condition.
+        self.mean = np.zeros(p)
+        if intercept:
+            self.mean = (self.weight / self.weight.sum()) @ features
+            features -= self.mean
+        self.basis: Floats | None = None
+        if n < p:
+            self.basis, triangle = linalg.qr(
+                features.T, mode="economic", overwrite_a=True, check_finite=False
+            )
+            features = triangle.T
+        if intercept:
+            features = np.column_stack([features, np.ones(n)])
+        self.design = Design(np.ascontiguousarray(features), self.weight, intercept)
+
+    def fit(
+        self,
+        y: Floats,
+        loss: Loss,
+        lam: float,
+        *,
+        start: Readout | None = None,
+        tol: float = 1e-9,
+        proven: bool = True,
+    ) -> Readout:
+        """Fit one readout.
+
+        Parameters
+        ----------
+        y : ndarray of float64, shape (n,)
+            Labels; for a loss of the margin +1 and -1, with an intercept both of them.
+        loss : Loss
+        lam : float
+            Penalty, > 0.
+        start : Readout, optional
+            A fit to start from: of the same features, of a similar loss, penalty or labels.
+        tol : float
+            Relative accuracy of the objective.
+        proven : bool
+            Whether the duality gap is brought to that. Otherwise a smooth loss is minimised until
+            the estimate of the distance is there, which is faster.
+
+        Returns
+        -------
+        Readout
+        """
+        # Labels are taken from the best constant, so that their origin does not cost digits.
+        constant = 0.0
+        if self.design.intercept and not (loss.margin and start is not None):
+            constant = best_constant(y, loss, self.weight)
+        origin = 0.0 if loss.margin else constant
+        y = y - origin
+        x = self._start(constant - origin, origin, start)
+        if loss.smooth:
+            x, nit, gap, dual = self._smooth(y, loss, lam, x, tol, proven)
+        else:
+            x, nit, gap, dual = self._kinked(y, loss, lam, x, start, tol)
+        h = self.design.A @ x
+        objective = float(self.weight @ loss.value(y, h) + 0.5 * lam * self._norm(x))
+        coefficients = x[:-1] if self.design.intercept else x
+        a = coefficients if self.basis is None else self.basis @ coefficients
+        b = float(origin + x[-1] - self.mean @ a) if self.design.intercept else 0.0
+        return Readout(a, b, objective, gap, nit, bool(gap <= tol * objective), dual)
+
+    def _norm(self, x: Floats) -> float:
+        coefficients = x[:-1] if self.design.intercept else x
+        return float(coefficients @ coefficients)
+
+    def _start(self, constant: float, origin: float, start: Readout | None) -> Floats:
+        x = np.zeros(self.design.A.shape[1])
+        if start is not None:
+            a = start.a if self.basis is None else start.a @ self.basis
+            x[: len(a)] = a
+        if self.design.intercept:
+            x[-1] = constant if start is None else start.b - origin + self.mean @ start.a
+        return x
+
+    def _smooth(
+        self, y: Floats, loss: Loss, lam: float, x: Floats, tol: float, proven: bool
+    ) -> tuple[Floats, int, float, Floats]:
+        terms = Terms(
+            lambda h: loss.value(y, h),
+            lambda h: loss.derivative(y, h),
+            lambda h: loss.second_derivative(y, h),
+        )
+        stiffness = float(loss.second_derivative(y, y).max())  # at h = y all of them bend most
+        objective = Objective(self.design, terms, lam, stiffness, float(np.abs(y).max()))
+        # L-BFGS compares values of the objective, of which rounding leaves eight digits of x.
+        x, nit, success = lbfgs(objective, x, max(tol, 1e-12))
+        if proven or not success:
+            x, more = newton(objective, x, tol)
+            nit += more
+        gap = objective.bound(objective(x)[1], x)
+        return x, nit, gap, loss.derivative(y, self.design.A @ x)
+
+    def _kinked(
+        self, y: Floats, loss: Loss, lam: float, x: Floats, start: Readout | None, tol: float
+    ) -> tuple[Floats, int, float, Floats]:
+        r"""Minimise a loss that is a broken line with its kink at ``h = y``.
+
+        With multipliers ``f`` and prox parameter ``s`` a round minimises the Moreau envelopes::
+
+            min_t loss(y, t) + (t - h - s f)^2 / (2 s)
+
+        whose derivative in ``h``, ``clip((h + s f - y)/s, below, above)``, are the next
+        multipliers, with the slopes ``below`` and ``above`` of the kink. They are subgradients at
+        ``t``, so ``D = -sum w loss*(f) - |Phi^T (w f)|^2/(2 lam p)`` is a lower bound of the
+        minimum. What the objective is above it is a sum of terms that are not negative.
+        """
+        design, w = self.design, self.weight
+        tol = max(tol, 1e-14)  # the conditions at the kinks hold up to rounding
+        below, above = _slopes(y, loss)
+        reach = float(np.abs(y).max())
+
+        def judged(x: Floats, dual: Floats) -> tuple[float, float, float]:
+            """Return the objective and the parts of its gap: of the kinks, of the gradient."""
+            h = design.A @ x
+            value = float(w @ loss.value(y, h) + 0.5 * lam * self._norm(x))
+            gradient = (w * dual) @ design.A + design.penalty(lam) * x
+            slack = np.where(h < y, below, above) - dual  # of the sign of h - y
+            return value, float(w @ (slack * (h - y))), design.bound(gradient, x, lam, reach)
+
+        h = design.A @ x
+        dual = np.zeros(len(y)) if start is None else np.clip(start.dual, below, above)
+        best = (sum(judged(x, dual)[1:]), x, dual)
+        spread, off = (float(w @ np.abs(t) / w.sum()) for t in (y, h - y))
+        s = 2.0 * spread if start is None else max(0.1 * off, 1e-3 * spread)
+        nit, stalled = 0, 0
+        for _ in range(_ROUNDS):
+            if s == 0.0:  # all labels are the same
+                break
+
+            terms = _envelope(y, below, above, dual, s)
+            objective = Objective(design, terms, lam, 1.0 / s, reach)
+            x, more = newton(objective, x, 0.1 * tol)
+            nit += more
+            dual = np.clip(dual + (design.A @ x - y) / s, below, above)
+            if design.intercept:
+                # They add up to zero, but for rounding over s: that is shared out.
+                free = (dual > below) & (dual < above)
+                if free.any():
+                    dual[free] -= float(w @ dual) / float(w[free].sum())
+                    dual = np.clip(dual, below, above)
+            value, slack, rest = judged(x, dual)
+            stalled = stalled + 1 if slack + rest > 0.5 * best[0] else 0
+            best = min(best, (slack + rest, x, dual), key=lambda found: found[0])
+            if best[0] <= tol * value or (stalled == _PATIENCE and best[0] <= _NEAR * value):
+                break
+            if slack > rest:
+                s *= _FALL
+        gap, x, dual = best
+        if design.intercept:
+            middle = x.copy()
+            middle[-1] += _middle(y - design.A @ x, below, above, w)
+            value, *parts = judged(middle, dual)
+            if sum(parts) <= max(gap, tol * value):
+                x, gap = middle, sum(parts)
+        return x, nit, gap, dual
+
+
+def _envelope(y: Floats, below: Floats, above: Floats, dual: Floats, s: float) -> Terms:
+    """Return the Moreau envelopes of broken lines, moved by their multipliers."""
+
+    def unbounded(h: Floats) -> Floats:
+        return np.asarray(dual + (h - y) / s)
+
+    def slope(h: Floats) -> Floats:
+        return np.clip(unbounded(h), below, above)
+
+    def value(h: Floats) -> Floats:
+        # The loss at t and the distance to it; t - y = s (z - f) is not zero only where f is a
+        # slope of the line.
+        z, f = unbounded(h), slope(h)
+        return np.asarray(s * f * (z - 0.5 * f))
+
+    def curvature(h: Floats) -> Floats:
+        return np.where(unbounded(h) == slope(h), 1.0 / s, 0.0)
+
+    return Terms(value, slope, curvature)
+
+
+def best_constant(y: Floats, loss: Loss, weight: Floats) -> float:
+    """Return the constant ``b`` that minimises ``sum_mu weight_mu loss(y_mu, b)``.
+
+    Where several do it is the middle of them. Labels of a margin must have both signs.
+    """
+    if not loss.smooth:
+        return _middle(y, *_slopes(y, loss), weight)
+    low, high = float(y.min()), float(y.max())
+    if low == high:
+        return low
+
+    def slope(b: float) -> float:
+        return float(weight @ loss.derivative(y, b))
+
+    while slope(low) > 0.0 or slope(high) < 0.0:  # a margin may have to be larger than 1
+        low, high = 2.0 * low, 2.0 * high
+    span = max(abs(low), abs(high))
+    return float(optimize.brentq(slope, low, high, xtol=1e-15 * span, rtol=1e-15))
+
+
+def _slopes(y: Floats, loss: Loss) -> tuple[Floats, Floats]:
+    """Return the slopes in ``h`` below and above the kink, which is at ``h = y``."""
+    low, high = loss.slopes
+    turned = y > 0 if loss.margin else np.ones(len(y), bool)
+    return np.where(turned, -high, low), np.where(turned, -low, high)
+
+
+def _middle(kink: Floats, below: Floats, above: Floats, weight: Floats) -> float:
+    """Minimise a sum of broken lines, each with one kink: the middle of where it is smallest."""
+    order = np.argsort(kink)
+    rise = weight * (above - below)
+    slope = float(weight @ below) + np.cumsum(rise[order])  # to the right of each kink
+    flat = 1e-12 * float(rise.sum())
+    first = int(np.argmax(slope >= -flat))
+    last = min(first + int(slope[first] <= flat), len(kink) - 1)
+    return float(0.5 * (kink[order[first]] + kink[order[last]]))

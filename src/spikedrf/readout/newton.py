@@ -1,0 +1,296 @@
+r"""Minimising a sum of convex functions of ``A x`` with a quadratic penalty.
+
+Features are ill-conditioned, and gradient methods on them crawl. In the coordinates in which a
+typical Hessian ``curvature A^T W A + penalty`` is the identity, L-BFGS needs one or two dozen
+passes over ``A``; where that Hessian is not typical (nearly separable classes, a small prox
+parameter) Newton's method, whose Hessian is the one at hand, goes on, and it gives the last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, optimize
+
+from spikedrf.arrays import row_blocks
+from spikedrf.parameters import Floats
+from spikedrf.readout.ridge import add_gram
+
+_LBFGS_STEPS = 60
+_NEWTON_STEPS = 200
+_LINE_STEPS = 60
+#: A step along a line is long enough if the slope has fallen to this part.
+_FLAT = 0.1
+#: The intercept, which has no penalty, keeps this part of the largest curvature it can have.
+_STIFFNESS = 1e-9
+#: Where Newton's steps promise less than this part of the objective they are near its minimum.
+_NEAR = 1e-12
+#: And where the intercept is off by less than this part of the labels it is near its own.
+_CLOSE = 1e-3
+_BLOCK = 2048
+
+
+class Terms(NamedTuple):
+    """The functions: each takes ``h`` and returns a number for every row.
+
+    Attributes
+    ----------
+    value, slope, curvature : callable
+        Values, first and second derivatives.
+    """
+
+    value: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
+    curvature: Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The rows: ``h = A x``, and the sums that do not depend on the functions.
+
+    Attributes
+    ----------
+    A : ndarray, shape (n, q)
+        The last column is that of the intercept, if there is one.
+    weight : ndarray, shape (n,)
+        Of each row, > 0.
+    intercept : bool
+        Whether the last coefficient has no penalty.
+    """
+
+    A: Floats
+    weight: Floats
+    intercept: bool
+
+    @cached_property
+    def gram(self) -> Floats:
+        """``A^T diag(weight) A``, its upper triangle."""
+        return self.weighted_gram(self.weight)
+
+    def weighted_gram(self, weight: Floats) -> Floats:
+        """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing."""
+        q = self.A.shape[1]
+        gram = np.zeros((q, q), order="F")
+        present = np.flatnonzero(weight)
+        for rows in row_blocks(len(present), _BLOCK):
+            some = present[rows]
+            add_gram(self.A[some] * np.sqrt(weight[some])[:, None], gram)
+        return gram
+
+    def penalty(self, lam: float) -> Floats:
+        """Return the penalty of each coefficient."""
+        penalty = np.full(self.A.shape[1], lam)
+        if self.intercept:
+            penalty[-1] = 0.0
+        return penalty
+
+    def bound(self, gradient: Floats, x: Floats, lam: float, reach: float) -> float:
+        """Return how much lower the minimum of an objective with this gradient can be.
+
+        The penalty keeps it above a parabola, which falls by ``|gradient|^2 / (2 lam)``. The
+        intercept has none: its part of the gradient counts with the largest output and label,
+        to which the intercept is known.
+        """
+        if not self.intercept:
+            return float(gradient @ gradient) / (2.0 * lam)
+        reach += float(np.abs(self.A @ x).max())
+        return float(gradient[:-1] @ gradient[:-1] / (2.0 * lam) + abs(gradient[-1]) * reach)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """``sum_mu weight_mu terms_mu(h_mu) + (lam/2) |x|^2``, the intercept not penalised.
+
+    Attributes
+    ----------
+    design : Design
+    terms : Terms
+        Not weighted.
+    lam : float
+        Penalty, > 0.
+    stiffness : float
+        The largest curvature that a term can have.
+    reach : float
+        The largest label in size.
+    """
+
+    design: Design
+    terms: Terms
+    lam: float
+    stiffness: float
+    reach: float
+
+    @cached_property
+    def penalty(self) -> Floats:
+        """The penalty of each coefficient."""
+        return self.design.penalty(self.lam)
+
+    def __call__(self, x: Floats) -> tuple[float, Floats]:
+        """Return the value and the gradient."""
+        A, weight = self.design.A, self.design.weight
+        h = A @ x
+        value = float(weight @ self.terms.value(h) + 0.5 * self.penalty @ (x * x))
+        return value, (weight * self.terms.slope(h)) @ A + self.penalty * x
+
+    def curvature(self, x: Floats) -> Floats:
+        """Return the weighted second derivatives of the rows."""
+        return np.asarray(self.design.weight * self.terms.curvature(self.design.A @ x))
+
+    def bound(self, gradient: Floats, x: Floats) -> float:
+        """Return how much lower the minimum can be: the duality gap of the slopes at ``x``.
+
+        As `Design.bound`, if the intercept is far off. Near its minimum the slopes are moved so
+        that they add up to zero, each in proportion to its curvature, which costs
+        ``along^2 / (2 total)`` to leading order; twice that is counted.
+        """
+        design = self.design
+        if design.intercept:
+            curvature = self.curvature(x)
+            along, total = float(gradient[-1]), float(curvature.sum())
+            if abs(along) < _CLOSE * total * self.reach:
+                rest = gradient[:-1] - (along / total) * (curvature @ design.A)[:-1]
+                return float(rest @ rest) / (2.0 * self.lam) + along**2 / total
+        return design.bound(gradient, x, self.lam, self.reach)
+
+    def factor(self, gram: Floats) -> Floats:
+        """Return the upper Cholesky factor of the Hessian, given its part of the rows (used up)."""
+        at = np.diag_indices(len(gram))
+        if self.design.intercept:
+            least = _STIFFNESS * self.stiffness * float(self.design.weight.sum())
+            gram[-1, -1] = max(gram[-1, -1], least)
+        gram[at] += self.penalty + 1e-14 * float(np.trace(gram)) / len(gram)
+        return np.asarray(linalg.cholesky(gram, lower=False, overwrite_a=True, check_finite=False))
+
+
+def lbfgs(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int, bool]:
+    """Minimise by SciPy's L-BFGS, in coordinates in which the Hessian at ``x`` is about 1.
+
+    Parameters
+    ----------
+    objective : Objective
+    x : ndarray, shape (q,)
+        Where to start.
+    tol : float
+        Stop where the estimated distance to the minimum, half the squared gradient in these
+        coordinates, is this part of the objective.
+
+    Returns
+    -------
+    x : ndarray, shape (q,)
+    nit : int
+    success : bool
+        Whether it came to that.
+    """
+    weight = objective.design.weight
+    # Every row's curvature the same: the Gram matrix serves all losses, labels and penalties.
+    typical = float(objective.curvature(x).sum() / weight.sum())
+    factor = objective.factor(objective.design.gram * (typical or objective.stiffness))
+
+    def back(t: Floats) -> Floats:
+        return np.asarray(linalg.solve_triangular(factor, t, check_finite=False))
+
+    def rotated(t: Floats) -> tuple[float, Floats]:
+        value, gradient = objective(x + back(t))
+        return value, linalg.solve_triangular(factor, gradient, trans=1, check_finite=False)
+
+    value, gradient = rotated(np.zeros_like(x))
+    nit = 0
+    # The stopping rule of SciPy is in absolute terms, and the objective may fall a long way.
+    for _ in range(3):
+        if 0.5 * float(gradient @ gradient) <= tol * value:
+            return x, nit, True
+        result = optimize.minimize(
+            rotated,
+            np.zeros_like(x),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxiter": _LBFGS_STEPS,
+                "maxcor": 20,
+                "ftol": 0.0,
+                "gtol": np.sqrt(tol * value / len(x)),
+            },
+        )
+        x, nit = x + back(result.x), nit + int(result.nit)
+        value, gradient = result.fun, result.jac
+        if result.status != 0:  # steps, or rounding, at their end
+            break
+    return x, nit, bool(0.5 * float(gradient @ gradient) <= tol * value)
+
+
+def newton(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int]:
+    """Minimise by Newton's method, with a search along the line, until `Design.bound` is small.
+
+    Parameters
+    ----------
+    objective : Objective
+    x : ndarray, shape (q,)
+        Where to start.
+    tol : float
+        Stop where the bound is this part of the objective, or where rounding stops the fall.
+
+    Returns
+    -------
+    x : ndarray, shape (q,)
+    nit : int
+    """
+    design = objective.design
+    value, gradient = objective(x)
+    bound = objective.bound(gradient, x)
+    nit, failed = 0, 0
+    while nit < _NEWTON_STEPS and bound > tol * value:
+        factor = objective.factor(design.weighted_gram(objective.curvature(x)))
+        step = -linalg.cho_solve((factor, False), gradient, check_finite=False)
+        fall = -0.5 * float(gradient @ step)
+        there = x + _along(objective, x, step) * step
+        found, slope = objective(there)
+        if not found <= value * (1.0 + _NEAR):  # a direction made of rounding
+            break
+        x, value, gradient = there, found, slope
+        before, bound = bound, objective.bound(gradient, x)
+        nit += 1
+        # Near the minimum a step gains many digits, or there are none left to gain.
+        failed = failed + 1 if fall <= _NEAR * value and bound > 0.5 * before else 0
+        if failed == 2:
+            break
+    return x, nit
+
+
+def _along(objective: Objective, x: Floats, step: Floats) -> float:
+    """Return how far to go along a direction of descent: where the slope has nearly vanished.
+
+    By Newton's method on the slope, which increases, between bounds. Function values, of which
+    rounding leaves nothing near the minimum, only have to show no rise.
+    """
+    design, penalty, terms = objective.design, objective.penalty, objective.terms
+    h, along = design.A @ x, design.A @ step
+    start, stiff = float(penalty @ (x * step)), float(penalty @ (step * step))
+
+    def slope(t: float) -> float:
+        first = (design.weight * terms.slope(h + t * along)) @ along
+        return float(first) + start + t * stiff
+
+    def rise(t: float) -> float:
+        change = terms.value(h + t * along) - terms.value(h)
+        return float(design.weight @ change) + t * (start + 0.5 * t * stiff)
+
+    steepest = abs(slope(0.0))
+    noise = 1e-14 * float(design.weight @ np.abs(terms.value(h)))
+    t, low, high = 1.0, 0.0, np.inf
+    for _ in range(_LINE_STEPS):
+        first = slope(t)
+        if abs(first) <= _FLAT * steepest and (first <= 0.0 or rise(t) <= noise):
+            break
+        if first > 0:
+            high = t
+        else:
+            low = t
+        second = float((design.weight * terms.curvature(h + t * along)) @ (along * along)) + stiff
+        t = t - first / second if second > 0 else -1.0
+        if not low < t < high:
+            t = 2.0 * low if np.isinf(high) else 0.5 * (low + high)
+    return t

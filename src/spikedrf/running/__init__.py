@@ -1,0 +1,1 @@
+"""How long computations run: threads and processes, memory, progress, checkpoints."""
