@@ -146,8 +146,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
     The readout is minimised by SciPy's L-BFGS in white coordinates and then Newton's method; the
     hinge loss, which has a kink, by the method of multipliers
-    (`spikedrf.readout.convex.fit_readout`). All features have to be in memory, O(n p), and there is no ``partial_fit``: only for the square
-    loss do sums over rows determine the readout.
+    (`spikedrf.readout.convex.fit_readout`). All features have to be in memory, O(n p), and there
+    is no ``partial_fit``: only for the square loss do sums over rows determine the readout.
 
     Source: theory.md, sections 1, 5 and 11; Cui et al., ICML 2024, arXiv 2402.04980.
 

@@ -169,8 +169,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     trust every ``y``. Its size is chosen by ridge regression of them, as above; whether it is
     taken, and the ridge, by the loss itself on rows left out, in five folds. A smooth loss is
     minimised by SciPy's L-BFGS in white coordinates and then Newton's method, one with a kink by
-    the method of multipliers (`spikedrf.readout.convex.fit_readout`). All features have to be in memory,
-    O(n p).
+    the method of multipliers (`spikedrf.readout.convex.fit_readout`). All features have to be in
+    memory, O(n p).
 
     Source: theory.md, sections 1, 5 and 11; Cui et al., ICML 2024, arXiv 2402.04980.
 

@@ -101,8 +101,8 @@ def simulate(
         ``"srf"`` draws spiked random features, ``w_i = r_k v + sqrt(c_k) w~_i``: what the theory
         solves. ``"network"`` takes the gradient step, on ``n0 = round(alpha0 d)`` further samples.
     loss : str or Loss
-        Loss of the readout, as for `theory.solve`; fitted by `spikedrf.readout.convex` to a relative
-        accuracy of 1e-9 of the objective.
+        Loss of the readout, as for `theory.solve`; fitted by `spikedrf.readout.convex` to a
+        relative accuracy of 1e-9 of the objective.
     labels : {"real", "sign"}
         Whether the readout learns ``y`` or its sign. The gradient step is of the squared loss on
         real labels in any case.
@@ -120,9 +120,9 @@ def simulate(
         says, or one for each core. They run on threads, unless that names another backend, such as
         ``"loky"`` for processes or ``"dask"`` for a cluster.
     checkpoint : str or path, optional
-        A file that keeps the finished replicates (`spikedrf.running.checkpoint`); needs a seed. The same
-        call with the same file goes on where another was interrupted or killed, and gives the
-        same result bit for bit; with more ``replicates`` it adds to them.
+        A file that keeps the finished replicates (`spikedrf.running.checkpoint`); needs a seed.
+        The same call with the same file goes on where another was interrupted or killed, and gives
+        the same result bit for bit; with more ``replicates`` it adds to them.
     progress : callable or bool, optional
         Called as ``progress(finished, replicates)`` after each replicate, which with a checkpoint
         is on the disk by then; True shows a bar, which needs tqdm.

@@ -86,9 +86,9 @@ def phase_diagram(
         core. On threads, unless that names another backend, such as ``"loky"`` for processes or
         ``"dask"`` for a cluster. The result does not depend on it.
     checkpoint : str or path, optional
-        A file that keeps what has been computed (`spikedrf.running.checkpoint`). The same call with the
-        same file goes on where another was interrupted or killed, and gives the same result bit
-        for bit; once complete, it is read back.
+        A file that keeps what has been computed (`spikedrf.running.checkpoint`). The same call
+        with the same file goes on where another was interrupted or killed, and gives the same
+        result bit for bit; once complete, it is read back.
     progress : callable or bool, optional
         Called as ``progress(finished, points)`` after each piece; with a checkpoint, finished
         points are on the disk. True shows a bar, which needs tqdm.
