@@ -68,13 +68,16 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
 
 SPIKEDRF_MULTIVERSION
 void label_averages(const Tables& tables, const double* w_omega, double* psihat) noexcept {
-  for (int k = 0; k < tables.groups; ++k) {
-    psihat[k] = dot(w_omega, tables.mu1(k), tables.hz(), tables.stride);
+  for (int l = 0; l < tables.latents.rest(); ++l) {
+    for (int k = 0; k < tables.groups; ++k) {
+      psihat[l * tables.groups + k] =
+          dot(w_omega, tables.mu1(k), tables.hz(l), tables.stride);
+    }
   }
 }
 
 std::size_t fit_length(const Tables& tables) noexcept {
-  return tables.stride + (static_cast<std::size_t>(tables.groups) + kLanes - 1) / kLanes * kLanes;
+  return tables.stride + (static_cast<std::size_t>(tables.columns()) + kLanes - 1) / kLanes * kLanes;
 }
 
 SPIKEDRF_MULTIVERSION
@@ -84,27 +87,28 @@ void fit_signal(const Tables& tables, const double* w_omega, const double* penal
   const std::size_t n = tables.stride;
   const std::size_t length = fit_length(tables);
   const int groups = tables.groups;
-  const int count = 2 * groups + 1;
+  const int paid = tables.columns();
+  const int count = groups + paid + 1;
   const auto column_at = [&](int j) { return columns + static_cast<std::size_t>(j) * length; };
-  double* right = column_at(2 * groups);  // sqrt(w omega) first, the right-hand side then
+  double* right = column_at(count - 1);  // sqrt(w omega) first, the right-hand side then
   for (std::size_t i = 0; i < n; ++i) right[i] = std::sqrt(w_omega[i]);
-  for (int j = 0; j < 2 * groups; ++j) {
+  for (int j = 0; j < count - 1; ++j) {
     double* column = column_at(j);
-    const double* basis = j < groups ? tables.mu0(j) : tables.kappa_mu1(j - groups);
+    const double* basis = j < groups ? tables.mu0(j) : tables.column(j - groups);
     for (std::size_t i = 0; i < n; ++i) column[i] = right[i] * basis[i];
     for (std::size_t i = n; i < length; ++i) column[i] = 0.0;
     if (j >= groups) {
-      for (int k = 0; k < groups; ++k) column[n + k] = penalty[k * groups + j - groups];
+      for (int k = 0; k < paid; ++k) column[n + k] = penalty[k * paid + j - groups];
     }
     triangle[j * count + j] = dot(column, column, n);
   }
   const double* h = tables.h();
   for (std::size_t i = 0; i < n; ++i) right[i] *= h[i];
   for (std::size_t i = n; i < length; ++i) right[i] = 0.0;
-  for (int k = 0; k < groups; ++k) right[n + k] = penalty_target[k];
+  for (int k = 0; k < paid; ++k) right[n + k] = penalty_target[k];
 
   // Right-looking: as soon as a column is normalised it is taken out of all that follow.
-  for (int j = 0; j < 2 * groups; ++j) {
+  for (int j = 0; j < count - 1; ++j) {
     double* column = column_at(j);
     double* row = triangle + j * count;
     const double whole = row[j];
@@ -147,28 +151,38 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
   const int groups = tables.groups;
   const int features = pair_count(groups) + groups;
   const double* h = tables.h();
-  const double* hz = tables.hz();
   const double* g2 = tables.g2();
+  const Latents& latents = tables.latents;
   // Four rows at a time would save loads for many groups; with K <= 4 everything is in L1.
   for (std::size_t i = 0; i < n; ++i) bias[i] = h[i];
   for (int k = 0; k < groups; ++k) {
     const double* mu0 = tables.mu0(k);
-    const double* kappa_mu1 = tables.kappa_mu1(k);
-    for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i] + theta[k] * kappa_mu1[i];
+    const double* column = tables.column(k);
+    for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i] + theta[k] * column[i];
+  }
+  for (int a = groups; a < tables.columns(); ++a) {
+    const double* column = tables.column(a);
+    for (std::size_t i = 0; i < n; ++i) bias[i] -= theta[a] * column[i];
   }
   for (std::size_t i = 0; i < n; ++i) bias[i] *= bias[i];
-  if (groups == 1) {
-    const double* mu1 = tables.mu1(0);
-    for (std::size_t i = 0; i < n; ++i) {
-      const double rest = hz[i] - psi[0] * mu1[i];
-      bias[i] += rest * rest + g2[i];
+  // (hz - P.mu1)^2 expanded over the pair features would cancel; a second short pass does not.
+  for (std::size_t i = 0; i < n; ++i) bias[i] += g2[i];
+  for (int l = latents.spans; l < latents.directions(); ++l) {
+    const double* const overlap =
+        l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
+    const double* const hz = tables.hz(l - latents.spans);
+    if (groups == 1) {
+      const double* mu1 = tables.mu1(0);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double rest = hz[i] - overlap[0] * mu1[i];
+        bias[i] += rest * rest;
+      }
+      continue;
     }
-  } else {
-    // (hz - psi.mu1)^2 expanded over the pair features would cancel; a second short pass does not.
     for (std::size_t i = 0; i < n; ++i) {
       double rest = hz[i];
-      for (int k = 0; k < groups; ++k) rest -= psi[k] * tables.mu1(k)[i];
-      bias[i] += rest * rest + g2[i];
+      for (int k = 0; k < groups; ++k) rest -= overlap[k] * tables.mu1(k)[i];
+      bias[i] += rest * rest;
     }
   }
   for (int a = 0; a < features; ++a) {

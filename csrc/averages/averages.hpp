@@ -21,21 +21,22 @@ struct Weighting {
 void response_averages(const Tables& tables, const double* v, Weighting weighting, double* w_omega,
                        double* w_omega2, double* sum, double* curvature) noexcept;
 
-// psihat = E mu1 hz omega (K).
+// psihat = E mu1 hz omega, K for every direction that kappa does not fix.
 void label_averages(const Tables& tables, const double* w_omega, double* psihat) noexcept;
 
-// Length of one column of `fit_columns`: the nodes, then K penalty rows, padded.
+// Length of one column of `fit_signal`: the nodes, then C penalty rows, padded (C columns of the
+// tables).
 std::size_t fit_length(const Tables& tables) noexcept;
 
 // Triangular factor of the least-squares problem for (m, theta),
-//   minimise E omega (h - sum_k theta_k kappa mu1_k - sum_k m_k mu0_k)^2 + |L^T theta - t|^2,
-// by modified Gram-Schmidt on the nodes. `triangle` ((2K+1) x (2K+1), upper) gets R, its last
-// column the projections of the right-hand side. `penalty` is L^T (K x K), `penalty_target` t.
-// `columns` is scratch of (2K+1) fit_length. The unpenalised columns come first: a function that
-// they already span to rounding keeps only its penalty (theta_k = 0 exactly for a linear
+//   minimise E omega (h - sum_a theta_a column_a - sum_k m_k mu0_k)^2 + |L^T theta - t|^2,
+// by modified Gram-Schmidt on the nodes. `triangle` (K + C + 1 squared, upper) gets R, its last
+// column the projections of the right-hand side. `penalty` is L^T (C x C), `penalty_target` t.
+// `columns` is scratch of (K + C + 1) fit_length. The unpenalised functions come first: a column
+// that they already span to rounding keeps only its penalty (theta_k = 0 exactly for a linear
 // activation), and a mu0_k that depends on those before it gets a zero row.
 //
-// Why not the 2K x 2K normal equations: after a weak step the mu0_k are nearly proportional to
+// Why not the normal equations: after a weak step the mu0_k are nearly proportional to
 // each other and to kappa mu1_k, yet the unpenalised m_k uses what little they differ by. The
 // Gram matrix squares that condition number and loses it.
 void fit_signal(const Tables& tables, const double* w_omega, const double* penalty,
@@ -52,8 +53,9 @@ struct ErrorAverages {
 };
 
 // The residual power that is not noise of the readout,
-//   T+ = (h - mean)^2 + (hz - psi.mu1)^2 + g2,   mean = sum_k (m_k mu0_k + theta_k kappa mu1_k)
-// (T of theory.md, section 4, plus (psi.mu1)^2 and without the label noise: a sum of squares).
+//   T+ = (h - mean)^2 + sum_l (hz_l - P_l.mu1)^2 + g2,   mean = sum_k m_k mu0_k + sum_a theta_a column_a,
+// l over the directions that kappa does not fix, where P is in theta (coupled) or in psi (free): T of
+// theory.md, section 12, without the label noise, a sum of squares.
 // Also feature_bias[a] = E f_a T+ omega^2 and feature_omega2[a] = E f_a omega^2, and
 // mean_omega2 = E omega^2. `bias` is node-sized scratch.
 ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const double* m,

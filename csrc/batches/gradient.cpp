@@ -74,7 +74,7 @@ template <int KS>
 class Watcher {
  public:
   Watcher(const Directions& directions, Wanted wanted, int groups, int bulk_nodes)
-      : sensitivity_(groups, std::max(bulk_nodes, 1)),
+      : sensitivity_(groups, std::max(bulk_nodes, 1), Latents()),
         directions_(directions),
         isotropic_(bulk_nodes == 0),
         wanted_{wanted.alpha, wanted.beta, wanted.lam, wanted.noise},
@@ -185,7 +185,7 @@ bool gradient_groups(const Spikes& spikes, const Points& points, const Direction
                      Accuracy accuracy, const Gradients& results) {
   const int K = spikes.groups;
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
-  OrderParameters<KS> order(K);
+  OrderParameters<KS> order(K, Latents());
   Watcher<KS> watcher(directions, wanted, K, spikes.bulk_nodes);
   Ascent at;
 

@@ -101,9 +101,12 @@ inline Bulk bulk_of(const Spikes& spikes, std::size_t index, std::size_t level) 
   if (spikes.bulk_nodes == 0) return Bulk::isotropic(spikes.c + index * groups);
   const std::size_t at =
       bulk_rule(spikes, index, level) * static_cast<std::size_t>(spikes.bulk_nodes);
-  const Bulk& all = spikes.bulk;
-  return {spikes.bulk_nodes, all.value + at * groups, all.trace + at,
-          all.vv + at,       all.vx + at,             all.xx + at};
+  Bulk bulk = spikes.bulk;
+  bulk.nodes = spikes.bulk_nodes;
+  bulk.value += at * groups;
+  bulk.trace += at;
+  bulk.forms += at;
+  return bulk;
 }
 
 // How step A is to be posed at (alpha, beta, lam), limits included (theory.md, section 6).

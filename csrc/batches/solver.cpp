@@ -16,7 +16,7 @@ bool solve_groups(const Spikes& spikes, const Points& points, GaussianMoments& a
   const auto width = static_cast<std::size_t>(K);
   const int P = pair_count(K);
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
-  OrderParameters<KS> order(K);
+  OrderParameters<KS> order(K, Latents());
   Ascent at;
 
   std::size_t point = 0;

@@ -41,11 +41,11 @@ double cumulative_share(const PanelTables& panels, const Regime& regime,
     phase += regime.pi[k] * lower_argument(root.y(k));
   }
   for (int j = 0; j < regime.bulk.nodes; ++j) {
-    const double share = regime.bulk.trace[j] / regime.beta;
+    const double share = regime.bulk.weight(j) / regime.beta;
     for (int a = 0; a < K * K; ++a) left[a] = root.b()[a];
     for (int k = 0; k < K; ++k) {
-      left[k * K + k] += root.e(j)[k];
-      phase -= share * lower_argument(root.e(j)[k]);
+      left[k * K + k] += root.bulk().e(j)[k];
+      phase -= share * lower_argument(root.bulk().e(j)[k]);
     }
     for (int k = 0; k < K; ++k) {
       phase += share * lower_argument(left[k * K + k]);
@@ -64,8 +64,9 @@ double cumulative_share(const PanelTables& panels, const Regime& regime,
 // of rank <= 2K. Step B of theory.md, section 4, without labels is the condition for an eigenvector
 // that has an overlap m with the first and theta with the second kind,
 //
-//   E omega f (f.(m, theta)) + (1/delta) (0; N_vv^{-1} theta) = 0,
-//   f = (mu0, kappa mu1),   N_vv^{-1} = M_vv^{-1} - B  (one node: e),   M_vv = sum_j a_j M_j.
+//   E omega f (f.(m, theta)) + (1/delta) (0; S theta) = 0,   f = (mu0, kappa mu1),
+//
+// with the stiffness S of bulk_algebra.hpp.
 //
 // As a function of real z it decreases between eigenvalues: each one adds a negative eigenvalue.
 template <int KS>
@@ -73,19 +74,13 @@ bool isolated_form(const PanelTables& panels, const Regime& regime,
                    const ComplexResolvent<KS>& root, PanelScratch& scratch, double* form) {
   const int K = root.groups();
   signal_forms(panels, root.v.data(), scratch, form);
-  Buffer<KS * KS, Complex> vv(K * K), stiffness(K * K), factor(K * K);
-  if (regime.bulk.nodes == 1) {
-    for (int k = 0; k < K; ++k) stiffness[k * K + k] = root.e(0)[k];
-  } else {
-    for (int j = 0; j < regime.bulk.nodes; ++j) {
-      for (int a = 0; a < K * K; ++a) vv[a] += regime.bulk.vv[j] * root.m(j)[a];
-    }
-    if (!definite_inverse(vv.data(), stiffness.data(), factor.data(), K)) return false;
-    for (int a = 0; a < K * K; ++a) stiffness[a] -= root.b()[a];
+  BulkForms<KS, Complex> forms(K, Latents{1, 1, 0, false});  // the labels have no part in this
+  if (!forms.stiffen(regime, root.bulk(), root.b(), root.x.data() + root.pairs(), nullptr)) {
+    return false;
   }
   for (int k = 0; k < K; ++k) {
     for (int l = 0; l < K; ++l) {
-      form[(K + k) * 2 * K + K + l] += stiffness[k * K + l].real() / regime.delta;
+      form[(K + k) * 2 * K + K + l] += forms.stiffness[k * K + l].real() / regime.delta;
     }
   }
   return true;

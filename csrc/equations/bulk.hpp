@@ -1,23 +1,35 @@
-// The bulk of the first layer: what is left of it once the spike direction is taken out.
+// The bulk of the first layer: what is left of it once the spike directions are taken out.
 #pragma once
+
+#include <cstddef>
+
+#include "numerics/small_matrix.hpp"
 
 namespace spikedrf {
 
-// The covariance Sigma_k of a neuron of group k, described by `nodes` joint eigenvalues and the
-// spectral measures seen by the trace and by the directions v and xi (theory.md, section 10).
-// The isotropic bulk is one node of value c_k: trace = vv = xx = 1, vx = 0.
+// The covariance Sigma_k of a neuron of group k, described by `nodes` joint eigenvalues, their weights
+// for the trace and, for the latent directions, a symmetric matrix A_j of weights at every node
+// (theory.md, sections 10 and 12). The isotropic bulk is one node of value c_k: of one node w = 1 and
+// A = I are not looked up.
 struct Bulk {
-  int nodes;
-  const double* value;  // nodes x K, sigma_kj
-  const double* trace;  // w_j, sums to 1
-  const double* vv;     // a_j, sums to 1
-  const double* vx;     // b_j, sums to 0
-  const double* xx;     // e_j, sums to 1
+  int nodes = 1;
+  const double* value = nullptr;  // nodes x K, sigma_kj
+  const double* trace = nullptr;  // w_j, sums to 1
+  int directions = 0;
+  const double* forms = nullptr;  // (l, m), l <= m, packed, a row each: (A_j)_lm, sums to delta_lm
+  std::size_t stride = 1;         // between these rows
+
+  double weight(int j) const { return nodes == 1 ? 1.0 : trace[j]; }
+  double form(int l, int m, int j) const {
+    if (nodes == 1) return l == m ? 1.0 : 0.0;
+    return forms[static_cast<std::size_t>(pair_index(l, m, directions)) * stride +
+                 static_cast<std::size_t>(j)];
+  }
 
   static Bulk isotropic(const double* c) {
-    static constexpr double one = 1.0;
-    static constexpr double zero = 0.0;
-    return {1, c, &one, &one, &zero, &one};
+    Bulk bulk;
+    bulk.value = c;
+    return bulk;
   }
 };
 

@@ -7,7 +7,7 @@
 // at fixed g, Lambda, theta, psi, with v and s of step A and the penalty P of step B:
 //
 //   v_kl = sum_j w_j M_j / beta,   v_k = pi_k / y_k,   s_k = sum_j w_j sigma_kj (C_j)_kk,
-//   P    = u^T F^{-1} u - theta^T B theta - psi^T B psi,   u = (theta; psi),   F of section 10
+//   P    = u^T F^{-1} u - theta^T B theta - psi^T B psi,   u = (theta; psi),   F of bulk_algebra.hpp
 //   (one node: P = sum_k e_k (theta_k^2 + psi_k^2)),
 //   M_j = (e_j + B)^{-1},   e_kj = y_k / (beta pi_k sigma_kj),   C_j = e_j M_j B.
 //
@@ -18,18 +18,9 @@
 
 #include <vector>
 
-#include "equations/resolvent.hpp"
-#include "numerics/dual.hpp"
+#include "equations/bulk_algebra.hpp"
 
 namespace spikedrf {
-
-using Moving = Dual<1>;  // a value and its derivative along the direction
-
-inline Moving moving(double value, double slope) {
-  Moving result(value);
-  result.slope[0] = slope;
-  return result;
-}
 
 template <int KS>
 class BulkPotential {
@@ -38,63 +29,61 @@ class BulkPotential {
   using Vector = Buffer<KS, Moving>;
 
  public:
-  BulkPotential(int groups, int bulk_nodes)
+  BulkPotential(int groups, int bulk_nodes, const Latents& latents)
       : B(groups * groups),
         y(groups),
         Gamma(groups * groups),
         g(groups),
         Lambda(groups),
-        theta(groups),
-        psi(groups),
-        psihat(groups),
+        theta(static_cast<std::size_t>(latents.columns(groups))),
+        psi(static_cast<std::size_t>(latents.free * groups)),
+        psihat(static_cast<std::size_t>(latents.rest() * groups)),
         by_x(pair_count(groups) + groups),
         by_value(static_cast<std::size_t>(bulk_nodes * groups)),
         by_trace(static_cast<std::size_t>(bulk_nodes)),
-        by_vv(static_cast<std::size_t>(bulk_nodes)),
-        by_vx(static_cast<std::size_t>(bulk_nodes)),
-        by_xx(static_cast<std::size_t>(bulk_nodes)),
+        by_form(static_cast<std::size_t>(pair_count(latents.directions()) * bulk_nodes)),
         groups_(groups),
-        m_(static_cast<std::size_t>(bulk_nodes * groups * groups)),
-        e_(static_cast<std::size_t>(bulk_nodes * groups)),
-        tilde_(groups),
-        pull_(groups),
-        pv_(groups),
-        px_(groups),
-        stiffness_(groups * groups),
+        nodes_(groups, bulk_nodes),
+        forms_(groups, latents),
         mb_(groups * groups),
         mg_(groups * groups),
-        by_b_(groups * groups),
-        inverse_(groups * groups),
-        scratch_(groups * groups) {}
+        by_b_(groups * groups) {}
 
   // Arguments. Gamma and g are the coefficients of v on the pairs and on the mu2: g_a = Gamma_kl
   // (v_a has both V1_kl and V1_lk).
   Matrix B;
   Vector y;
   Matrix Gamma;
-  Vector g, Lambda, theta, psi, psihat;
+  Vector g, Lambda;
+  std::vector<Moving> theta, psi, psihat;  // as in order_parameters.hpp
 
-  // The derivatives of W by x (packed like x), by beta and by the nodes (by_value: nodes x groups).
+  // The derivatives of W by x (packed like x), by beta and by the nodes (by_value: nodes x groups;
+  // by_form: pairs of directions x nodes).
   Buffer<kPairs + KS, Moving> by_x;
   Moving by_beta;
-  std::vector<Moving> by_value, by_trace, by_vv, by_vx, by_xx;
+  std::vector<Moving> by_value, by_trace, by_form;
 
   // 1. With B, y and psihat set: e, M, and the stiffness S and pull of step B.
-  void resolve(const Regime& regime, const Resolvent<KS>& step_a);
-  // The derivative of (pull - S theta)_k at fixed theta: what the refit of (m, theta) wants.
-  double unbalance(int k) const {
-    double result = pull_[k].slope[0];
-    for (int l = 0; l < groups(); ++l) {
-      result -= stiffness_[k * groups() + l].slope[0] * theta[l].value;
-    }
+  void resolve(const Regime& regime) {
+    nodes_.resolve(regime, B.data(), y.data());
+    forms_.stiffen(regime, nodes_, B.data(), y.data(), psihat.data());
+  }
+  // The derivative of (pull - S theta)_a at fixed theta: what the refit of (m, theta) wants.
+  double unbalance(int a) const {
+    const int C = static_cast<int>(theta.size());
+    double result = forms_.pull[a].slope[0];
+    for (int b = 0; b < C; ++b) result -= forms_.stiffness[a * C + b].slope[0] * theta[b].value;
     return result;
   }
-  // 2. With theta set: psi, and with it
-  void lift(const Regime& regime);
-  // (S theta - pull)_k, the force that step B balances.
-  Moving tension(int k) const {
-    Moving result = tilde_[k];
-    for (int l = 0; l < groups(); ++l) result -= B[k * groups() + l] * theta[l];
+  // 2. With theta set: psi.
+  void lift(const Regime& regime) {
+    forms_.lift(regime, nodes_, B.data(), theta.data(), psihat.data(), psi.data());
+  }
+  // (S theta - pull)_a, the force that step B balances.
+  Moving tension(int a) const {
+    const int C = static_cast<int>(theta.size());
+    Moving result = -forms_.pull[a];
+    for (int b = 0; b < C; ++b) result += forms_.stiffness[a * C + b] * theta[b];
     return result;
   }
   // 3. With Gamma, g and Lambda set: by_x, and with `all` the other derivatives.
@@ -102,144 +91,45 @@ class BulkPotential {
 
  private:
   int groups() const { return KS > 0 ? KS : groups_; }
-  const Moving* m(int j) const { return m_.data() + j * groups() * groups(); }
-  const Moving* e(int j) const { return e_.data() + j * groups(); }
 
   int groups_;
-  std::vector<Moving> m_, e_;
-  Vector tilde_, pull_, pv_, px_;
-  Matrix stiffness_, mb_, mg_, by_b_;
-  Buffer<KS * KS> inverse_, scratch_;
+  BulkNodes<KS, Moving> nodes_;
+  BulkForms<KS, Moving> forms_;
+  Matrix mb_, mg_, by_b_;
 };
 
-template <int KS>
-void BulkPotential<KS>::resolve(const Regime& regime, const Resolvent<KS>& step_a) {
-  const int K = groups();
-  const Bulk& bulk = regime.bulk;
-  for (int j = 0; j < bulk.nodes; ++j) {
-    Moving* M = m_.data() + j * K * K;
-    Moving* stiff = e_.data() + j * K;
-    for (int k = 0; k < K; ++k) {
-      stiff[k] = y[k] / (regime.beta * regime.pi[k] * bulk.value[j * K + k]);
-    }
-    // M is known from step A and moves by -M (dB + de) M.
-    const double* known = step_a.m(j);
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        double product = 0.0;
-        for (int i = 0; i < K; ++i) {
-          const double moved = B[i * K + l].slope[0] + (i == l ? stiff[l].slope[0] : 0.0);
-          product += known[k * K + i] * moved;
-        }
-        scratch_[k * K + l] = product;
-      }
-    }
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        double product = 0.0;
-        for (int i = 0; i < K; ++i) product += scratch_[k * K + i] * known[i * K + l];
-        M[k * K + l] = moving(known[k * K + l], -product);
-      }
-    }
-  }
-  for (int a = 0; a < K * K; ++a) stiffness_[a] = Moving();
-  for (int k = 0; k < K; ++k) pull_[k] = Moving();
-  if (bulk.nodes == 1) {
-    for (int k = 0; k < K; ++k) stiffness_[k * K + k] = e(0)[k];
-    return;
-  }
-  // S = M_vv^{-1} sum_j a_j M_j e_j (symmetric) and pull = M_vv^{-1} M_vx psihat.
-  Matrix& vv = mb_;
-  Matrix& vx = mg_;
-  Matrix& ve = by_b_;
-  for (int a = 0; a < K * K; ++a) vv[a] = vx[a] = ve[a] = Moving();
-  for (int j = 0; j < bulk.nodes; ++j) {
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        const Moving& entry = m(j)[k * K + l];
-        vv[k * K + l] += bulk.vv[j] * entry;
-        vx[k * K + l] += bulk.vx[j] * entry;
-        ve[k * K + l] += bulk.vv[j] * entry * e(j)[l];
-      }
-    }
-  }
-  Buffer<KS * KS> value(K * K), factor(K * K);
-  for (int a = 0; a < K * K; ++a) value[a] = vv[a].value;
-  spd_inverse(value.data(), inverse_.data(), factor.data(), K);
-  const auto inverse_times = [&](int k, const auto& right) {
-    // (M_vv^{-1} right)_k, where M_vv^{-1} moves by -M_vv^{-1} dM_vv M_vv^{-1}.
-    Moving result;
-    for (int i = 0; i < K; ++i) {
-      result += inverse_[k * K + i] * right(i);
-      for (int l = 0; l < K; ++l) {
-        double known = 0.0;
-        for (int n = 0; n < K; ++n) known += inverse_[l * K + n] * right(n).value;
-        result.slope[0] -= inverse_[k * K + i] * vv[i * K + l].slope[0] * known;
-      }
-    }
-    return result;
-  };
-  for (int k = 0; k < K; ++k) {
-    pull_[k] = inverse_times(k, [&](int i) {
-      Moving sum;
-      for (int l = 0; l < K; ++l) sum += vx[i * K + l] * psihat[l];
-      return sum;
-    });
-    for (int l = 0; l < K; ++l) {
-      const Moving entry = inverse_times(k, [&](int i) { return ve[i * K + l]; });
-      stiffness_[k * K + l] += 0.5 * entry;
-      stiffness_[l * K + k] += 0.5 * entry;
-    }
-  }
-}
-
-// psi = M_vx tilde_v + M_xx psihat with tilde_v = (S + B) theta - pull.
-template <int KS>
-void BulkPotential<KS>::lift(const Regime& regime) {
-  const int K = groups();
-  const Bulk& bulk = regime.bulk;
-  for (int k = 0; k < K; ++k) {
-    psi[k] = Moving();
-    tilde_[k] = -pull_[k];
-    for (int l = 0; l < K; ++l) {
-      tilde_[k] += (stiffness_[k * K + l] + B[k * K + l]) * theta[l];
-    }
-  }
-  for (int j = 0; j < bulk.nodes; ++j) {
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        psi[k] += m(j)[k * K + l] * (bulk.xx[j] * psihat[l] + bulk.vx[j] * tilde_[l]);
-      }
-    }
-  }
-}
-
-// With H = M Gamma M, D = diag(w Lambda sigma e^2) and, for several nodes, Z_j of
-// OrderParameters::signal_source,
-//   dW/dB   = -sum_j [ w_j H_j / beta + M_j D_j M_j + Z_j ] + theta theta^T + psi psi^T,
+// With H = M Gamma M, D = diag(w Lambda sigma e^2) and Z_j of OrderParameters::signal_source,
+//   dW/dB   = -sum_j [ w_j H_j / beta + M_j D_j M_j + Z_j ] + sum_l P_l P_l^T,
 //   dW/de_i = -w H_ii / beta - sum_k w Lambda_k sigma_k (M B)_ik^2 - Z_ii
-// (dC = P dB P^T + (M B)^T de (M B), P = e M). One node: Z = theta theta^T + psi psi^T, dP/dB = 0.
+// (dC = P dB P^T + (M B)^T de (M B), P = e M). One node: Z = sum_l P_l P_l^T, dP/dB = 0.
 template <int KS>
 void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
   const int K = groups();
   const int P = pair_count(K);
   const Bulk& bulk = regime.bulk;
+  const Latents& latents = forms_.latents();
   const bool one_node = bulk.nodes == 1;
   for (int k = 0; k < K; ++k) {
     for (int l = 0; l < K; ++l) {
-      by_b_[k * K + l] = one_node ? Moving() : theta[k] * theta[l] + psi[k] * psi[l];
+      Moving& entry = by_b_[k * K + l];
+      entry = Moving();
+      for (int n = 0; n < latents.directions() && !one_node; ++n) {
+        const Moving* overlap = n < latents.coupled ? theta.data() + n * K
+                                                    : psi.data() + (n - latents.coupled) * K;
+        entry += overlap[k] * overlap[l];
+      }
     }
     by_x[P + k] = -g[k] * regime.pi[k] / (y[k] * y[k]);
   }
   by_beta = Moving();
   for (int j = 0; j < bulk.nodes; ++j) {
     const double* sigma = bulk.value + j * K;
-    const double w = bulk.trace[j];
+    const double w = bulk.weight(j);
     const double share = w / regime.beta;
-    const Moving* M = m(j);
-    const Moving* stiff = e(j);
+    const Moving* M = nodes_.m(j);
+    const Moving* stiff = nodes_.e(j);
+    forms_.see(nodes_, j);
     for (int k = 0; k < K; ++k) {
-      pv_[k] = px_[k] = Moving();
       for (int l = 0; l < K; ++l) {
         Moving with_b, with_gamma;
         for (int i = 0; i < K; ++i) {
@@ -248,10 +138,6 @@ void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
         }
         mb_[k * K + l] = with_b;
         mg_[k * K + l] = with_gamma;
-        if (!one_node) {
-          pv_[k] += M[k * K + l] * tilde_[l];
-          px_[k] += M[k * K + l] * psihat[l];
-        }
       }
     }
     Moving trace;  // tr(Gamma M) / beta - sum_k Lambda_k sigma_k C_kk
@@ -266,15 +152,10 @@ void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
           entry += share * mg_[k * K + i] * M[i * K + l];
           entry += w * sigma[i] * Lambda[i] * (stiff[i] * M[k * K + i]) * (stiff[i] * M[i * K + l]);
         }
-        if (!one_node) {
-          entry += bulk.vv[j] * pv_[k] * pv_[l] + bulk.xx[j] * px_[k] * px_[l] +
-                   bulk.vx[j] * (pv_[k] * px_[l] + px_[k] * pv_[l]);
-        }
+        if (!one_node) entry += forms_.pressure(bulk, j, k, l);
         by_b_[k * K + l] -= entry;
       }
-      Moving by_e = one_node ? -theta[k] * theta[k] - psi[k] * psi[k]
-                             : -bulk.vv[j] * pv_[k] * pv_[k] - bulk.xx[j] * px_[k] * px_[k] -
-                                   2.0 * bulk.vx[j] * pv_[k] * px_[k];
+      Moving by_e = -forms_.pressure(bulk, j, k, k);
       for (int i = 0; i < K; ++i) {
         by_e -= share * mg_[k * K + i] * M[i * K + k];
         by_e -= w * sigma[i] * Lambda[i] * mb_[k * K + i] * mb_[k * K + i];
@@ -289,11 +170,19 @@ void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
     if (!all) continue;
     const auto at = static_cast<std::size_t>(j);
     by_trace[at] = trace;
-    by_vv[at] = by_vx[at] = by_xx[at] = Moving();
+    for (int l = 0; l < latents.directions(); ++l) {
+      for (int n = l; n < latents.directions(); ++n) {
+        const int row = pair_index(l, n, latents.directions());
+        by_form[static_cast<std::size_t>(row * bulk.nodes + j)] = forms_.by_form(l, n);
+      }
+    }
+  }
+  if (latents.lengths) {
     for (int k = 0; k < K; ++k) {
-      by_vv[at] += tilde_[k] * pv_[k];
-      by_vx[at] += 2.0 * tilde_[k] * px_[k];
-      by_xx[at] += psihat[k] * px_[k];
+      const Moving& length = theta[static_cast<std::size_t>(latents.coupled * K + k)];
+      const Moving by_y = -length * length / (regime.beta * regime.pi[k]);
+      by_x[P + k] += by_y;
+      if (all) by_beta -= by_y * y[k] / regime.beta;
     }
   }
   for (int k = 0; k < K; ++k) {

@@ -37,6 +37,7 @@ class ComplexResolvent : public Responses<KS, Complex> {
         moving_(Base::size()),
         rise_(Base::size()) {}
 
+  using Base::bulk;
   using Base::groups;
   using Base::pairs;
   using Base::size;
@@ -174,7 +175,7 @@ double ComplexResolvent<KS>::start(const PanelTables& panels, const Regime& regi
   for (int k = 0; k < K; ++k) {
     double c = 0.0;
     for (int j = 0; j < regime.bulk.nodes; ++j) {
-      c += regime.bulk.trace[j] * regime.bulk.value[j * K + k];
+      c += regime.bulk.weight(j) * regime.bulk.value[j * K + k];
     }
     x[P + k] += c * x[pair_index(k, k, K)];
     power += x[P + k].real();

@@ -11,7 +11,7 @@ ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, Loss loss, Lab
       m(static_cast<std::size_t>(group_count)),
       psi(static_cast<std::size_t>(group_count)),
       averages_(loss, kind),
-      potential_(group_count, bulk_nodes),
+      potential_(group_count, bulk_nodes, Latents()),
       loss_(loss) {
   const int K = groups();
   const int n = size();
@@ -75,7 +75,7 @@ bool ConvexEquations::place() {
     potential_.theta[at] = z(3)[k];
     potential_.psihat[at] = z(4)[k];
   }
-  potential_.resolve(regime_, *this);
+  potential_.resolve(regime_);
   potential_.lift(regime_);
   for (int k = 0; k < K; ++k) {
     psi[static_cast<std::size_t>(k)] = potential_.psi[static_cast<std::size_t>(k)].value;
@@ -212,7 +212,7 @@ void ConvexEquations::jacobian() {
   // The bulk, direction by direction.
   const auto move = [&](int column, const auto& set) {
     set(1.0);
-    potential_.resolve(regime_, *this);
+    potential_.resolve(regime_);
     potential_.lift(regime_);
     potential_.differentiate(regime_, false);
     for (int a = 0; a < n; ++a) {

@@ -23,7 +23,7 @@ void ConvexEquations::scale() {
   double* unit = scale_z_.data();
   const auto diagonal = [&](int block, int k) { return std::fabs(z(block)[pair_index(k, k, K)]); };
   // B matters beside e only.
-  const auto stiff = [&](int k) { return e(0)[k] + diagonal(0, k); };
+  const auto stiff = [&](int k) { return bulk().e(0)[k] + diagonal(0, k); };
   for (int k = 0; k < K; ++k) {
     for (int l = k; l < K; ++l) {
       const int a = pair_index(k, l, K);
@@ -125,7 +125,7 @@ bool ConvexEquations::settle(const double* ridge) {
   for (int k = 0; k < K; ++k) {
     double c = 0.0;
     for (int j = 0; j < regime_.bulk.nodes; ++j) {
-      c += regime_.bulk.trace[j] * regime_.bulk.value[j * K + k];
+      c += regime_.bulk.weight(j) * regime_.bulk.value[j * K + k];
     }
     const auto diagonal = static_cast<std::size_t>(pair_index(k, k, K));
     x[static_cast<std::size_t>(P + k)] = ridge[k] + c * x[diagonal];
@@ -180,7 +180,7 @@ bool ConvexEquations::advance(double share) {
     potential_.theta[static_cast<std::size_t>(k)] = z(3)[k];
     potential_.psihat[static_cast<std::size_t>(k)] = fresh[static_cast<std::size_t>(offset_[4] + k)];
   }
-  potential_.resolve(regime_, *this);
+  potential_.resolve(regime_);
   potential_.lift(regime_);
   // (delta E (-f') phi phi^T + diag(0, S)) (dbeta; dtheta) = -(0; S theta - pull) - gradient.
   const int M = 2 * K;

@@ -1,4 +1,4 @@
-// Steps B and C of theory.md, sections 4 and 10, and the errors of section 5.
+// Steps B and C of theory.md, sections 4, 10 and 12, and the errors of section 5.
 #pragma once
 
 #include <cmath>
@@ -25,39 +25,41 @@ class OrderParameters {
   static constexpr int kSize = kPairs + KS;
 
  public:
-  explicit OrderParameters(int groups)
+  OrderParameters(int groups, const Latents& latents)
       : m(groups),
-        theta(groups),
-        psi(groups),
-        psihat(groups),
         q(pair_count(groups) + groups),
         dependency(groups * groups),
         groups_(groups),
-        triangle_((2 * groups + 1) * (2 * groups + 1)),
-        stiffness_(groups * groups),
-        penalty_(groups * groups),
-        inverse_(groups * groups),
-        factor_(groups * groups),
-        vv_(groups * groups),
-        vx_(groups * groups),
+        columns_count_(latents.columns(groups)),
+        forms_(groups, latents),
         system_(groups * groups),
-        pull_(groups),
-        penalty_target_(groups),
-        tilde_(groups),
-        pv_(groups),
-        px_(groups),
+        factor_(groups * groups),
+        right_(groups),
         pressure_(groups),
         source_(pair_count(groups) + groups),
         feature_bias_(pair_count(groups) + groups),
         feature_omega2_(pair_count(groups) + groups),
         response_(pair_count(groups) + groups),
-        pivot_(static_cast<std::size_t>(groups)) {}
+        pivot_(static_cast<std::size_t>(groups)) {
+    const auto C = static_cast<std::size_t>(columns_count_);
+    const auto count = C + static_cast<std::size_t>(groups) + 1;
+    theta.assign(C, 0.0);
+    psi.assign(static_cast<std::size_t>(latents.free * groups), 0.0);
+    psihat.assign(static_cast<std::size_t>(latents.rest() * groups), 0.0);
+    triangle_.assign(count * count, 0.0);
+    for (auto* matrix : {&penalty_, &scaled_, &inverse_, &cholesky_}) matrix->assign(C * C, 0.0);
+    penalty_target_.assign(C, 0.0);
+  }
 
   // Everything that follows from a converged step A. `noise2` is the variance of the label noise.
   Errors solve(const Tables& tables, const Regime& regime, Resolvent<KS>& step_a, double noise2);
 
-  Buffer<KS> m, theta, psi, psihat;
-  // q1 - psi psi^T on the pairs (off-diagonal entries doubled), then q2: the coefficients of f_a.
+  // The readout's overlaps m_k, and P of section 12: theta in the columns (direction by direction,
+  // then the lengths), psi in the free directions; psihat in all that kappa does not fix.
+  Buffer<KS> m;
+  std::vector<double> theta, psi, psihat;
+  // q1 on the pairs (off-diagonal entries doubled), without the latents' part, then q2: the
+  // coefficients of f_a.
   Buffer<kSize> q;
   // Orthonormal vectors a with sum_k a_k mu0_k = 0 on all nodes, one a row: m is free along them.
   int dependencies = 0;
@@ -67,7 +69,7 @@ class OrderParameters {
   //   (E omega phi phi^T + diag(0, S / delta)) (m; theta) = E omega phi f + (0; pull).
   // The caller puts sqrt(w omega) f into the node-sized column first.
   double* refit_column(const Tables& tables) {
-    return columns_.data() + static_cast<std::size_t>(2 * groups()) * fit_length(tables);
+    return columns_.data() + static_cast<std::size_t>(fit_count()) * fit_length(tables);
   }
   // The orthonormal functions of the fit, times sqrt(w omega): first those that span the mu0_k.
   const double* fit_function(const Tables& tables, int j) const {
@@ -84,78 +86,58 @@ class OrderParameters {
   double amplification_ = 1.0;
 
   int groups() const { return KS > 0 ? KS : groups_; }
+  int fit_count() const { return groups() + columns_count_; }
   void step_b(const Tables& tables, const Regime& regime, const Resolvent<KS>& step_a);
+  void pose_penalty(double delta, bool diagonal);
   double back_substitute(double* for_m, double* for_theta);
   void signal_source(const Regime& regime, const Resolvent<KS>& step_a);
 
   int groups_;
-  Buffer<(2 * KS + 1) * (2 * KS + 1) * (KS > 0)> triangle_;
-  Buffer<KS * KS> stiffness_, penalty_, inverse_, factor_, vv_, vx_, system_;
-  Buffer<KS> pull_, penalty_target_, tilde_, pv_, px_, pressure_;
+  int columns_count_;
+  BulkForms<KS, double> forms_;
+  std::vector<double> triangle_, penalty_, scaled_, inverse_, cholesky_, penalty_target_;
+  Buffer<KS * KS> system_, factor_;
+  Buffer<KS> right_, pressure_;
   Buffer<kSize> source_, feature_bias_, feature_omega2_, response_;
   std::vector<int> pivot_;
   std::vector<double> columns_;  // node-sized, grown outside the solves
 };
 
-// Step B. With N = (F^{-1} - diag(B, 0))^{-1}, [theta; psi] = N [thetahat; psihat]: (theta, m) are
-// the ridge regression of h on the functions kappa mu1_k, mu0_k with weights delta omega,
+// S / delta = L L^T: penalty_ = L^T, and L t = pull / delta.
+template <int KS>
+void OrderParameters<KS>::pose_penalty(double delta, bool diagonal) {
+  const int C = columns_count_;
+  const std::vector<double>& S = forms_.stiffness;
+  if (diagonal) {
+    for (int a = 0; a < C; ++a) penalty_[a * C + a] = std::sqrt(S[a * C + a] / delta);
+    return;
+  }
+  for (int a = 0; a < C * C; ++a) scaled_[a] = S[a] / delta;
+  spd_inverse(scaled_.data(), inverse_.data(), cholesky_.data(), C);
+  for (int a = 0; a < C; ++a) {
+    double target = forms_.pull[a] / delta;
+    for (int b = 0; b < a; ++b) target -= cholesky_[a * C + b] * penalty_target_[b];
+    penalty_target_[a] = target / cholesky_[a * C + a];
+    for (int b = 0; b < C; ++b) penalty_[b * C + a] = b <= a ? cholesky_[a * C + b] : 0.0;
+  }
+}
+
+// Step B: (m, theta) are the ridge regression of h on the mu0_k and the columns with weights delta
+// omega, with what bulk_algebra.hpp has for the bulk and m unpenalised,
 //
-//   minimise  delta E omega (h - mean)^2 + theta^T S theta - 2 theta^T S N_vx psihat,   S = N_vv^{-1},
-//
-// m unpenalised. S = M_vv^{-1} A with A = I - M_vv B = sum_j a_j M_j e_j (no cancellation, since
-// I - M_j B = M_j e_j), and S N_vx = M_vv^{-1} M_vx. For one node S is e itself: the stiffness
-// 1/G_kk of theta_k.
+//   minimise  delta E omega (h - mean)^2 + theta^T S theta - 2 theta^T pull.
 template <int KS>
 void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
                                  const Resolvent<KS>& step_a) {
   const int K = groups();
+  const Latents& latents = forms_.latents();
   const double delta = regime.delta;
   label_averages(tables, step_a.w_omega.data(), psihat.data());
-  for (int k = 0; k < K; ++k) psihat[k] *= delta;
-
-  const bool one_node = regime.bulk.nodes == 1;
-  for (int a = 0; a < K * K; ++a) stiffness_[a] = penalty_[a] = 0.0;
-  for (int k = 0; k < K; ++k) pull_[k] = penalty_target_[k] = 0.0;
-  if (one_node) {
-    for (int k = 0; k < K; ++k) {
-      stiffness_[k * K + k] = step_a.e(0)[k];
-      penalty_[k * K + k] = std::sqrt(step_a.e(0)[k] / delta);
-    }
-  } else {
-    for (int a = 0; a < K * K; ++a) vv_[a] = vx_[a] = system_[a] = 0.0;
-    for (int j = 0; j < regime.bulk.nodes; ++j) {
-      const double* M = step_a.m(j);
-      for (int k = 0; k < K; ++k) {
-        for (int l = 0; l < K; ++l) {
-          const double entry = M[k * K + l];
-          vv_[k * K + l] += regime.bulk.vv[j] * entry;
-          vx_[k * K + l] += regime.bulk.vx[j] * entry;
-          system_[k * K + l] += regime.bulk.vv[j] * entry * step_a.e(j)[l];
-        }
-      }
-    }
-    spd_inverse(vv_.data(), inverse_.data(), penalty_.data(), K);
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        for (int i = 0; i < K; ++i) {
-          const double entry = inverse_[k * K + i] * system_[i * K + l];
-          stiffness_[k * K + l] += 0.5 * entry;
-          stiffness_[l * K + k] += 0.5 * entry;
-          pull_[k] += inverse_[k * K + i] * vx_[i * K + l] * psihat[l];
-        }
-      }
-    }
-    // S / delta = L L^T, penalty_ = L^T, and L t = S N_vx psihat / delta.
-    for (int a = 0; a < K * K; ++a) system_[a] = stiffness_[a] / delta;
-    spd_inverse(system_.data(), inverse_.data(), factor_.data(), K);
-    for (int k = 0; k < K; ++k) {
-      double target = pull_[k] / delta;
-      for (int l = 0; l < k; ++l) target -= factor_[k * K + l] * penalty_target_[l];
-      penalty_target_[k] = target / factor_[k * K + k];
-      for (int l = 0; l < K; ++l) penalty_[l * K + k] = l <= k ? factor_[k * K + l] : 0.0;
-    }
-  }
-  const std::size_t scratch = static_cast<std::size_t>(2 * K + 1) * fit_length(tables);
+  for (double& value : psihat) value *= delta;
+  forms_.stiffen(regime, step_a.bulk(), step_a.b(), step_a.x.data() + step_a.pairs(),
+                 psihat.data());
+  pose_penalty(delta, regime.bulk.nodes == 1 && latents.coupled == latents.spans);
+  const std::size_t scratch = static_cast<std::size_t>(fit_count() + 1) * fit_length(tables);
   if (columns_.size() < scratch) columns_.resize(scratch);
   fit_signal(tables, step_a.w_omega.data(), penalty_.data(), penalty_target_.data(),
              columns_.data(), triangle_.data());
@@ -166,10 +148,11 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
   for (int k = 0; k < K; ++k) {
     double size = 0.0;
     for (int j = 0; j < regime.bulk.nodes; ++j) {
-      const Bulk& bulk = regime.bulk;
-      const double weight =
-          std::max({std::fabs(bulk.trace[j]), std::fabs(bulk.vv[j]), std::fabs(bulk.xx[j])});
-      size += weight * step_a.m(j)[k * K + k];
+      double weight = std::fabs(regime.bulk.weight(j));
+      for (int l = 0; l < latents.directions(); ++l) {
+        weight = std::max(weight, std::fabs(regime.bulk.form(l, l, j)));
+      }
+      size += weight * step_a.bulk().m(j)[k * K + k];
     }
     cancelled = std::max(cancelled, size * step_a.b()[k * K + k]);
   }
@@ -177,23 +160,7 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
     amplification_ =
         std::max(amplification_, 4.0 * cancelled * cancelled * step_a.condition(response_.data()));
   }
-  // thetahat = S theta - M_vv^{-1} M_vx psihat, then tilde_v = (F^{-1} N hat)_v =
-  // thetahat + B theta, and psi = M_vx tilde_v + M_xx psihat.
-  for (int k = 0; k < K; ++k) {
-    tilde_[k] = -pull_[k];
-    for (int l = 0; l < K; ++l) {
-      tilde_[k] += (stiffness_[k * K + l] + step_a.b()[k * K + l]) * theta[l];
-    }
-  }
-  for (int k = 0; k < K; ++k) psi[k] = 0.0;
-  for (int j = 0; j < regime.bulk.nodes; ++j) {
-    const double* M = step_a.m(j);
-    for (int k = 0; k < K; ++k) {
-      for (int l = 0; l < K; ++l) {
-        psi[k] += M[k * K + l] * (regime.bulk.xx[j] * psihat[l] + regime.bulk.vx[j] * tilde_[l]);
-      }
-    }
-  }
+  forms_.lift(regime, step_a.bulk(), step_a.b(), theta.data(), psihat.data(), psi.data());
 }
 
 // (m, theta) from the triangle of the fit; the ratio of the largest to the smallest singular value
@@ -201,13 +168,14 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
 template <int KS>
 double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
   const int K = groups();
+  const int C = columns_count_;
   // theta from its own block; a zero pivot is a group without linear part and without stiffness.
-  const int count = 2 * K + 1;
-  const auto entry = [&](int i, int j) { return triangle_[i * count + j]; };
-  for (int k = K - 1; k >= 0; --k) {
-    double right = entry(K + k, 2 * K);
-    for (int l = k + 1; l < K; ++l) right -= entry(K + k, K + l) * for_theta[l];
-    for_theta[k] = entry(K + k, K + k) > 0.0 ? right / entry(K + k, K + k) : 0.0;
+  const int last = fit_count();
+  const auto entry = [&](int i, int j) { return triangle_[i * (last + 1) + j]; };
+  for (int a = C - 1; a >= 0; --a) {
+    double right = entry(K + a, last);
+    for (int b = a + 1; b < C; ++b) right -= entry(K + a, K + b) * for_theta[b];
+    for_theta[a] = entry(K + a, K + a) > 0.0 ? right / entry(K + a, K + a) : 0.0;
   }
   // The block of m is singular when the mu0_k are linearly dependent (an odd activation with
   // u = +-1, or mu0 = 0 without a spike). The minimum-norm m leaves `mean` alone.
@@ -216,16 +184,14 @@ double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
     double square = 0.0;
     for (int l = 0; l < K; ++l) square += entry(l, k) * entry(l, k);
     largest = std::max(largest, square);
-    pv_[k] = entry(k, 2 * K);
-    for (int l = 0; l < K; ++l) {
-      pv_[k] -= entry(k, K + l) * for_theta[l];
-      system_[k * K + l] = entry(k, l);
-    }
+    right_[k] = entry(k, last);
+    for (int a = 0; a < C; ++a) right_[k] -= entry(k, K + a) * for_theta[a];
+    for (int l = 0; l < K; ++l) system_[k * K + l] = entry(k, l);
   }
   largest = std::sqrt(largest);
   const double cutoff = 1e-13 * largest;
   const double smallest =
-      pseudo_solve(system_.data(), pv_.data(), for_m, factor_.data(), K, cutoff);
+      pseudo_solve(system_.data(), right_.data(), for_m, factor_.data(), K, cutoff);
   // What pseudo_solve leaves: singular vectors in factor_, their values the lengths of the columns.
   dependencies = 0;
   for (int j = 0; j < K; ++j) {
@@ -241,57 +207,57 @@ double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
 template <int KS>
 void OrderParameters<KS>::refit(const Tables& tables, const double* pull, double* for_m,
                                 double* for_theta) {
-  const int K = groups();
-  const int count = 2 * K + 1;
+  const int C = columns_count_;
+  const int count = fit_count();
   const std::size_t length = fit_length(tables);
   double* right = refit_column(tables);
   // The penalty rows L^T of S / delta = L L^T: their target t solves L t = pull.
   double* target = right + tables.stride;
   for (std::size_t i = 0; tables.stride + i < length; ++i) target[i] = 0.0;
-  for (int k = 0; k < K; ++k) {
-    target[k] = pull[k];
-    for (int l = 0; l < k; ++l) target[k] -= penalty_[l * K + k] * target[l];
-    target[k] /= penalty_[k * K + k];
+  for (int a = 0; a < C; ++a) {
+    target[a] = pull[a];
+    for (int b = 0; b < a; ++b) target[a] -= penalty_[b * C + a] * target[b];
+    target[a] /= penalty_[a * C + a];
   }
-  project_fit(length, 2 * K, columns_.data(), triangle_.data() + 2 * K, count);
+  project_fit(length, count, columns_.data(), triangle_.data() + count, count + 1);
   back_substitute(for_m, for_theta);
 }
 
-// The signal part of (q1 - psi psi^T, q2): minus the total derivative of
-// Psi = hat^T N hat with respect to (B, D), hats fixed, y following B and D through
-// y = D + s(B, y). With tilde = F^{-1} N hat,
-//   dPsi = theta^T dB theta - sum_j tr[(dB + de_j) Z_j],
-//   Z_j  = M_j (a_j tv tv^T + b_j (tv tx^T + tx tv^T) + e_j tx tx^T) M_j,
-// (dN = N F^{-1} dF F^{-1} N + N diag(dB, 0) N and dM_j = -M_j (dB + de_j) M_j). For one node
-// sum_j Z_j = theta theta^T + psi psi^T.
+// The signal part of (q1, q2): minus the total derivative of Psi = Phat^T N Phat with respect to
+// (B, D), Phat fixed, y following B and D through y = D + s(B, y). With tilde = F^{-1} P,
+//   dPsi = sum_l P_l^T dB P_l - sum_j tr[(dB + de_j) Z_j],   Z_j = M_j tilde^T A_j tilde M_j
+// (dN = N F^{-1} dF F^{-1} N + N (I (x) dB) N and dM_j = -M_j (dB + de_j) M_j). For one node
+// sum_j Z_j = sum_l P_l P_l^T.
 template <int KS>
 void OrderParameters<KS>::signal_source(const Regime& regime, const Resolvent<KS>& step_a) {
   const int K = groups();
   const int P = pair_count(K);
+  const Latents& latents = forms_.latents();
+  const bool one_node = regime.bulk.nodes == 1;
   for (int k = 0; k < K; ++k) {
     pressure_[k] = 0.0;
+    if (latents.lengths) {
+      const double length = theta[static_cast<std::size_t>(latents.coupled * K + k)];
+      pressure_[k] = length * length / (regime.beta * regime.pi[k]);
+    }
     for (int l = k; l < K; ++l) {
-      source_[pair_index(k, l, K)] = -theta[k] * theta[l] - psi[k] * psi[l];
+      double& entry = source_[pair_index(k, l, K)];
+      entry = 0.0;
+      for (int n = 0; n < latents.directions() && !one_node; ++n) {
+        const double* overlap = n < latents.coupled ? theta.data() + n * K
+                                                    : psi.data() + (n - latents.coupled) * K;
+        entry -= overlap[k] * overlap[l];
+      }
     }
   }
   for (int j = 0; j < regime.bulk.nodes; ++j) {
-    const double* M = step_a.m(j);
     const double* sigma = regime.bulk.value + j * K;
-    for (int k = 0; k < K; ++k) {
-      pv_[k] = px_[k] = 0.0;
-      for (int l = 0; l < K; ++l) {
-        pv_[k] += M[k * K + l] * tilde_[l];
-        px_[k] += M[k * K + l] * psihat[l];
-      }
-    }
-    const double a = regime.bulk.vv[j];
-    const double b = regime.bulk.vx[j];
-    const double e = regime.bulk.xx[j];
+    forms_.see(step_a.bulk(), j);
     for (int k = 0; k < K; ++k) {
       for (int l = k; l < K; ++l) {
-        const double z = a * pv_[k] * pv_[l] + b * (pv_[k] * px_[l] + px_[k] * pv_[l]) +
-                         e * px_[k] * px_[l];
-        source_[pair_index(k, l, K)] += z;
+        if (one_node && l > k) break;
+        const double z = forms_.pressure(regime.bulk, j, k, l);
+        if (!one_node) source_[pair_index(k, l, K)] += z;
         if (k == l) pressure_[k] += z / (regime.beta * regime.pi[k] * sigma[k]);
       }
     }
@@ -316,11 +282,12 @@ void OrderParameters<KS>::signal_source(const Regime& regime, const Resolvent<KS
 
 // Step C. q is minus the derivative of v under sources Q added to (B, D), plus the signal part.
 // The sources contain q itself, Q = delta E[f (T + q) omega^2], exactly the feedback that the
-// Jacobian J of step A describes, so that with T = T+ + noise^2 - (psi.mu1)^2
+// Jacobian J of step A describes, so that with T = T+ + noise^2
 //
 //   J dx = delta E[f T omega^2] + delta curvature q_signal,    q = q_signal - (dv/dx) dx.
 //
-// Kept as q - psi psi^T (on the pairs), because T+ is a sum of squares and nothing cancels.
+// T+ (averages.hpp) contains the latents' part of q1, so that it is a sum of squares and nothing
+// cancels.
 template <int KS>
 Errors OrderParameters<KS>::solve(const Tables& tables, const Regime& regime,
                                   Resolvent<KS>& step_a, double noise2) {
@@ -332,7 +299,6 @@ Errors OrderParameters<KS>::solve(const Tables& tables, const Regime& regime,
   const ErrorAverages average = error_averages(
       tables, step_a.w_omega2.data(), m.data(), theta.data(), psi.data(),
       step_a.node_scratch.data(), feature_bias_.data(), feature_omega2_.data(), &mean_omega2);
-  // curvature (q_signal - psi psi^T) combines the two terms that are not T+ or noise.
   const double feedback = regime.delta * regime.weighting.chi;
   for (int a = 0; a < n; ++a) {
     double feature = feature_bias_[a] + noise2 * feature_omega2_[a];

@@ -47,6 +47,7 @@ class Resolvent : public Responses<KS> {
   Resolvent(int group_count, int bulk_nodes) : Base(group_count, bulk_nodes) {}
 
   using Base::curvature;
+  using Base::bulk;
   using Base::groups;
   using Base::pairs;
   using Base::size;
@@ -94,7 +95,7 @@ void Resolvent<KS>::start(const Tables& tables, const Regime& regime) {
   for (int k = 0; k < K; ++k) {
     double c = 0.0;
     for (int j = 0; j < regime.bulk.nodes; ++j) {
-      c += regime.bulk.trace[j] * regime.bulk.value[j * K + k];
+      c += regime.bulk.weight(j) * regime.bulk.value[j * K + k];
     }
     x[P + k] += regime.lam + c * x[pair_index(k, k, K)];
   }

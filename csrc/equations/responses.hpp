@@ -10,37 +10,12 @@
 //   y_k  = lam + delta E[ mu2_k^2 omega ] + s_k,   s_k = sum_j w_j sigma_kj (C_j)_kk.
 #pragma once
 
-#include <array>
 #include <cmath>
-#include <complex>
-#include <cstddef>
 #include <vector>
 
-#include "averages/averages.hpp"
-#include "equations/bulk.hpp"
-#include "numerics/small_matrix.hpp"
+#include "equations/bulk_algebra.hpp"
 
 namespace spikedrf {
-
-// Work space of N numbers known at compile time, or of a size given once (N = 0).
-template <int N, class T = double>
-struct Buffer : std::array<T, static_cast<std::size_t>(N)> {
-  explicit Buffer(int) : std::array<T, static_cast<std::size_t>(N)>{} {}
-};
-template <class T>
-struct Buffer<0, T> : std::vector<T> {
-  explicit Buffer(int size) : std::vector<T>(static_cast<std::size_t>(size)) {}
-};
-
-// One point in parameter space, as step A sees it. With a complex ridge `lam` is not looked at.
-struct Regime {
-  double delta = 1.0;
-  double beta = 1.0;
-  double lam = 1.0;
-  Weighting weighting;
-  const double* pi = nullptr;
-  Bulk bulk{};
-};
 
 // KS > 0 fixes the number of groups at compile time; KS = 0 takes it from the constructor. T is
 // double, or std::complex<double> for the spectrum.
@@ -57,15 +32,13 @@ class Responses {
         step_(size()),
         jacobian_(size() * size()),
         mb_(groups * groups),
-        factor_(groups * groups),
         x(size()),
         v(size()),
         v_slope(size() * size()),
         s(groups),
         sum(size()),
         curvature(size() * size()),
-        m_(static_cast<std::size_t>(bulk_nodes * groups * groups)),
-        e_(static_cast<std::size_t>(bulk_nodes * groups)),
+        nodes_(groups, bulk_nodes),
         pivot_(static_cast<std::size_t>(size())),
         b_(groups * groups) {}
 
@@ -88,8 +61,7 @@ class Responses {
     for (int a = 0; a < size(); ++a) rhs[a] /= scale_[a];
   }
 
-  const T* m(int j) const { return m_.data() + j * groups() * groups(); }
-  const T* e(int j) const { return e_.data() + j * groups(); }
+  const BulkNodes<KS, T>& bulk() const { return nodes_; }
   const T* b() const { return b_.data(); }
   T y(int k) const { return x[static_cast<std::size_t>(pairs() + k)]; }
   // d s_k / d x_a.
@@ -104,7 +76,7 @@ class Responses {
   Buffer<kSize> scale_;
   Buffer<kSize, T> step_;
   Buffer<kSize * kSize, T> jacobian_;
-  Buffer<KS * KS, T> mb_, factor_;
+  Buffer<KS * KS, T> mb_;
 
  public:
   Buffer<kSize, T> x, v;
@@ -114,7 +86,7 @@ class Responses {
   Buffer<kSize * kSize, T> curvature;  // E f_a f_b omega^2
 
  protected:
-  std::vector<T> m_, e_;
+  BulkNodes<KS, T> nodes_;
   std::vector<int> pivot_;
   Buffer<KS * KS, T> b_;
 };
@@ -133,16 +105,12 @@ bool Responses<KS, T>::evaluate(const Regime& regime) {
   for (int k = 0; k < K; ++k) s[k] = 0.0;
   for (int a = 0; a < K * n; ++a) y_slope_[a] = 0.0;
 
+  if (!nodes_.resolve(regime, b_.data(), x.data() + P)) return false;
   for (int j = 0; j < regime.bulk.nodes; ++j) {
     const double* sigma = regime.bulk.value + j * K;
-    const double w = regime.bulk.trace[j];
-    T* e = e_.data() + j * K;
-    T* M = m_.data() + j * K * K;
-    for (int k = 0; k < K; ++k) e[k] = y(k) / (regime.beta * regime.pi[k] * sigma[k]);
-    // mb_ holds e + B first, then M B.
-    for (int a = 0; a < K * K; ++a) mb_[a] = b_[a];
-    for (int k = 0; k < K; ++k) mb_[k * K + k] += e[k];
-    if (!definite_inverse(mb_.data(), M, factor_.data(), K)) return false;
+    const double w = regime.bulk.weight(j);
+    const T* e = nodes_.e(j);
+    const T* M = nodes_.m(j);
     for (int k = 0; k < K; ++k) {
       for (int l = 0; l < K; ++l) {
         T product = 0.0;

@@ -34,21 +34,21 @@ class Sensitivity {
   static constexpr int kSize = pair_count(KS) + KS;
 
  public:
-  Sensitivity(int groups, int bulk_nodes)
+  Sensitivity(int groups, int bulk_nodes, const Latents& latents)
       : r(groups),
         c(groups),
         groups_(groups),
-        potential_(groups, bulk_nodes),
+        potential_(groups, bulk_nodes, latents),
         x_dot_(pair_count(groups) + groups),
         v_dot_(pair_count(groups) + groups),
         q_dot_(pair_count(groups) + groups),
         weighted_power_(pair_count(groups) + groups),
         moved_power_(pair_count(groups) + groups),
-        psihat_dot_(groups),
+        psihat_dot_(static_cast<std::size_t>(latents.rest() * groups)),
+        theta_dot_(static_cast<std::size_t>(latents.columns(groups))),
+        psi_dot_(static_cast<std::size_t>(latents.free * groups)),
+        pull_(theta_dot_.size()),
         m_dot_(groups),
-        theta_dot_(groups),
-        psi_dot_(groups),
-        pull_(groups),
         features_(pair_count(groups) + groups) {}
 
   // The derivatives of the test error by delta, beta at fixed delta, lam (of the caller: without
@@ -58,17 +58,13 @@ class Sensitivity {
   Buffer<KS> r, c;
   double response = 0.0;  // E V
   // The derivative along a move of the bulk's values (nodes x K), or of all of it: values, then the
-  // weights trace, vv, vx, xx.
+  // weights of the trace and of the forms.
   double along_values(const double* move) const { return along(potential_.by_value, move); }
   double along_bulk(const double* move, int nodes) const {
     double result = along_values(move);
     move += nodes * groups();
-    for (const auto* weights : {&potential_.by_trace, &potential_.by_vv, &potential_.by_vx,
-                                &potential_.by_xx}) {
-      result += along(*weights, move);
-      move += nodes;
-    }
-    return result;
+    result += along(potential_.by_trace, move);
+    return result + along(potential_.by_form, move + nodes);
   }
 
   // After steps A, B and C for these tables.
@@ -87,7 +83,8 @@ class Sensitivity {
   int groups_;
   BulkPotential<KS> potential_;
   Buffer<kSize> x_dot_, v_dot_, q_dot_, weighted_power_, moved_power_;
-  Buffer<KS> psihat_dot_, m_dot_, theta_dot_, psi_dot_, pull_;
+  std::vector<double> psihat_dot_, theta_dot_, psi_dot_, pull_;
+  Buffer<KS> m_dot_;
   Buffer<kSize, FeatureState> features_;
   SourceNodes nodes_;
 };
@@ -124,17 +121,23 @@ void Sensitivity<KS>::solve(const Tables& tables, const TableSlopes* slopes, con
       potential_.B[k * K + l] = moving(step_a.b()[k * K + l], x_dot_[pair_index(k, l, K)]);
     }
     potential_.y[k] = moving(step_a.y(k), x_dot_[P + k]);
-    potential_.psihat[k] = moving(order.psihat[k], psihat_dot_[k]);
-    potential_.theta[k] = order.theta[k];
   }
-  potential_.resolve(regime, step_a);
-  for (int k = 0; k < K; ++k) pull_[k] = potential_.unbalance(k) / regime.delta;
+  for (std::size_t a = 0; a < psihat_dot_.size(); ++a) {
+    potential_.psihat[a] = moving(order.psihat[a], psihat_dot_[a]);
+  }
+  for (std::size_t a = 0; a < pull_.size(); ++a) potential_.theta[a] = order.theta[a];
+  potential_.resolve(regime);
+  for (std::size_t a = 0; a < pull_.size(); ++a) {
+    pull_[a] = potential_.unbalance(static_cast<int>(a)) / regime.delta;
+  }
   residuals(tables, order.m.data(), order.theta.data(), order.psi.data(), regime.delta, w_omega,
             nodes_, order.refit_column(tables));
   order.refit(tables, pull_.data(), m_dot_.data(), theta_dot_.data());
-  for (int k = 0; k < K; ++k) potential_.theta[k] = moving(order.theta[k], theta_dot_[k]);
+  for (std::size_t a = 0; a < pull_.size(); ++a) {
+    potential_.theta[a] = moving(order.theta[a], theta_dot_[a]);
+  }
   potential_.lift(regime);
-  for (int k = 0; k < K; ++k) psi_dot_[k] = potential_.psi[k].slope[0];
+  for (std::size_t a = 0; a < psi_dot_.size(); ++a) psi_dot_[a] = potential_.psi[a].slope[0];
 
   // q.
   residual_power(tables, m_dot_.data(), theta_dot_.data(), psi_dot_.data(), order.q.data(),

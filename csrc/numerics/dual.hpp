@@ -89,6 +89,12 @@ Dual<N> erfc(const Dual<N>& x) {
   return Dual<N>::chain(std::erfc(x.value), -kTwoOverRootPi * std::exp(-x.value * x.value), x);
 }
 
+inline Dual<1> moving(double value, double slope) {
+  Dual<1> result(value);
+  result.slope[0] = slope;
+  return result;
+}
+
 inline double value_of(double x) { return x; }
 template <int N>
 double value_of(const Dual<N>& x) {

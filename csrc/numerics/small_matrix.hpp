@@ -67,16 +67,19 @@ void lu_solve_transposed(const T* a, const int* pivot, T* b, int n) {
   for (int i = n - 1; i >= 0; --i) std::swap(b[i], b[pivot[i]]);
 }
 
-// Inverse of a symmetric positive definite matrix through its Cholesky factor L (scratch, n x n).
+// Inverse of a symmetric positive definite matrix through its Cholesky factor L (scratch, n x n), of
+// doubles or dual numbers.
 // The input is left alone. False if the matrix is not positive definite.
-inline bool spd_inverse(const double* a, double* inverse, double* factor, int n) {
+template <class T>
+bool spd_inverse(const T* a, T* inverse, T* factor, int n) {
+  using std::sqrt;
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j <= i; ++j) {
-      double sum = a[i * n + j];
+      T sum = a[i * n + j];
       for (int k = 0; k < j; ++k) sum -= factor[i * n + k] * factor[j * n + k];
       if (i == j) {
-        if (!(sum > 0)) return false;
-        factor[i * n + i] = std::sqrt(sum);
+        if (!(sum > 0.0)) return false;
+        factor[i * n + i] = sqrt(sum);
       } else {
         factor[i * n + j] = sum / factor[j * n + j];
       }
@@ -84,12 +87,12 @@ inline bool spd_inverse(const double* a, double* inverse, double* factor, int n)
   }
   for (int col = 0; col < n; ++col) {
     for (int i = 0; i < n; ++i) {  // L y = e_col
-      double sum = i == col ? 1.0 : 0.0;
+      T sum = i == col ? 1.0 : 0.0;
       for (int k = col; k < i; ++k) sum -= factor[i * n + k] * inverse[k * n + col];
-      inverse[i * n + col] = i < col ? 0.0 : sum / factor[i * n + i];
+      inverse[i * n + col] = i < col ? T(0.0) : sum / factor[i * n + i];
     }
     for (int i = n - 1; i >= 0; --i) {  // L^T x = y
-      double sum = inverse[i * n + col];
+      T sum = inverse[i * n + col];
       for (int k = i + 1; k < n; ++k) sum -= factor[k * n + i] * inverse[k * n + col];
       inverse[i * n + col] = sum / factor[i * n + i];
     }
@@ -100,7 +103,8 @@ inline bool spd_inverse(const double* a, double* inverse, double* factor, int n)
 // The same where the scalar decides what definite means: the imaginary part of a complex symmetric
 // matrix is (semi)definite at every complex ridge. No pivot of L D L^T vanishes then, for Schur
 // complements keep that property; pivots are left on the diagonal of `factor`.
-inline bool definite_inverse(const double* a, double* inverse, double* factor, int n) {
+template <class T>
+bool definite_inverse(const T* a, T* inverse, T* factor, int n) {
   return spd_inverse(a, inverse, factor, n);
 }
 inline bool definite_inverse(const std::complex<double>* a, std::complex<double>* inverse,

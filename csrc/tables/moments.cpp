@@ -345,7 +345,7 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   kappa_ = rule.node;
   stride = (nodes + lanes - 1) / lanes * lanes;
   const int pairs = pair_count(groups);
-  data_.assign(static_cast<std::size_t>(4 + 3 * groups + pairs + groups) * stride, 0.0);
+  data_.assign(static_cast<std::size_t>(feature_at() + pairs + groups) * stride, 0.0);
   scratch_.resize(stride);
   std::copy(rule.weight.begin(), rule.weight.end(), row(0));
 
@@ -359,7 +359,7 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
     std::copy(rule.node.begin(), rule.node.end(), slopes->row(3));
   }
   const MomentSlopes* const wanted = slopes != nullptr ? &moved : nullptr;
-  if (!target.evaluate(mean, nodes, target_sd, level, row(1), row(2), row(3), wanted)) return false;
+  if (!target.evaluate(mean, nodes, target_sd, level, row(1), row(3), row(2), wanted)) return false;
   if (slopes != nullptr && target_sd > 0.0) {
     // mean = gamma kappa and sd = sqrt(1 - gamma^2): d/dgamma = kappa d/dmean - (gamma/sd) d/dsd.
     const double along_sd = -gamma / target_sd;
@@ -373,10 +373,10 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
 
   feature_power_ = 0.0;
   for (int k = 0; k < groups; ++k) {
-    double* mu0 = row(4 + k);
-    double* mu1 = row(4 + groups + k);
-    double* kappa_mu1 = row(4 + 2 * groups + k);
-    double* mu2 = row(4 + 3 * groups + pairs + k);
+    double* mu0 = row(mu0_at() + k);
+    double* mu1 = row(mu0_at() + groups + k);
+    double* kappa_mu1 = row(mu0_at() + 2 * groups + k);
+    double* mu2 = row(feature_at() + pairs + k);
     for (std::size_t i = 0; i < nodes; ++i) mean[i] = r[k] * rule.node[i];
     const double sd = std::sqrt(c[k]);
     if (!activation.evaluate(mean, nodes, sd, level, mu0, mu1, mu2, wanted)) return false;
@@ -406,13 +406,13 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   }
   for (int k = 0; k < groups; ++k) {
     for (int l = k; l < groups; ++l) {
-      double* f = row(4 + 3 * groups + pair_index(k, l, groups));
+      double* f = row(feature_at() + pair_index(k, l, groups));
       for (std::size_t i = 0; i < nodes; ++i) f[i] = mu1(k)[i] * mu1(l)[i];
     }
   }
   // On padding nodes V must not vanish: 1/V is taken there too, though with weight zero.
   for (int a = 0; a < pairs + groups; ++a) {
-    double* f = row(4 + 3 * groups + a);
+    double* f = row(feature_at() + a);
     for (std::size_t i = nodes; i < stride; ++i) f[i] = 1.0;
   }
 

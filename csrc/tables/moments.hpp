@@ -10,6 +10,7 @@
 #include "functions/activation.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/analytic_moments.hpp"
+#include "tables/latents.hpp"
 
 namespace spikedrf {
 
@@ -139,19 +140,24 @@ class Tables {
   static constexpr std::size_t lanes = 8;
 
   int groups = 0;
+  Latents latents;
   std::size_t nodes = 0;   // real nodes
   std::size_t stride = 0;  // padded nodes
 
   const std::vector<double>& kappa() const { return kappa_; }
   const double* weight() const { return row(0); }
   const double* h() const { return row(1); }   // E g
-  const double* hz() const { return row(2); }  // E z g
-  const double* g2() const { return row(3); }  // hh - h^2 - hz^2, without the label noise
-  const double* mu0(int k) const { return row(4 + k); }
-  const double* mu1(int k) const { return row(4 + groups + k); }
-  const double* kappa_mu1(int k) const { return row(4 + 2 * groups + k); }
+  const double* g2() const { return row(2); }  // hh - h^2 - sum hz^2, without the label noise
+  // E z_l g for the directions that kappa does not fix, z_l = s_l less its mean.
+  const double* hz(int l = 0) const { return row(3 + l); }
+  const double* mu0(int k) const { return row(mu0_at() + k); }
+  const double* mu1(int k) const { return row(mu0_at() + groups + k); }
+  // E[s_l | kappa] mu1_k for the coupled directions l, then the columns of lengths.
+  int columns() const { return latents.columns(groups); }
+  const double* column(int a) const { return row(mu0_at() + 2 * groups + a); }
+  const double* kappa_mu1(int k) const { return column(k); }  // of the first spike
   // f_a: mu1_k mu1_l for the pairs k <= l (packed), then mu2_k^2; V = sum_a v_a f_a.
-  const double* feature(int a) const { return row(4 + 3 * groups + a); }
+  const double* feature(int a) const { return row(feature_at() + a); }
 
   // E f_a, the label power E hh without noise, and the feature power E sum_k (mu0^2 + c mu1^2 + mu2^2).
   const std::vector<double>& mean_feature() const { return mean_feature_; }
@@ -166,6 +172,8 @@ class Tables {
  private:
   const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride; }
   double* row(int i) { return data_.data() + static_cast<std::size_t>(i) * stride; }
+  int mu0_at() const { return 3 + latents.rest(); }
+  int feature_at() const { return mu0_at() + 2 * groups + columns(); }
 
   std::vector<double> kappa_, data_, mean_feature_, scratch_;
   double label_power_ = 0.0;

@@ -132,9 +132,9 @@ void split_bulk() {
     for (std::size_t j = 0; j < nodes; ++j) {
       for (std::size_t i = 0; i < k; ++i) value[j * k + i] = p.c[i];
     }
-    const double trace[] = {0.2, 0.5, 0.3}, vv[] = {0.6, 0.3, 0.1}, vx[] = {0.1, -0.3, 0.2},
-                 xx[] = {0.3, 0.3, 0.4};
-    const Bulk bulk{static_cast<int>(nodes), value.data(), trace, vv, vx, xx};
+    const double trace[] = {0.2, 0.5, 0.3};
+    const double forms[] = {0.6, 0.3, 0.1, 0.1, -0.3, 0.2, 0.3, 0.3, 0.4};  // vv, vx, xx
+    const Bulk bulk{static_cast<int>(nodes), value.data(), trace, 2, forms, nodes};
     const Answer whole = solved(p, {p.alpha, 0.4}), split = solved(p, {p.alpha, 0.4}, {}, &bulk);
     for (std::size_t i = 0; i < 2; ++i) {
       check::near(split.test[i], whole.test[i], 1e-9, 0.0, "split bulk, test error");

@@ -39,9 +39,9 @@ cdef extern from "equations/bulk.hpp" namespace "spikedrf" nogil:
         int nodes
         const double* value
         const double* trace
-        const double* vv
-        const double* vx
-        const double* xx
+        int directions
+        const double* forms
+        size_t stride
 
 cdef extern from "batches/solver.hpp" namespace "spikedrf" nogil:
     cdef struct Spikes:
@@ -196,9 +196,9 @@ cdef void take_bulk(Spikes* spikes, const double[:, :, ::1] value, const double[
     spikes.bulk_rules = <int>(<size_t>value.shape[0] // spikes.count)
     spikes.bulk.value = &value[0, 0, 0]
     spikes.bulk.trace = &weight[0, 0, 0]
-    spikes.bulk.vv = &weight[1, 0, 0]
-    spikes.bulk.vx = &weight[2, 0, 0]
-    spikes.bulk.xx = &weight[3, 0, 0]
+    spikes.bulk.directions = 2
+    spikes.bulk.forms = &weight[1, 0, 0]
+    spikes.bulk.stride = weight.shape[1] * weight.shape[2]
 
 
 cdef void take_spikes(Spikes* spikes, const double[:, ::1] r, const double[:, ::1] c,
