@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from checkpoint_file import MARK, pieces_of
 from command_line import MODEL, STEP, rows_of, run
 from spikedrf import GradientStep, theory
 from spikedrf.cli import main
@@ -190,7 +191,7 @@ def test_help_has_an_example_that_works(capsys, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_is_read_back(capsys, tmp_path, monkeypatch):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     line = f"{OPTIONS} --json --checkpoint"
     first = run(capsys, line, path)
     assert first[::2] == (0, "")
@@ -198,10 +199,10 @@ def test_a_checkpoint_is_read_back(capsys, tmp_path, monkeypatch):
     assert run(capsys, line, path, "--workers", 1) == first
     assert path.read_bytes() == before
     monkeypatch.chdir(tmp_path)
-    status, out, err = run(capsys, f"{OPTIONS} --lam 0.1 --noise 0 --checkpoint c.jsonl")
+    status, out, err = run(capsys, f"{OPTIONS} --lam 0.1 --noise 0 --checkpoint c.sqlite")
     assert (status, out) == (2, "")
     assert err.splitlines()[-1] == (
-        "spikedrf phase: error: argument --checkpoint: checkpoint='c.jsonl' belongs to another "
+        "spikedrf phase: error: argument --checkpoint: checkpoint='c.sqlite' belongs to another "
         "computation: noise was 0.2, is 0.0, lam was 0.05, is 0.1; restore what changed, or begin "
         "another file"
     )
@@ -211,7 +212,7 @@ def test_a_checkpoint_is_read_back(capsys, tmp_path, monkeypatch):
 def test_a_checkpoint_that_cannot_be_written(capsys, tmp_path):
     from spikedrf.running.checkpoint import Checkpoint
 
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     with Checkpoint(path, {}):
         status, out, err = run(capsys, OPTIONS, "--checkpoint", path)
     assert (status, out) == (1, "")
@@ -230,13 +231,13 @@ def test_progress_goes_to_a_terminal_only(capsys, monkeypatch):
 
 def test_interrupted_and_resumed(capsys, tmp_path):
     """Ctrl-C, then the same command again: the same output as without."""
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     line = ["phase", "--eta", "0.1:10:150:log", "--alpha0", "0.1:100:150:log", "--json"]
     status, expected, _ = run(capsys, " ".join(line))
     assert status == 0
     command = [sys.executable, "-m", "spikedrf", *line, "--checkpoint", path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not (path.exists() and path.read_bytes().count(b"\n") > 2):
+        while not (path.exists() and path.read_bytes().count(MARK) > 2):
             assert process.poll() is None
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
@@ -246,9 +247,9 @@ def test_interrupted_and_resumed(capsys, tmp_path):
         f"spikedrf phase: interrupted; what is finished is in {path}, and the same command goes on "
         f"from there\n"
     )
-    pieces = path.read_bytes().count(b"\n")
+    pieces = len(pieces_of(path))
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    assert path.read_bytes().count(b"\n") > pieces
+    assert len(pieces_of(path)) > pieces
     assert (done.stdout, done.stderr) == (expected, "")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import spikedrf
+from checkpoint_file import records
 from command_line import MODEL, STEP, rows_of, run
 from spikedrf import GradientStep, simulate, theory
 from spikedrf.cli import main, output
@@ -312,30 +313,30 @@ def test_checkpoints(capsys, tmp_path, monkeypatch):
     line = f"simulate --alpha 0.3 1 2 {OPTIONS} --json"
     whole = run(capsys, line)
     two = line.replace("--replicates 3", "--replicates 2")
-    assert run(capsys, two, "--checkpoint", "c.jsonl")[0] == 0
-    begun = (tmp_path / "c.jsonl").read_bytes()
-    assert begun.count(b"\n") == 3
-    assert run(capsys, line, "--checkpoint", "c.jsonl") == whole
-    finished = (tmp_path / "c.jsonl").read_bytes()
-    assert finished.startswith(begun)
-    assert finished.count(b"\n") == 4
-    status, out, err = run(capsys, f"{line} --noise 0.1 --checkpoint c.jsonl")
+    assert run(capsys, two, "--checkpoint", "c.sqlite")[0] == 0
+    begun = records(tmp_path / "c.sqlite")
+    assert len(begun) == 3
+    assert run(capsys, line, "--checkpoint", "c.sqlite") == whole
+    finished = (tmp_path / "c.sqlite").read_bytes()
+    assert records(tmp_path / "c.sqlite")[:3] == begun
+    assert len(records(tmp_path / "c.sqlite")) == 4
+    status, out, err = run(capsys, f"{line} --noise 0.1 --checkpoint c.sqlite")
     assert (status, out) == (2, "")
     assert err.splitlines()[-1].startswith(
-        "spikedrf simulate: error: argument --checkpoint: checkpoint='c.jsonl' belongs to another "
+        "spikedrf simulate: error: argument --checkpoint: checkpoint='c.sqlite' belongs to another "
         "computation: noise was 0.2, is 0.1;"
     )
-    assert (tmp_path / "c.jsonl").read_bytes() == finished
+    assert (tmp_path / "c.sqlite").read_bytes() == finished
 
 
 def test_every_simulation_has_its_checkpoint(capsys, tmp_path):
     line = f"curve --simulate network --alpha 1 {OPTIONS} --eta 1 2 --json"
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     whole = run(capsys, line, "--checkpoint", path)
     assert whole[0] == 0
     files = {file: file.read_bytes() for file in tmp_path.iterdir()}
     names = ("eta-1.0", "eta-1.0.without_step", "eta-2.0", "eta-2.0.without_step")
-    assert {file.name for file in files} == {f"c.{name}.jsonl" for name in names}
+    assert {file.name for file in files} == {f"c.{name}.sqlite" for name in names}
     assert run(capsys, line, "--checkpoint", path) == whole
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
 
@@ -343,7 +344,7 @@ def test_every_simulation_has_its_checkpoint(capsys, tmp_path):
 def test_a_checkpoint_in_use(capsys, tmp_path):
     from spikedrf.running.checkpoint import Checkpoint
 
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     with Checkpoint(path, {}):
         status, out, err = run(capsys, f"simulate --alpha 1 {OPTIONS}", "--checkpoint", path)
     assert (status, out) == (1, "")

@@ -1,6 +1,5 @@
 """Phase diagrams: the numbers of `solve`, in any pieces, in little memory, interrupted or not."""
 
-import json
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import brute_force
+from checkpoint_file import pieces_of, specification_of
 from spikedrf import ConvergenceWarning, GradientStep, Spike, losses, theory
 from spikedrf.running.checkpoint import Checkpoint, CheckpointMismatch
 from spikedrf.theory import mesh, phase
@@ -391,7 +391,7 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
 )
 def test_bad_input_is_refused_before_anything_is_done(tmp_path, monkeypatch, case, error, message):
     monkeypatch.setattr(phase._Plan, "compute", None)
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     with pytest.raises(error, match=message):
         theory.phase_diagram(checkpoint=path, **case)
     assert not path.exists()
@@ -434,7 +434,7 @@ def test_an_error_in_progress_is_passed_on(tiny_pieces):
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("value", ["train_error", "gain", "lam"])
 def test_resume(tmp_path, monkeypatch, tiny_pieces, value, workers):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     case = {"value": value, "workers": workers, **LONG}
     if value == "lam":
         case = case | {"over": "lam"}
@@ -478,13 +478,8 @@ def assert_same(one, other):
     assert one.parameters == other.parameters
 
 
-def specification_of(path):
-    """What a checkpoint says of itself."""
-    return json.loads(path.read_text().splitlines()[0])["specification"]
-
-
 def test_points_that_did_not_converge_are_remembered(tmp_path):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     case = {
         "eta": [1.0, 300.0], "alpha": [0.5, 5.0], "u": [1.0, 0.99], "lam": 1e-6, "beta": 0.5,
         "alpha0": 20.0, "target": "sin", "rtol": 1e-11, "checkpoint": path,
@@ -517,7 +512,7 @@ def test_points_that_did_not_converge_are_remembered(tmp_path):
     ],
 )
 def test_another_diagram_does_not_resume(tmp_path, change, changed):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     theory.phase_diagram(checkpoint=path, **LONG)
     before = path.read_bytes()
     case = {name: entry for name, entry in (LONG | change).items() if entry is not None}
@@ -533,7 +528,7 @@ def test_another_diagram_does_not_resume(tmp_path, change, changed):
 
 
 def test_swapped_axes_do_not_resume(tmp_path):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     theory.phase_diagram(checkpoint=path, **LONG)
     with pytest.raises(CheckpointMismatch, match="x was eta, is alpha0, y was alpha0, is eta"):
         theory.phase_diagram(checkpoint=path, **dict(reversed(LONG.items())))
@@ -561,7 +556,7 @@ def test_killed_at_any_moment(tmp_path):
     rng = np.random.default_rng(0)
     command = [sys.executable, "-c", SWEEP]
     whole = subprocess.run(command, capture_output=True, check=True, timeout=300).stdout
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     reported = kills = 0
     while True:
         with subprocess.Popen([*command, path], stdout=subprocess.PIPE) as process:
@@ -579,15 +574,14 @@ def test_killed_at_any_moment(tmp_path):
     assert kills >= 3
     size = 80 * 100 * (8 + 4)
     assert out[-size:] == whole[-size:]
-    pieces = [json.loads(line) for line in path.read_bytes().splitlines()[1:]]
-    numbers = [piece["piece"] for piece in pieces]
+    numbers = pieces_of(path)
     assert len(numbers) == len(set(numbers)) == 500  # no piece was computed twice
-    shapes = [piece["arrays"]["value"]["shape"] for piece in pieces]
-    assert sum(np.prod(shape) for shape in shapes) == 80 * 100
+    with Checkpoint(path, specification_of(path)) as file:
+        assert sum(arrays["value"].size for _, arrays in file.finished()) == 80 * 100
 
 
 def test_a_keyboard_interrupt_leaves_what_is_finished(tmp_path):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     command = [sys.executable, "-c", SWEEP, path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         for _ in range(5):

@@ -1,6 +1,5 @@
 """Pieces of work on any workers: the same bits everywhere, and safe on the disk."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import joblib
 import numpy as np
 import pytest
 
+from checkpoint_file import pieces_of, records
 from spikedrf import ConvergenceWarning, GradientStep, Spike, simulate, simulate_spectrum, theory
 from spikedrf.running.checkpoint import CheckpointMismatch
 from spikedrf.running.workers import as_finished, blas_threads, cores, worker_count
@@ -121,26 +121,26 @@ def stop_after(count):
 
 @pytest.mark.parametrize("readout", [{}, LOGISTIC], ids=["ridge", "logistic"])
 def test_a_simulation_resumes(tmp_path, readout):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     setting = SETTING | readout
     whole = simulate(ALPHA, **setting)
     with pytest.raises(Exception, match="Interrupted after 2 of 5 replicates"):
         simulate(ALPHA, **setting, checkpoint=path, progress=stop_after(2), workers=1)
-    lines = path.read_bytes().splitlines()
-    assert len(lines) == 3
+    begun = records(path)
+    assert len(begun) == 3
     told = []
     resumed = simulate(
         ALPHA, **setting, checkpoint=path, progress=lambda *counts: told.append(counts)
     )
     assert told == [(k, 5) for k in (2, 3, 4, 5)]
     assert_same(resumed, whole)
-    assert path.read_bytes().splitlines()[:3] == lines
+    assert records(path)[:3] == begun
     # More replicates add to those that are there, fewer are a part of them.
     assert_same(
         simulate(ALPHA, **setting | {"replicates": 7}, checkpoint=path),
         simulate(ALPHA, **setting | {"replicates": 7}),
     )
-    assert len(path.read_bytes().splitlines()) == 8
+    assert len(records(path)) == 8
     assert simulate(ALPHA, **setting | {"replicates": 2}, checkpoint=path).replicates == 2
 
 
@@ -162,7 +162,7 @@ def test_a_simulation_resumes(tmp_path, readout):
     ],
 )
 def test_another_simulation_does_not_resume(tmp_path, change, told):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     simulate(ALPHA, **SETTING | {"replicates": 1}, checkpoint=path)
     before = path.read_bytes()
     with pytest.raises(CheckpointMismatch, match=told):
@@ -171,7 +171,7 @@ def test_another_simulation_does_not_resume(tmp_path, change, told):
 
 
 def test_a_spectrum_resumes(tmp_path):
-    path = tmp_path / "c.jsonl"
+    path = tmp_path / "c.sqlite"
     setting = {"d": 30, "step": GradientStep(2.0, 3.0), "model": "network", "rng": 3}
     whole = simulate_spectrum(1.5, **setting, replicates=3)
     simulate_spectrum(1.5, **setting, replicates=2, checkpoint=path)
@@ -192,13 +192,13 @@ def test_fits_that_stopped_early_are_told_again(tmp_path, monkeypatch):
     told = r"2 of 2 fits of the readout did not reach their accuracy"
     for _ in range(2):
         with pytest.warns(ConvergenceWarning, match=told):
-            simulate(1.5, **setting, checkpoint=tmp_path / "c.jsonl", workers=1)
+            simulate(1.5, **setting, checkpoint=tmp_path / "c.sqlite", workers=1)
         monkeypatch.undo()
 
 
 def test_a_checkpoint_needs_a_seed(tmp_path):
     with pytest.raises(ValueError, match="checkpoint needs a seed"):
-        simulate(ALPHA, **SETTING | {"rng": None}, checkpoint=tmp_path / "c.jsonl")
+        simulate(ALPHA, **SETTING | {"rng": None}, checkpoint=tmp_path / "c.sqlite")
 
 
 SWEEP = """
@@ -224,7 +224,7 @@ def test_a_simulation_killed_at_any_moment(tmp_path, backend):
     rng = np.random.default_rng(0)
     command = [sys.executable, "-c", SWEEP, backend]
     whole = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    path, told = tmp_path / "c.jsonl", tmp_path / "told"
+    path, told = tmp_path / "c.sqlite", tmp_path / "told"
     reported = kills = 0
     while True:
         # Not a pipe: that would be open until the last worker of the killed process has gone.
@@ -244,5 +244,4 @@ def test_a_simulation_killed_at_any_moment(tmp_path, backend):
         reported = counts[-1]
     assert kills >= 2
     assert lines[-1] == whole.splitlines()[-1]
-    pieces = [json.loads(line)["piece"] for line in path.read_bytes().splitlines()[1:]]
-    assert sorted(pieces) == list(range(40))
+    assert sorted(pieces_of(path)) == list(range(40))

@@ -28,7 +28,7 @@ setting = {
     "noise": 0.2,
     "eta": np.linspace(0.1, 8.0, 60),
     "alpha0": np.geomspace(0.1, 30.0, 40),
-    "checkpoint": Path(folder.name) / "gain.jsonl",
+    "checkpoint": Path(folder.name) / "gain.sqlite",
 }
 diagram = theory.phase_diagram(**setting)
 figure, ax = plt.subplots(layout="constrained")

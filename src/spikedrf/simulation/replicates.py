@@ -195,7 +195,7 @@ def replicate(
     run = _Replicate(task, max(1, cores() // count))
     finished: dict[int, Measured] = {}
     if checkpoint is not None:
-        finished = {i: arrays for i, arrays in checkpoint.finished() if i < count}
+        finished = {i: arrays for i, arrays in checkpoint.finished() if 0 <= i < count}
     left = [i for i in range(count) if i not in finished]
     try:
         with (
