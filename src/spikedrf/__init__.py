@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from spikedrf import losses, theory
+from spikedrf.inputs import Covariance, DataWarning, Mixture
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.simulation import (
     SimulatedSpectrum,
@@ -21,7 +23,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "Covariance",
+    "DataWarning",
     "GradientStep",
+    "Mixture",
+    "MultiIndex",
     "SimulatedSpectrum",
     "Simulation",
     "SimulationFailed",

@@ -51,7 +51,7 @@ def train(
     rows = int(n.max())
     phi = np.empty((rows, network.p))
     y = np.empty(rows)
-    samples = Samples(network, layer.theta, rng, network.block)
+    samples = Samples(network, layer, rng, network.block)
     for start in range(0, rows, network.block):
         part = slice(start, min(start + network.block, rows))
         x, y[part] = samples.draw(part.stop - part.start)

@@ -14,11 +14,14 @@ from numpy.typing import ArrayLike
 
 from spikedrf import losses
 from spikedrf.activations import FunctionLike
+from spikedrf.inputs.population import Inputs
 from spikedrf.losses import Loss, LossLike
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import ConvergenceWarning, real_array
 from spikedrf.running.progress import Progress
 from spikedrf.running.workers import worker_count
 from spikedrf.simulation import convex
+from spikedrf.simulation.classes import ClassErrors
 from spikedrf.simulation.network import (
     Floats,
     Integers,
@@ -37,6 +40,7 @@ from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import broadcast_shape
 
 _OF_POINTS = ERRORS + LOSSES + MARGINS
+_OF_CLASSES = ("class_error", "class_error_rate")
 _OF_LAYERS = ("r", "c", "gamma")
 # The number of fits that are not accurate enough.
 _UNFINISHED = "unfinished"
@@ -54,9 +58,11 @@ def simulate(
     lam: ArrayLike,
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: GradientStep | Spike | None = None,
     noise: float = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     model: str = "srf",
     loss: LossLike = "square",
     labels: str = "real",
@@ -91,12 +97,17 @@ def simulate(
         Width over dimension, ``p/d``, > 0.
     activation : str, callable or (callable, derivative)
         Activation ``sigma``: a name (`spikedrf.activations.NAMES`) or a vectorised function.
-    target : str or callable
-        Teacher function ``g``.
+    target : str, callable or MultiIndex
+        Teacher function ``g``, of one direction or of several.
     step : GradientStep, Spike or None
         How the first layer was trained; None is no step. A `Spike` is for ``model="srf"`` only.
     noise : float
         Standard deviation of the label noise, >= 0.
+    inputs : Covariance, Mixture or None
+        Inputs with a covariance or of several classes; None is ``N(0, I_d)``. A power law has its
+        d eigenvalues; nodes have the nearest numbers of dimensions.
+    init : {"sphere", "gaussian"}
+        Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``.
     model : {"srf", "network"}
         ``"srf"`` draws spiked random features, ``w_i = r_k v + sqrt(c_k) w~_i``: what the theory
         solves. ``"network"`` takes the gradient step, on ``n0 = round(alpha0 d)`` further samples.
@@ -173,8 +184,9 @@ def simulate(
     kind = losses.resolve(loss)
     losses.check_labels(labels, kind)
     plan, parameters, shape = _plan(
-        alpha, d, lam, beta, activation, target, step, noise, model, n_test, kind, labels, flip
-    )
+        alpha, d, lam, beta, activation, target, step, noise, model, n_test, kind, labels, flip,
+        inputs, init,
+    )  # fmt: skip
     count = integer("replicates", replicates)
     at_a_time = min(worker_count(workers), count)
     streams = streams_of(rng, count)
@@ -263,7 +275,7 @@ def _plan(
     lam: ArrayLike,
     beta: Any,
     activation: FunctionLike,
-    target: FunctionLike,
+    target: FunctionLike | MultiIndex,
     step: GradientStep | Spike | None,
     noise: Any,
     model: str,
@@ -271,6 +283,8 @@ def _plan(
     loss: Loss = _RIDGE,
     labels: str = "real",
     flip: Any = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
 ) -> tuple[_Plan, dict[str, Any], tuple[int, ...]]:
     """Hold the arguments against their ranges and turn ratios into sizes."""
     points = {
@@ -280,11 +294,18 @@ def _plan(
     for name, value in points.items():
         if value.size == 0:
             raise ValueError(f"{name} is empty: there is nothing to simulate")
-    network = make_network(model, d, beta, activation, target, step, noise, labels, flip)
+    network = make_network(
+        model, d, beta, activation, target, step, noise, labels, flip, inputs, init
+    )
     tests = max(4 * network.d, 2000) if n_test is None else integer("n_test", n_test)
     shape = broadcast_shape({name: value.shape for name, value in points.items()})
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in points.items()}
     plan = _Plan(network, sample_sizes(flat["alpha"], network.d), flat["lam"], tests, loss)
+    if not plan.ridge and network.class_weights is not None:
+        raise ValueError(
+            f"weights of the classes are for the square loss of real labels, not for loss "
+            f"{loss.name!r} and labels={labels!r}"
+        )
     if not plan.ridge and (plan.lam == 0).any():
         raise ValueError(f"lam must be > 0 with loss {loss.name!r} and labels={labels!r}")
     return plan, points | network.parameters(step) | vars(loss), shape
@@ -329,7 +350,13 @@ def _train(
     head = np.empty((plan.kernel_size, plan.network.p))
     labels = np.empty(plan.kernel_size)
     statistics = RidgeStatistics(plan.network.p, np.float64) if plan.primal else None
-    samples = Samples(plan.network, layer.theta, rng, plan.network.block)
+    # With weights of the classes the fit is of weighted rows, the training error of all alike.
+    weight = plan.network.class_weights
+    root = np.ones(plan.kernel_size)
+    even = statistics
+    if statistics is not None and weight is not None:
+        even = RidgeStatistics(plan.network.p, np.float64)
+    samples = Samples(plan.network, layer, rng, plan.network.block)
     features = np.empty((plan.network.block, plan.network.p)) if plan.primal else head
     seen = 0
     for n in np.unique(plan.n).tolist():
@@ -340,6 +367,14 @@ def _train(
             kept = seen < plan.kernel_size
             phi = head[seen : seen + rows] if kept else features[:rows]
             feature_map(x, layer.W, plan.network.sigma, out=phi)
+            if even is not None and even is not statistics:
+                even.update(phi, y)
+            if weight is not None:
+                scale = np.sqrt(weight[samples.classes])
+                phi *= scale[:, None]
+                y = y * scale
+                if kept:
+                    root[seen : seen + rows] = scale
             if kept:
                 labels[seen : seen + rows] = y
             if statistics is not None:
@@ -360,10 +395,10 @@ def _train(
                 readouts[:, i] = solve(float(plan.lam[i]))
         if n < plan.network.p:
             residual = labels[:n, None] - head[:n] @ readouts[:, here] / np.sqrt(plan.network.p)
-            train_error[here] = np.mean(residual**2, axis=0)
+            train_error[here] = np.mean((residual / root[:n, None]) ** 2, axis=0)
         else:
-            assert statistics is not None
-            train_error[here] = statistics.train_error(readouts[:, here].T)
+            assert even is not None
+            train_error[here] = even.train_error(readouts[:, here].T)
     return readouts, train_error
 
 
@@ -372,19 +407,23 @@ def _test(
 ) -> dict[str, Floats]:
     from spikedrf.features import feature_map
 
-    samples = Samples(plan.network, layer.theta, rng, plan.network.block)
+    samples = Samples(plan.network, layer, rng, plan.network.block)
     features = np.empty((plan.network.block, plan.network.p))
     scaled = readouts / np.sqrt(plan.network.p)
     total: dict[str, Floats] = {}
+    by_class = ClassErrors(plan.network, plan.n.size)
     for start in range(0, plan.n_test, plan.network.block):
         stop.check()
         rows = min(plan.network.block, plan.n_test - start)
         x, y = samples.draw(rows)
         phi = feature_map(x, layer.W, plan.network.sigma, out=features[:rows])
-        means = convex.measure(plan.network.labels, plan.loss, y, phi @ scaled)
+        h = phi @ scaled
+        means = convex.measure(plan.network.labels, plan.loss, y, h)
         for name, mean in means.items():
             total[name] = total.get(name, np.zeros(plan.n.size)) + rows * mean
-    return {convex.TEST[name]: value / plan.n_test for name, value in total.items()}
+        by_class.add(samples.classes, y, h)
+    measured = {convex.TEST[name]: value / plan.n_test for name, value in total.items()}
+    return measured | by_class.means()
 
 
 # --------------------------------------------------------------------------------------------------
@@ -398,13 +437,13 @@ def _collect(
     results = [finished[i] for i in completed]
     samples = {
         name: np.stack([result[name] for result in results])
-        for name in _OF_POINTS + _OF_LAYERS
+        for name in _OF_POINTS + _OF_CLASSES + _OF_LAYERS
         if name in results[0]
     }
     samples |= {
-        name: sample.reshape(len(results), *shape)
+        name: sample.reshape(len(results), *shape, *sample.shape[2:])
         for name, sample in samples.items()
-        if name in _OF_POINTS
+        if name in _OF_POINTS + _OF_CLASSES
     }
     unfinished = sum(int(result[_UNFINISHED]) for result in results)
     if unfinished:

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 import spikedrf
 from spikedrf.activations import Activation, FunctionLike, resolve
+from spikedrf.inputs.latent_layer import check_init, latent_layer
+from spikedrf.inputs.population import Inputs, Population, population
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
+from spikedrf.simulation.latents import Embedding, draw_rows, embed, measure_spike, spiked_rows
 from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
@@ -45,11 +49,17 @@ class Network:
         ``"real"`` or ``"sign"``: what the readout learns.
     flip : float
         Share of signs that are turned around.
+    init : str
+        ``"sphere"`` or ``"gaussian"``: rows before the step.
+    population : Population or None
+        Inputs and labels, unless inputs are N(0, I) and the target has one direction.
+    step : GradientStep, Spike or None
+        As given, where there is a population.
     """
 
     model: str
     sigma: Activation
-    g: Activation
+    g: Activation | MultiIndex
     noise: float
     beta: float
     d: int
@@ -61,6 +71,16 @@ class Network:
     n0: int = 0
     labels: str = "real"
     flip: float = 0.0
+    init: str = "sphere"
+    population: Population | None = None
+    step: GradientStep | Spike | None = None
+
+    @property
+    def class_weights(self) -> Floats | None:
+        """Weights of the classes in the loss, None if they are all one."""
+        if self.population is None or (self.population.weights == 1.0).all():
+            return None
+        return self.population.weights
 
     @property
     def block(self) -> int:
@@ -80,6 +100,10 @@ class Network:
             "beta": self.beta, "noise": self.noise, "activation": self.sigma.name,
             "target": self.g.name, "step": step,
         }  # fmt: skip
+        if self.population is not None:
+            given |= {"inputs": self.population.mixture or self.population.covariance}
+        if self.init != "sphere":
+            given |= {"init": self.init}
         return given | ({"flip": self.flip} if self.labels == "sign" else {})
 
 
@@ -94,6 +118,7 @@ def specification(
         **network.parameters(step),
         "activation": network.sigma.fingerprint,
         "target": network.g.fingerprint,
+        **({} if network.population is None else {"inputs": network.population.fingerprint}),
         "model": network.model,
         "labels": network.labels,
         "step": None if step is None else type(step).__name__,
@@ -113,6 +138,8 @@ def make_network(
     noise: Any,
     labels: str = "real",
     flip: Any = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
 ) -> Network:
     """Hold the arguments against their ranges and turn ratios into sizes.
 
@@ -122,7 +149,8 @@ def make_network(
         If one is of the wrong kind or out of range; the message names the argument.
     """
     sigma = resolve(activation, "activation")
-    g = resolve(target, "target")
+    law = population(inputs, target)
+    g = law.target
     if model not in ("srf", "network"):
         raise ValueError(f"model must be 'srf' or 'network', got {model!r}")
     dimension = integer("d", d, minimum=2)
@@ -138,8 +166,13 @@ def make_network(
         raise ValueError("flip is for labels='sign': real labels have noise instead")
     common: dict[str, Any] = {
         "model": model, "sigma": sigma, "g": g, "noise": sd, "beta": ratio, "d": dimension, "p": p,
-        "labels": labels, "flip": chance,
+        "labels": labels, "flip": chance, "init": check_init(init),
     }  # fmt: skip
+    if not law.plain:
+        common |= {"population": law, "step": step}
+        if model == "srf":
+            pi = latent_layer(step, sigma, law, sd, init).pi
+            return Network(**common, groups=_group_sizes(p, pi), spike=None)
     if model == "srf":
         r, c, gamma, pi = _spike(step, sigma, g, sd)
         return Network(**common, groups=_group_sizes(p, pi), spike=(r, c, gamma))
@@ -286,22 +319,30 @@ class Layer:
         Components of the target direction.
     measured : dict of ndarray
         ``r``, ``c``, ``gamma`` of a layer that was really trained.
+    embedding : Embedding or None
+        Where the latents of a population are.
     """
 
     W: Floats
     theta: tuple[float, float]
     measured: dict[str, Floats] = field(default_factory=dict)
+    embedding: Embedding | None = None
 
 
 class Samples:
     """A stream of samples; how it is cut into blocks does not change it.
 
+    Attributes
+    ----------
+    classes : ndarray of int
+        Classes of the last samples drawn, those of a mixture that exist.
+
     Parameters
     ----------
     network : Network
         What labels them.
-    theta : tuple of float
-        The target direction.
+    layer : Layer
+        Where the target's directions are.
     rng : Generator
         Source of the stream.
     rows : int
@@ -309,17 +350,18 @@ class Samples:
     """
 
     def __init__(
-        self, network: Network, theta: tuple[float, float], rng: np.random.Generator, rows: int
+        self, network: Network, layer: Layer, rng: np.random.Generator, rows: int
     ) -> None:
         self._network = network
-        self._theta = theta
-        self._inputs, self._noise, self._flips = rng.spawn(3)
+        self._layer = layer
+        self._inputs, self._noise, self._flips, self._classes = rng.spawn(4)
         self._buffer = np.empty((rows, network.d))
+        self.classes: Integers = np.zeros(0, dtype=np.int64)
 
     def draw(self, rows: int) -> tuple[Floats, Floats]:
         """Return the next inputs, valid until the next call, and their labels."""
         x = self._inputs.standard_normal(out=self._buffer[:rows])
-        y = self._network.g(x[:, :2] @ np.array(self._theta))
+        y = self._label(x)
         if self._network.noise:
             y = y + self._network.noise * self._noise.standard_normal(rows)
         if self._network.labels == "sign":
@@ -328,24 +370,40 @@ class Samples:
                 y[self._flips.random(rows) < self._network.flip] *= -1.0
         return x, y
 
+    def _label(self, x: Floats) -> Floats:
+        """Label the inputs without noise; those of a population are moved to their classes."""
+        law, embedding = self._network.population, self._layer.embedding
+        if law is None or embedding is None:
+            assert isinstance(self._network.g, Activation)
+            self.classes = np.zeros(len(x), dtype=np.int64)
+            return self._network.g(x[:, :2] @ np.array(self._layer.theta))
+        edges = np.cumsum(law.proportions)[:-1]
+        self.classes = np.searchsorted(edges, self._classes.random(len(x)), side="right")
+        mean = law.means[self.classes]
+        s = x @ embedding.directions.T + mean
+        if law.means.any():
+            x += mean @ embedding.directions
+        x *= embedding.root
+        return law.label(s, self.classes)
+
 
 def first_layer(network: Network, rng: np.random.Generator) -> Layer:
     """Draw a first layer, trained if the network is."""
+    if network.population is not None:
+        return _latent_layer(network, rng)
     draw = _spiked_layer if network.model == "srf" else _trained_layer
     return draw(network, rng)
 
 
-def _uniform_rows(network: Network, rng: np.random.Generator) -> Floats:
-    W = rng.standard_normal((network.p, network.d))
-    W /= np.sqrt(np.einsum("ij,ij->i", W, W))[:, None]
-    return W
+def _rows(network: Network, rng: np.random.Generator) -> Floats:
+    return draw_rows(network.p, network.d, network.init, rng)
 
 
 def _spiked_layer(network: Network, rng: np.random.Generator) -> Layer:
     """Draw ``w_i = r_k v + sqrt(c_k) w~_i``; by rotation invariance v is the first axis."""
     assert network.spike is not None
     r, c, gamma = network.spike
-    W = _uniform_rows(network, rng)
+    W = _rows(network, rng)
     W *= np.sqrt(np.repeat(c, network.groups))[:, None]
     W[:, 0] += np.repeat(r, network.groups)
     return Layer(W, (gamma, float(np.sqrt((1.0 - gamma) * (1.0 + gamma)))))
@@ -355,12 +413,12 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> Layer:
     """Take the gradient step; by rotation invariance theta is the first axis."""
     theta = (1.0, 0.0)
     for_weights, for_samples = rng.spawn(2)
-    W = _uniform_rows(network, for_weights)
+    W = _rows(network, for_weights)
     if not network.n0:
         return Layer(W, theta)
     # The step is of the squared loss on real labels, whatever the readout learns.
     real = replace(network, labels="real")
-    x, y = Samples(real, theta, for_samples, network.n0).draw(network.n0)
+    x, y = Samples(real, Layer(W, theta), for_samples, network.n0).draw(network.n0)
     from spikedrf.gradient_step import gradient_step
 
     direction = np.zeros(network.d)
@@ -376,3 +434,33 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> Layer:
     assert trained.gamma is not None
     measured["gamma"] = np.asarray(trained.gamma)
     return Layer(trained.W, theta, measured)
+
+
+def _latent_layer(network: Network, rng: np.random.Generator) -> Layer:
+    """Draw a first layer on a population; its weights are those of the inputs ``x``."""
+    assert network.population is not None
+    for_weights, for_samples, for_axes = rng.spawn(3)
+    embedding = embed(network.population, network.d, for_axes)
+    W = _rows(network, for_weights)
+    layer = Layer(W, (0.0, 0.0), embedding=embedding)
+    if network.model == "srf":
+        spiked_rows(
+            W, network.groups, embedding, network.step, network.sigma, network.noise, network.init
+        )
+        # Weights for z become weights for x = Omega^{1/2} z.
+        inverse = np.zeros_like(embedding.root)
+        np.divide(1.0, embedding.root, out=inverse, where=embedding.root > 0.0)
+        W *= inverse
+        return layer
+    if not network.n0:
+        return layer
+    real = replace(network, labels="real")
+    x, y = Samples(real, layer, for_samples, network.n0).draw(network.n0)
+    from spikedrf.gradient_step import LayerGradient
+
+    a = np.repeat(network.u, network.groups)
+    gradient = LayerGradient(W, a, network.sigma)
+    gradient.update(x, y)
+    moved = W + (network.eta / network.n0 * a)[:, None] * gradient.total
+    measured = measure_spike(moved, network.groups, gradient.pull, embedding)
+    return Layer(moved, (0.0, 0.0), measured, embedding)

@@ -37,11 +37,16 @@ class Simulation:
         Mean loss of fresh and of training samples, without the penalty.
     margin, margin_sem, train_margin, train_margin_sem : float or ndarray, shape S, or None
         With sign labels the mean of ``y h``, over fresh and over training samples.
+    class_error, class_error_sem : ndarray, shape S + (C,), or None
+        ``test_error`` of each class, with `Mixture` inputs; NaN for classes of proportion zero.
+    class_error_rate, class_error_rate_sem : ndarray, shape S + (C,), or None
+        Rate of wrong signs in each class, where labels are signs or +1 and -1 by class.
     r, r_sem, c, c_sem : ndarray, shape (K,), or None
         Spike strength and bulk variance of each readout group, measured on the trained first
         layers; None unless ``model="network"`` took a step.
-    gamma, gamma_sem : float or None
-        Alignment of the measured spike with the target direction; None like ``r``.
+    gamma, gamma_sem : float, ndarray or None
+        Alignment of the measured spike with the target direction, or with each latent where there
+        are several; None like ``r``.
     samples : dict of ndarray, shape (replicates, ...)
         Every quantity above for each finished replicate.
     completed : ndarray of int
@@ -82,8 +87,12 @@ class Simulation:
     r_sem: Floats | None = None
     c: Floats | None = None
     c_sem: Floats | None = None
-    gamma: float | None = None
-    gamma_sem: float | None = None
+    gamma: Any = None
+    gamma_sem: Any = None
+    class_error: Floats | None = None
+    class_error_sem: Floats | None = None
+    class_error_rate: Floats | None = None
+    class_error_rate_sem: Floats | None = None
     margin: Any = None
     margin_sem: Any = None
     train_margin: Any = None

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from spikedrf.activations import FunctionLike
+from spikedrf.inputs.population import Inputs
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import number
 from spikedrf.running.progress import Progress
 from spikedrf.running.workers import worker_count
@@ -108,9 +110,11 @@ def simulate_spectrum(
     d: int,
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: GradientStep | Spike | None = None,
     noise: float = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     model: str = "srf",
     replicates: int = 1,
     rng: Any = None,
@@ -129,7 +133,7 @@ def simulate_spectrum(
         Samples over dimension, ``n/d``, > 0 and finite.
     d : int
         Input dimension, >= 2.
-    beta, activation, target, step, noise, model
+    beta, activation, target, step, noise, inputs, init, model
         As in `simulate`; the same ``rng`` draws the same first layers and samples.
     replicates : int
         Independent repetitions, >= 1.
@@ -167,7 +171,9 @@ def simulate_spectrum(
     True
     """
     samples = number("alpha", alpha, minimum=0.0, exclusive=True)
-    network = make_network(model, d, beta, activation, target, step, noise)
+    network = make_network(
+        model, d, beta, activation, target, step, noise, inputs=inputs, init=init
+    )
     n = int(sample_sizes(np.array(samples), network.d))
     count = integer("replicates", replicates)
     at_a_time = min(worker_count(workers), count)
@@ -212,7 +218,7 @@ def _eigenvalues(network: Network, n: int, rng: np.random.Generator, stop: Stop)
     # As in a simulation of errors, whose test samples are not needed here.
     for_layer, for_samples, _ = rng.spawn(3)
     layer = first_layer(network, for_layer)
-    samples = Samples(network, layer.theta, for_samples, network.block)
+    samples = Samples(network, layer, for_samples, network.block)
     phi = np.empty((n, network.p))
     for start in range(0, n, network.block):
         stop.check()
