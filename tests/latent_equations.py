@@ -175,7 +175,7 @@ def solve(case, step=0.05, rest_step=0.25):
         return P, [P[j] @ B for j in range(J)], [G[j] @ P[j] for j in range(J)]
 
     def response(B, g):
-        P, C, M = bulk(B, g)
+        _, C, M = bulk(B, g)
         V1 = sum(case.w[j] * M[j] for j in range(J)) / case.beta
         inner = sum(case.w[j] * case.sigma[:, j] * np.diag(C[j]) for j in range(J))
         return V1, case.pi * g, inner
@@ -204,7 +204,6 @@ def solve(case, step=0.05, rest_step=0.25):
     B, g = unpack(x, groups)
     V1, V2, inner = response(B, g)
     D = averages(V1, V2)[1]
-    P, C, M = bulk(B, g)
 
     # The quadratic form N of the columns: latents first (latent, group), then lengths, then extra.
     def form(B, g):
@@ -290,6 +289,7 @@ def solve(case, step=0.05, rest_step=0.25):
 
     def slope(function, B, D, index):
         """Derivative by B_kl (symmetric) or D_k, fourth order central differences."""
+
         def moved(t):
             x = pack(B, D)
             x[index] += t
@@ -308,11 +308,17 @@ def solve(case, step=0.05, rest_step=0.25):
     double = pack(2 * np.ones((groups, groups)) - np.eye(groups), np.ones(groups))
     signal = -np.array([slope(psi, B, D, i) for i in range(unknowns)]) / double
     linear = np.array([slope(all_responses, B, D, i) for i in range(unknowns)]).T
-    features = np.array([
-        *(double[i] * mu1[k] * mu1[j] for i, (k, j) in enumerate(zip(*np.triu_indices(groups)))),
-        *mu2,
-    ])  # q(kappa) = features . q
-    flat = np.array([*(mu1[k] * mu1[j] for k, j in zip(*np.triu_indices(groups))), *mu2])
+    features = np.array(
+        [
+            *(
+                double[i] * mu1[k] * mu1[j]
+                for i, (k, j) in enumerate(zip(*np.triu_indices(groups), strict=True))
+            ),
+            *mu2,
+        ]
+    )  # q(kappa) = features . q
+    pairs = list(zip(*np.triu_indices(groups), strict=True))
+    flat = np.array([*(mu1[k] * mu1[j] for k, j in pairs), *mu2])
     feedback = delta * flat @ (square.sum(axis=0)[:, None] * features.T)
     source = delta * flat @ np.sum(square * T, axis=0)
     # q = signal - linear (source + feedback q)

@@ -130,8 +130,8 @@ class Covariance:
         r"""Return ``lambda_k ~ k^-exponent``, as nodes.
 
         In many dimensions the spectrum is ``lambda(u) = (1 - exponent) u^-exponent`` for u uniform
-        in (0, 1). The nodes are those of the Gauss rule for the mean of the shares of the dimensions
-        and of the target, in the variable ``lambda/(1 + lambda)``.
+        in (0, 1). The nodes are those of the Gauss rule, in the variable ``lambda^-1/4``, for the
+        mean of the shares of the dimensions and of the target.
 
         Parameters
         ----------
@@ -225,9 +225,7 @@ class Covariance:
         from spikedrf.inputs.rows import read_rows
 
         found = read_rows(X, y)
-        made = cls(
-            found.eigenvalues, dimensions=found.dimensions, target=found.target, _found=True
-        )
+        made = cls(found.eigenvalues, dimensions=found.dimensions, target=found.target, _found=True)
         for name in ("noise", "link", "explained", "non_gaussian"):
             object.__setattr__(made, name, getattr(found, name))
         return made
@@ -301,7 +299,7 @@ def _check_shares(name: str, shares: Floats, count: int, *, columns: bool) -> No
 
 
 def _check_carried(target: Floats, values: Floats, shares: Floats) -> None:
-    """An eigenspace without variance, or without dimensions, carries no target."""
+    """Refuse a target in eigenspaces without variance or without dimensions."""
     columns = target.reshape(values.size, -1)
     for why, empty in (("eigenvalue is 0", values == 0), ("share of dimensions is 0", shares == 0)):
         bad = empty[:, None] & (columns > 0)

@@ -69,8 +69,8 @@ def latent_layer(
 ) -> LatentLayer:
     r"""Return the first layer that a step, or none, leaves on these inputs.
 
-    One gradient step on ``n0 = alpha0 d`` samples, with ``b = E[res z]`` in the latents, ``res = y -
-    ubar h0 + noise N(0, 1)``, ``s0 = E res``, ``s2 = E res^2``::
+    One gradient step on ``n0 = alpha0 d`` samples, with ``b = E[res z]`` in the latents,
+    ``res = y - ubar h0 + noise N(0, 1)``, ``s0 = E res``, ``s2 = E res^2``::
 
         nu^2    = |Omega b|^2 + (s2/alpha0) Tr Omega^2/d,        r_k = eta u_k h1 nu
         v       = (Omega b + sqrt(s2/alpha0) Omega N(0, I/d))/nu

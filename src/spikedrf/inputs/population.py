@@ -71,15 +71,13 @@ class Population:
     @property
     def latents(self) -> int:
         """Number L of special directions."""
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
     @property
     def plain(self) -> bool:
         """Whether inputs are N(0, I) and the target has one direction."""
         return (
-            isinstance(self.target, Activation)
-            and self.mixture is None
-            and self.values.size == 1
+            isinstance(self.target, Activation) and self.mixture is None and self.values.size == 1
         )
 
     @property
@@ -118,8 +116,8 @@ class Population:
     def _class_moments(self, i: int, mean: Floats) -> tuple[Floats, float]:
         used = self.directions
         if self.numbers is not None:
-            y = float(self.numbers[i])
-            return np.concatenate([[y, y * y], y * mean]), 0.0
+            number = float(self.numbers[i])
+            return np.concatenate([[number, number**2], number * mean]), 0.0
         if self.scalar is not None:
             e0, e1, e2 = (float(e[0]) for e in self.scalar.moments(mean[:1], 1.0, 2))
             rough = [float(e[0]) for e in self.scalar.moments(mean[:1], 1.0, 0)]
@@ -130,7 +128,7 @@ class Population:
             return np.concatenate([[e0, power], along]), missed
         before: Floats | None = None
         missed = np.inf
-        for points in _POINTS[used - 1] if used <= len(_POINTS) else _POINTS[-1][:2]:
+        for points in _POINTS[used - 1]:
             zeta, weight = gaussian_grid(used, points)
             s = np.broadcast_to(mean, (len(zeta), mean.size)).copy()
             s[:, :used] += zeta
@@ -141,8 +139,8 @@ class Population:
             now = np.concatenate([[e0, weight @ (y * y)], along])
             if before is not None:
                 scale = max(float(now[1]), 1e-300)
-                power = np.array([scale**0.5, scale, *np.full(mean.size, scale**0.5)])
-                missed = float(np.max(np.abs(now - before) / power))
+                sizes = np.array([scale**0.5, scale, *np.full(mean.size, scale**0.5)])
+                missed = float(np.max(np.abs(now - before) / sizes))
                 if missed < _ACCURACY:
                     break
             before = now
@@ -163,7 +161,7 @@ class Population:
         return digest.hexdigest()[:16]
 
     def orthonormal(self) -> Floats:
-        """The special directions as vectors on the axes of the eigenspaces, shape (L, J, L + 1).
+        """Return the special directions on the axes of the eigenspaces, shape (L, J, L + 1).
 
         The axis L of an eigenspace is left to a spike.
         """
@@ -234,11 +232,16 @@ def population(inputs: Any, target: Any) -> Population:
         shares, values, dimensions = shares[used], values[used], dimensions[used]
         if one_value:
             shares, values, dimensions = np.ones((1, latents)), np.ones(1), np.ones(1)
-    # Classes all around zero whose labels are the target's are none.
-    if mixture is not None and mixture.labels is None:
-        if not means[exists].any() and (weights[exists] == weights[exists][0]).all():
-            if (weights[exists] == 1.0).all() and latents == directions and classes == 1:
-                mixture = None
+    # One class around zero with the target's labels and no weight of its own is none.
+    if (
+        mixture is not None
+        and mixture.labels is None
+        and classes == 1
+        and latents == directions
+        and not means.any()
+        and weights[0] == 1.0
+    ):
+        mixture = None
     return Population(
         target=g,
         mixture=mixture,

@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 _HALVINGS, _DEGREE = 120, 24
 _MOST_NODES = 64
 
-# The rule is Gauss's in lambda^-_POWER: what ridge regression sees of an eigenvalue is smooth there,
-# also where eigenvalues spread over decades.
+# The rule is Gauss's in lambda^-_POWER: what ridge regression sees of an eigenvalue is smooth in
+# it, also where eigenvalues spread over decades.
 _POWER = 0.25
 
 # Where the accuracy of the nodes is measured.

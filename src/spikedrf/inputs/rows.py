@@ -60,23 +60,23 @@ class Link:
 
 def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
     """See `Covariance.from_data`."""
-    X = real_array("X", X)
-    if X.ndim != 2 or X.shape[0] < _LEAST_ROWS or X.shape[1] < 2:
+    rows = real_array("X", X)
+    if rows.ndim != 2 or rows.shape[0] < _LEAST_ROWS or rows.shape[1] < 2:
         raise ValueError(
-            f"X must have shape (n, d) with n >= {_LEAST_ROWS} and d >= 2, got shape {X.shape}"
+            f"X must have shape (n, d) with n >= {_LEAST_ROWS} and d >= 2, got shape {rows.shape}"
         )
-    n, d = X.shape
-    X = X - X.mean(axis=0)
-    if not np.any(X):
+    n, d = rows.shape
+    rows = rows - rows.mean(axis=0)
+    if not np.any(rows):
         raise ValueError("X must vary: all its rows are equal")
-    X /= np.sqrt(np.mean(X * X))
-    values, vectors = np.linalg.eigh(X.T @ X / d)
+    rows /= np.sqrt(np.mean(rows * rows))
+    values, vectors = np.linalg.eigh(rows.T @ rows / d)
     values = np.maximum(values, 0.0)
     rng = np.random.default_rng(0)
     if y is None:
         forms = np.full((1, d), 1.0 / d)
         nodes, weight = resolvent_nodes(values, forms, n - 1)
-        distance = _far_from_gaussian(X, None, rng)
+        distance = _far_from_gaussian(rows, None, rng)
         return Reading(nodes, weight[0], None, None, None, None, distance)
     labels = real_array("y", y)
     if labels.shape != (n,):
@@ -85,7 +85,7 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
         raise ValueError(f"y must vary: all labels are {float(labels[0])!r}")
     order = rng.permutation(n)
     halves = order[: n // 2], order[n // 2 :]
-    first, second = (_linear(X[rows], labels[rows]) for rows in halves)
+    first, second = (_linear(rows[half], labels[half]) for half in halves)
     # Products between the halves: their errors are independent, so nothing is added on average.
     product = (vectors.T @ first) * (vectors.T @ second)
     forms = np.stack([np.full(d, 1.0 / d), product])
@@ -96,10 +96,10 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
         nodes, weight = resolvent_nodes(values, forms[:1], n - 1)
         carried = np.zeros_like(nodes)
     share = carried / carried.sum() if carried.sum() > 0.0 else weight[0]
-    left_out, along = _cross_fitted(X, labels, order)
+    left_out, along = _cross_fitted(rows, labels, order)
     explained = 1.0 - float(np.mean((labels - left_out) ** 2) / np.var(labels))
     link, noise = _link(along, labels)
-    distance = _far_from_gaussian(X, along, rng)
+    distance = _far_from_gaussian(rows, along, rng)
     return Reading(nodes, weight[0], share, noise, link, explained, distance)
 
 
@@ -212,7 +212,7 @@ def _link(along: Floats, y: Floats) -> tuple[Link, float]:
     spread = worse.std(axis=1) / np.sqrt(n)
     degree = int(np.flatnonzero(worse.mean(axis=1) <= spread)[0]) + 1
     fit = np.linalg.lstsq(_basis(inside, degree), y, rcond=1e-10)[0]
-    return Link(fit), float(np.sqrt(mean[degree - 1]))
+    return Link(fit.astype(np.float64)), float(np.sqrt(mean[degree - 1]))
 
 
 def _far_from_gaussian(X: Floats, along: Floats | None, rng: np.random.Generator) -> float:

@@ -174,6 +174,7 @@ def make_network(
             pi = latent_layer(step, sigma, law, sd, init).pi
             return Network(**common, groups=_group_sizes(p, pi), spike=None)
     if model == "srf":
+        assert isinstance(g, Activation)
         r, c, gamma, pi = _spike(step, sigma, g, sd)
         return Network(**common, groups=_group_sizes(p, pi), spike=(r, c, gamma))
     return Network(**common, **_trained(step, sigma, dimension, p), spike=None)
@@ -349,9 +350,7 @@ class Samples:
         Most samples drawn at a time.
     """
 
-    def __init__(
-        self, network: Network, layer: Layer, rng: np.random.Generator, rows: int
-    ) -> None:
+    def __init__(self, network: Network, layer: Layer, rng: np.random.Generator, rows: int) -> None:
         self._network = network
         self._layer = layer
         self._inputs, self._noise, self._flips, self._classes = rng.spawn(4)

@@ -1,0 +1,1 @@
+"""Theory in latent coordinates: several directions, classes and covariances of inputs."""
