@@ -85,7 +85,7 @@ def test_eigenvalues_are_those_of_the_features(alpha, beta):
     one = network.make_network("srf", d, beta, "tanh", "tanh", MIXED, 0.0)
     for_layer, for_samples, _ = np.random.default_rng(7).spawn(3)[1].spawn(3)
     layer = network.first_layer(one, for_layer)
-    x, _ = network.Samples(one, layer.theta, for_samples, 200).draw(round(alpha * d))
+    x, _ = network.Samples(one, layer, for_samples, 200).draw(round(alpha * d))
     singular = np.linalg.svd(feature_map(x, layer.W, "tanh"), compute_uv=False)
     expected = np.zeros(one.p)
     expected[-singular.size :] = singular[::-1] ** 2 / one.p
@@ -106,7 +106,7 @@ def test_the_same_seed_draws_the_networks_of_a_simulation_of_errors():
     for_layer, for_samples, _ = np.random.default_rng(3).spawn(2)[1].spawn(3)
     layer = network.first_layer(one, for_layer)
     np.testing.assert_array_equal(layer.measured["r"], errors.samples["r"][1])
-    x, _ = network.Samples(one, layer.theta, for_samples, 40).draw(40)
+    x, _ = network.Samples(one, layer, for_samples, 40).draw(40)
     phi = feature_map(x, layer.W, "tanh")
     trace = simulate_spectrum(1.0, **case).eigenvalues[1].sum()
     assert trace == pytest.approx(np.sum(phi**2) / 40, rel=1e-12)

@@ -21,7 +21,7 @@ from spikedrf import (
 from spikedrf.features import feature_map
 from spikedrf.gradient_step import gradient_step
 from spikedrf.readout.ridge import ridge_readout
-from spikedrf.simulation import errors, network, replicates
+from spikedrf.simulation import experiment, network, replicates
 from stretched_neurons import stretched_errors
 
 ERRORS = ("test_error", "train_error", "norm")
@@ -464,7 +464,7 @@ def test_what_does_not_fit_is_refused_in_bytes(monkeypatch):
         raise AssertionError("something was allocated")
 
     monkeypatch.setattr(replicates, "available_memory", lambda: 10**9)
-    monkeypatch.setattr(errors, "_replicate", refuse)
+    monkeypatch.setattr(experiment, "_replicate", refuse)
     with pytest.raises(MemoryError, match=r"need about \d{11,} bytes, but only 1000000000 are"):
         simulate(1.0, d=100_000, lam=0.1)
     with pytest.raises(MemoryError, match="n0 = 10000000"):
@@ -472,7 +472,7 @@ def test_what_does_not_fit_is_refused_in_bytes(monkeypatch):
 
 
 def test_workers_are_as_many_as_fit(monkeypatch):
-    plan, _, _ = errors._plan([1.0], 500, 0.1, 1.0, "tanh", "tanh", None, 0.0, "srf", None)
+    plan, _, _ = experiment._plan([1.0], 500, 0.1, 1.0, "tanh", "tanh", None, 0.0, "srf", None)
     for available, threads in ((2.5, 2), (1.0, 1), (100, 8), (None, 8)):
         size = None if available is None else int(available * plan.bytes)
         monkeypatch.setattr(replicates, "available_memory", lambda size=size: size)
@@ -491,7 +491,7 @@ def test_workers_are_as_many_as_fit(monkeypatch):
 )
 def test_the_estimate_holds(alpha, lam, beta, model):
     arguments = (STEP, 0.0, model, 500)
-    plan, _, _ = errors._plan(alpha, 400, lam, beta, "tanh", "tanh", *arguments)
+    plan, _, _ = experiment._plan(alpha, 400, lam, beta, "tanh", "tanh", *arguments)
     options = {"lam": lam, "beta": beta, "step": STEP, "model": model, "n_test": 500}
     simulate(alpha, d=10, replicates=1, **options)  # imports
     tracemalloc.start()
