@@ -12,34 +12,27 @@ def solve_with_bulk(alpha, beta, lam, activation, target, r, gamma, pi, value, w
     groups = len(r)
     value, weight = np.asarray(value, float), np.asarray(weight, float)
     c = weight[0] @ value
-    scalars = np.zeros((6, 1))
-    counts = np.zeros((2, 1), dtype=np.int32)
-    _core.solve_points(
+    problem = _core.Problem(
         resolve(activation).core,
         resolve(target).core,
         np.array([r], float),
         c[None],
-        np.array([gamma]),
         np.array([pi], float),
+        np.array([gamma]),
+        bulk=(value[None], np.ascontiguousarray(weight[:, None])),
+        rtol=1e-10,
+    )
+    points = _core.Points(
         np.zeros(1, dtype=np.int64),
         np.array([alpha]),
         np.array([beta]),
-        np.array([lam]),
-        np.array([noise]),
-        1e-10,
-        1 << 15,
-        scalars,
-        np.zeros((5, 1, groups)),
-        np.zeros((2, 1, groups, groups)),
-        counts,
-        np.zeros(1, dtype=np.int64),
-        0,
-        1,
-        value[None],
-        np.ascontiguousarray(weight[:, None]),
+        lam=np.array([lam]),
+        noise=np.array([noise]),
     )
-    assert counts[0, 0] == 0
-    return scalars[[0, 2, 3], 0]
+    found = _core.Solutions(1, groups)
+    _core.run(problem, points, found, 0, 1)
+    assert found.counts[0, 0] == 0
+    return found.scalars[[0, 2, 3], 0]
 
 
 @pytest.mark.parametrize("groups", [1, 2, 5])

@@ -347,3 +347,42 @@ def test_error_rates_belong_to_signs():
 def test_misuse(more, message):
     with pytest.raises(ValueError, match=message):
         theory.solve(**(ONE | {"step": SPIKE} | more))
+
+
+# --------------------------------------------------------------------------------------------------
+# Groups of linear features
+
+
+@pytest.mark.parametrize("loss", ["huber", "pseudo_huber"])
+def test_groups_of_linear_features_are_one(loss):
+    """Where K groups pose a regular problem they get what is theirs of the single one's solution.
+
+    The same features in groups whose bulk variances differ by 1e-9 are solved group by group.
+    """
+    spike = {"r": [1.2, -0.5], "gamma": 0.8, "pi": [0.6, 0.4]}
+    call = {"lam": 0.1, "beta": 0.7, "activation": "identity", "target": "tanh", "noise": 0.3}
+    alike = theory.solve(1.3, step=Spike(c=[1.1, 1.1], **spike), loss=loss, rtol=1e-6, **call)
+    apart = theory.solve(
+        1.3, step=Spike(c=[1.1, 1.1 + 1e-9], **spike), loss=loss, rtol=1e-6, **call
+    )
+    for name in ("test_error", "train_error", "norm", "theta", "psi", "q1", "q2", "V1", "V2"):
+        np.testing.assert_allclose(
+            getattr(alike, name), getattr(apart, name), rtol=2e-5, atol=1e-7, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("lam", [1e-5, 1e-7])
+def test_wide_linear_networks_with_hardly_a_penalty(lam):
+    """K-group equations are singular there; neither loss nor groups change what one group gives."""
+    call = {"lam": lam, "beta": 2.0, "activation": "identity", "target": "tanh", "noise": 0.3}
+    two = GradientStep(eta=1.0, alpha0=2.0, u=(1.0, -0.5))
+    one = Spike(r=1.0, c=1.0, gamma=two.spike("identity", "tanh", 0.3).gamma)
+    huber = theory.solve(1.5, step=two, loss="huber", rtol=1e-6, **call)
+    single = theory.solve(1.5, step=one, loss="huber", rtol=1e-6, **call)
+    assert huber.success
+    assert huber.test_error == pytest.approx(single.test_error, rel=1e-4)
+    # A Huber loss that is never linear is the square loss.
+    wide = theory.solve(1.5, step=two, loss=losses.Huber(delta=40.0), rtol=1e-6, **call)
+    square = theory.solve(1.5, step=two, **call)
+    assert wide.success
+    assert wide.test_error == pytest.approx(square.test_error, rel=1e-5)

@@ -600,38 +600,34 @@ def test_bulk_of_nodes(groups):
     functions = (resolve("relu").core, resolve("sin").core)
     point = {"alpha": 1.3, "beta": 0.8, "lam": 0.07, "noise": 0.3}
 
-    def posed(t=0.0, direction=0, **moved):
+    def posed(rtol, t=0.0, direction=0, **moved):
         spike = np.concatenate([r, c, [0.7]]) + t * move[0, direction]
         b = t * bulk_move[0, direction]
-        return [
+        problem = _core.Problem(
+            *functions,
             np.array([spike[:groups]]),
             np.array([spike[groups : 2 * groups]]),
-            spike[-1:].copy(),
             np.array([pi]),
-            np.zeros(1, dtype=np.int64),
-            *(np.array([x]) for x in (point | moved).values()),
-        ], (
-            np.ascontiguousarray(value + b[: nodes * groups].reshape(nodes, groups))[None],
-            np.ascontiguousarray((weight + b[nodes * groups :].reshape(4, nodes))[:, None]),
+            spike[-1:].copy(),
+            bulk=(
+                np.ascontiguousarray(value + b[: nodes * groups].reshape(nodes, groups))[None],
+                np.ascontiguousarray((weight + b[nodes * groups :].reshape(4, nodes))[:, None]),
+            ),
+            rtol=rtol,
         )
+        where = {name: np.array([x]) for name, x in (point | moved).items()}
+        alpha, beta = where.pop("alpha"), where.pop("beta")
+        return problem, _core.Points(np.zeros(1, dtype=np.int64), alpha, beta, **where)
 
     def solve(**moved):
-        arrays, bulk = posed(**moved)
-        scalars = np.zeros((6, 1))
-        _core.solve_points(
-            *functions, *arrays, 1e-11, 1 << 15, scalars, np.zeros((5, 1, groups)),
-            np.zeros((2, 1, groups, groups)), np.zeros((2, 1), dtype=np.int32),
-            np.zeros(1, dtype=np.int64), 0, 1, *bulk,
-        )  # fmt: skip
-        return scalars[0, 0]
+        found = _core.Solutions(1, groups)
+        _core.run(*posed(1e-11, **moved), found, 0, 1)
+        return found.scalars[0, 0]
 
-    arrays, bulk = posed()
-    scalars, along, status = np.zeros((6, 1)), np.zeros((1, 6)), np.zeros(1, dtype=np.int32)
-    _core.gradient_points(
-        *functions, *arrays, move, np.ones((1, 6)), tuple(point), 1e-9, 1 << 15, scalars, along,
-        status, 0, 1, *bulk, bulk_move,
-    )  # fmt: skip
-    assert status[0] == 0
+    found = _core.Gradients(1, move, np.ones((1, 6)), tuple(point), bulk_move)
+    _core.run(*posed(1e-9), found, 0, 1)
+    scalars, along = found.scalars, found.along
+    assert found.status[0] == 0
     assert scalars[0, 0] == pytest.approx(solve(), rel=1e-12)
     for i, (name, x) in enumerate(point.items()):
         expected = central(lambda x, name=name: solve(**{name: x}), x, 5e-3 * x)

@@ -143,18 +143,16 @@ def test_equal_nodes_of_the_bulk_are_the_isotropic_one(groups):
     z = np.array([-0.3, 0.2, 0.7, 0.5 + 0.4j, 40.0])
     weight = np.array([[0.3, 0.5, 0.2], [0.5, 0.3, 0.2], [0.2, -0.3, 0.1], [0.4, 0.5, 0.1]])
 
-    def solve(*bulk):
-        out = [np.zeros((5, groups), complex), np.zeros((5, groups), complex), np.zeros((4, 5))]
-        counts, form = np.zeros((2, 5), np.int32), np.zeros((5, 2 * groups, 2 * groups))
-        _core.spectrum_points(
-            resolve("relu").core, r, c, pi, np.zeros(5, np.int64), np.full(5, 1.5),
-            np.full(5, 1.2), z, 1e-10, 1 << 15, *out, counts, np.zeros(5, np.int64), 0, 5, form,
-            *bulk,
-        )  # fmt: skip
-        assert not counts[0].any()
-        return [out[0], out[2][0], form]
+    def solve(bulk=None):
+        relu = resolve("relu").core
+        problem = _core.Problem(relu, relu, r, c, pi, np.zeros(1), bulk=bulk, rtol=1e-10)
+        points = _core.Points(np.zeros(5, np.int64), np.full(5, 1.5), np.full(5, 1.2), z=z)
+        out = _core.Transforms(5, groups, forms=True)
+        _core.run(problem, points, out, 0, 5)
+        assert not out.counts[0].any()
+        return [out.V2, out.scalars[0], out.form]
 
-    split = solve(np.tile(c, (3, 1))[None], np.ascontiguousarray(weight[:, None]))
+    split = solve((np.tile(c, (3, 1))[None], np.ascontiguousarray(weight[:, None])))
     for theirs, ours in zip(split, solve(), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-14)
 
@@ -177,19 +175,19 @@ def test_a_bulk_of_two_values():
     phi = np.tanh(rng.normal(size=(n, d)) @ W.T)
     x = np.linalg.eigvalsh(phi.T @ phi / p)
 
-    def distance(*bulk):
-        scalars, counts = np.zeros((4, p)), np.zeros((2, p), np.int32)
-        _core.spectrum_points(
-            resolve("tanh").core, r, value.mean(axis=1), pi, np.zeros(p, np.int64),
-            np.full(p, n / d), np.full(p, p / d), x.astype(complex), 1e-8, 1 << 15,
-            np.zeros((p, 2), complex), np.zeros((p, 2), complex), scalars, counts,
-            np.zeros(p, np.int64), 0, p, None, *bulk,
-        )  # fmt: skip
-        assert not counts[0].any()
-        steps = np.arange(p + 1) / p
-        return max(np.abs(scalars[0] - steps[1:]).max(), np.abs(scalars[0] - steps[:-1]).max())
+    def distance(bulk=None):
+        tanh = resolve("tanh").core
+        problem = _core.Problem(tanh, tanh, r, value.mean(axis=1), pi, np.zeros(1), bulk=bulk)
+        points = _core.Points(
+            np.zeros(p, np.int64), np.full(p, n / d), np.full(p, p / d), z=x.astype(complex)
+        )
+        out = _core.Transforms(p, 2)
+        _core.run(problem, points, out, 0, p)
+        assert not out.counts[0].any()
+        share, steps = out.scalars[0], np.arange(p + 1) / p
+        return max(np.abs(share - steps[1:]).max(), np.abs(share - steps[:-1]).max())
 
-    assert distance(value, np.full((4, 1, 2), 0.5)) < 8.0 / p
+    assert distance((value, np.full((4, 1, 2), 0.5))) < 8.0 / p
     assert distance() > 0.05
 
 

@@ -9,63 +9,60 @@
 #include "averages/label_corners.hpp"
 #include "batches/refinement.hpp"
 #include "batches/sign_rates.hpp"
+#include "batches/table_ladder.hpp"
 #include "equations/convex_equations.hpp"
 
 namespace spikedrf {
 
 namespace {
 
-using Step = TableLadder::Step;
-
 // The tables of one spike and, with sign labels, one noise: features of both enter the rules over
 // kappa. To each of these belong ever finer rules over zeta.
 class LabelledLadder {
  public:
-  LabelledLadder(const Spikes& spikes, std::size_t index, double noise, LabelKind kind,
-                 const LabelVariation& variation, GaussianMoments& activation,
-                 GaussianMoments& target, std::size_t max_nodes)
-      : gamma_(spikes.gamma[index]),
+  LabelledLadder(const Problem& problem, std::size_t index, double noise,
+                 const LabelVariation& variation)
+      : gamma_(problem.spikes.gamma[index]),
         noise_(noise),
-        kind_(kind),
+        kind_(problem.labels),
         variation_(variation),
-        target_(target),
-        tables_(spikes, index, activation, target, max_nodes, false, label_scales(),
-                RuleLadder::Start::uniform) {}
+        target_(*problem.target),
+        tables_(problem, index, false, label_scales(), RuleLadder::Start::uniform) {}
 
-  Step reach(std::size_t level, std::size_t fine) {
-    const Step reached = tables_.reach(level);
-    if (reached != Step::ready) return reached;
+  Reached reach(std::size_t level, std::size_t fine) {
+    const Reached reached = tables_.reach(level);
+    if (reached != Reached::ready) return reached;
     while (labels_.size() <= level) labels_.emplace_back();
     std::deque<LabelTable>& column = labels_[level];
     while (column.size() <= fine) {
       LabelTable table;
       if (!table.fill(kind_, tables_[level].kappa(), static_cast<int>(column.size()), gamma_,
                       noise_, variation_, target_)) {
-        return table.exhausted() ? Step::exhausted : Step::failed;
+        return table.exhausted() ? Reached::exhausted : Reached::failed;
       }
       column.push_back(std::move(table));
     }
-    return Step::ready;
+    return Reached::ready;
   }
   const Tables& operator[](std::size_t level) const { return tables_[level]; }
   const LabelTable& labels(std::size_t level, std::size_t fine) const {
     return labels_[level][fine];
   }
   // Rules that also resolve the corners of this field, if it has any of its own.
-  Step sharpen(std::size_t level, std::size_t fine, const std::vector<CavityField>& field,
+  Reached sharpen(std::size_t level, std::size_t fine, const std::vector<CavityField>& field,
                double noise, LabelCorners& corners, LabelTable& table) {
     const std::vector<double>& kappa = tables_[level].kappa();
     if (!corners.find(kappa, field, labels(level, fine), gamma_, noise, target_)) {
-      return Step::failed;
+      return Reached::failed;
     }
-    if (!corners.any()) return Step::ready;
+    if (!corners.any()) return Reached::ready;
     // Such rules change from node to node, and what the first of them leave is noise over kappa.
     const int above = static_cast<int>(fine) + 1;
     const auto more = [&corners](std::size_t i, Variation& around) { corners.add(i, around); };
     if (table.fill(kind_, kappa, above, gamma_, noise_, variation_, target_, more)) {
-      return Step::ready;
+      return Reached::ready;
     }
-    return table.exhausted() ? Step::exhausted : Step::failed;
+    return table.exhausted() ? Reached::exhausted : Reached::failed;
   }
 
  private:
@@ -85,249 +82,200 @@ class LabelledLadder {
   std::deque<std::deque<LabelTable>> labels_;
 };
 
-// Where a point has arrived.
-struct Arrival {
-  Outcome outcome;
-  double norm = 0.0;
-  FieldState field, field_before;  // on the last rules and on those before
-  NewtonReport newton;             // of the last rules
-  Status status = Status::quadrature;
-  double moved = std::numeric_limits<double>::infinity();  // relative change of the test error
-  std::int32_t iterations = 0;
-  std::size_t level = 0;  // of the rule over kappa
-};
+// The rates of wrong signs of a field, refined until they stand still. Small ones are held to a fixed
+// rate instead of to themselves.
+class RateClimber {
+ public:
+  RateClimber(SignRateRules& rules, const FieldState& field, double flip, double rtol)
+      : rules_(rules), field_(field), flip_(flip), rtol_(rtol) {}
 
-double relative_change(double now, double before, double floor) {
-  return now == before ? 0.0 : std::fabs(now - before) / std::max(std::fabs(now), floor);
-}
+  static double test_change(const SignRates& now, const SignRates& before) {
+    return relative_change(now.test, before.test, 1e-6);
+  }
+  static double train_change(const SignRates& now, const SignRates& before) {
+    return relative_change(now.train, before.train, 1e-2);
+  }
 
-// The problem at one point, as it is handed around.
-struct Problem {
-  const Spikes& spikes;
-  std::size_t spike;
-  Regime regime;
-  double noise;
-  double flip;
-  Loss loss;
-  LabelKind kind;
-  Accuracy accuracy;
-};
-
-// Refine the rule over kappa until that moves nothing any more, then the one over zeta; where that
-// still does, kappa again. Where a rule cannot be refined any more the other one still is, so that its
-// error is known. False if a function could not be evaluated.
-bool climb(const Problem& problem, LabelledLadder& ladder, ConvexEquations& equations,
-           Arrival& at) {
-  const bool signs = problem.kind == LabelKind::sign;
-  const double rtol = problem.accuracy.rtol;
-  constexpr int kPatience = 4;  // rules in a row without a solution
-  enum Axis { kappa, zeta };
-  std::size_t level[] = {0, 0};
-  constexpr double infinity = std::numeric_limits<double>::infinity();
-  double moved[] = {infinity, infinity};
-  bool steady[] = {false, false};
-  bool exhausted[] = {false, false};
-  Axis axis = kappa;
-  for (int failures = 0; failures < kPatience;) {
-    const Step reached = ladder.reach(level[kappa], level[zeta]);
-    if (reached == Step::failed) return false;
-    if (reached == Step::exhausted) {
-      exhausted[axis] = true;
-      --level[axis];
-      axis = axis == kappa ? zeta : kappa;
-      if (exhausted[axis] || steady[axis] || !at.newton.converged) break;
-      ++level[axis];
-      continue;
+  Reached reach(const std::size_t* level) { return rules_.reach(level[0]); }
+  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+    const SignRates before = rates;
+    rates = rules_.evaluate(level[0], field_, flip_);
+    if (warm) {
+      now.moved = test_change(rates, before);
+      now.stands = std::max(now.moved, train_change(rates, before)) <= rtol_;
     }
-    at.level = level[kappa];
-    const Tables& tables = ladder[at.level];
-    Regime regime = problem.regime;
-    regime.bulk = bulk_of(problem.spikes, problem.spike, level[kappa] + level[zeta]);
-    equations.pose(tables, ladder.labels(level[kappa], level[zeta]), regime, problem.noise,
-                   problem.flip);
-    const bool warm = at.newton.converged;
+    return Reached::ready;
+  }
+
+  SignRates rates;
+
+ private:
+  SignRateRules& rules_;
+  const FieldState& field_;
+  double flip_;
+  double rtol_;
+};
+
+// One point: rules over kappa and, on each of these, over zeta.
+class ConvexClimber {
+ public:
+  ConvexClimber(const Problem& problem, const Points& points, std::size_t point,
+                LabelledLadder& ladder, ConvexEquations& equations)
+      : problem_(problem),
+        spike_(points.spike_of(point)),
+        noise_(points.noise[point]),
+        flip_(points.flip == nullptr ? 0.0 : points.flip[point]),
+        ladder_(ladder),
+        equations_(equations) {
+    regime_.beta = points.beta[point];
+    regime_.delta = points.alpha[point] / points.beta[point];
+    regime_.lam = points.lam[point];
+    regime_.pi = problem.spikes.pi_of(spike_);
+  }
+
+  // False if a function could not be evaluated.
+  bool climb(const LabelVariation& variation) {
+    constexpr int kPatience = 4;
+    if (!refine(*this, 2, kPatience, at)) return false;
+    moved = std::max(at.moved[0] + at.moved[1], equations_.last_step);
+    if (signs() && at.solved && !climb_rates(variation)) return false;
+    if (at.status == Status::converged && moved > 3.0 * problem_.accuracy.rtol) {
+      at.status = Status::rounding;
+    }
+    return true;
+  }
+
+  Reached reach(const std::size_t* level) { return ladder_.reach(level[0], level[1]); }
+
+  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+    tables = &ladder_[level[0]];
+    regime_.bulk = problem_.spikes.bulk_of(spike_, level[0] + level[1]);
+    equations_.pose(*tables, ladder_.labels(level[0], level[1]), regime_, noise_, flip_);
     LabelTable sharp;
     if (warm) {
-      const std::vector<CavityField> field = equations.cavity();
-      LabelCorners corners(problem.loss, problem.kind);
-      if (!field.empty()) {
-        const Step sharpened =
-            ladder.sharpen(level[kappa], level[zeta], field, problem.noise, corners, sharp);
-        if (sharpened == Step::failed) return false;
-        if (sharpened == Step::exhausted) break;
-        if (corners.any()) equations.use(sharp);
+      const std::vector<CavityField> cavity = equations_.cavity();
+      LabelCorners corners(problem_.loss, problem_.labels);
+      if (!cavity.empty()) {
+        const Reached sharpened =
+            ladder_.sharpen(level[0], level[1], cavity, noise_, corners, sharp);
+        if (sharpened != Reached::ready) return sharpened;
+        if (corners.any()) equations_.use(sharp);
       }
     }
-    at.newton = equations.solve_from(warm);
-    at.iterations += at.newton.iterations;
-    if (at.newton.converged) {
-      const Outcome then = at.outcome;
-      const double norm_then = at.norm;
-      at.outcome = equations.outcome();
-      at.norm = equations.norm();
-      at.field_before = std::move(at.field);
-      at.field = equations.field();
-      if (warm) {
-        // Everything relative to itself, down to what rounding leaves of it.
-        const double label = signs ? 1.0 : tables.label_power() + problem.noise * problem.noise;
-        const Outcome& now = at.outcome;
-        const double others = std::max(
-            {relative_change(now.test_loss, then.test_loss, 1e-15 * label),
-             relative_change(now.train_loss, then.train_loss, 1e-15 * label),
-             relative_change(at.norm, norm_then, 1e-10 * label / tables.feature_power())});
-        moved[axis] = others;  // rates of wrong signs come later
-        if (!signs) {
-          moved[axis] = relative_change(now.test_error, then.test_error, 1e-14 * label);
-        }
-        const bool stands =
-            std::max({moved[axis], others,
-                      relative_change(now.train_error, then.train_error, 1e-15 * label)}) <= rtol;
-        // A finer rule that changed the problem puts the other one in doubt again.
-        if (!stands) steady[1 - axis] = false;
-        steady[axis] = stands;
-      }
-      at.status = Status::quadrature;
-      failures = 0;
-    } else {
-      // A coarse rule may pose a problem that has no regular solution; a finer one follows.
-      at.status = Status::newton;
-      ++failures;
+    newton = equations_.solve_from(warm);
+    iterations += newton.iterations;
+    now.solved = newton.converged;
+    if (!now.solved) return Reached::ready;
+    const Outcome then = outcome;
+    const double norm_then = norm;
+    outcome = equations_.outcome();
+    norm = equations_.norm();
+    field_before_ = std::move(field_);
+    field_ = equations_.field();
+    if (!warm) return Reached::ready;
+    // Everything relative to itself, down to what rounding leaves of it.
+    const double label = signs() ? 1.0 : tables->label_power() + noise_ * noise_;
+    const double others =
+        std::max({relative_change(outcome.test_loss, then.test_loss, 1e-15 * label),
+                  relative_change(outcome.train_loss, then.train_loss, 1e-15 * label),
+                  relative_change(norm, norm_then, 1e-10 * label / tables->feature_power())});
+    now.moved = others;  // rates of wrong signs come later
+    if (!signs()) {
+      now.moved = relative_change(outcome.test_error, then.test_error, 1e-14 * label);
     }
-    if (steady[kappa] && steady[zeta]) {
-      at.status = Status::converged;
-      break;
-    }
-    axis = (steady[kappa] || exhausted[kappa]) && !exhausted[zeta] ? zeta : kappa;
-    if (exhausted[axis] || (exhausted[1 - axis] && steady[axis])) break;
-    ++level[axis];
+    const double train = relative_change(outcome.train_error, then.train_error, 1e-15 * label);
+    now.stands = std::max({now.moved, others, train}) <= problem_.accuracy.rtol;
+    return Reached::ready;
   }
-  at.moved = std::max(moved[kappa] + moved[zeta], equations.last_step);
-  return true;
-}
 
-// The rates of wrong signs of the field that was found, refined until they stand still. Small ones
-// are held to a fixed rate instead of to themselves. False if a function could not be evaluated.
-bool climb_rates(const Problem& problem, const Tables& tables, const LabelVariation& variation,
-                 GaussianMoments& activation, GaussianMoments& target, Arrival& at) {
-  constexpr double kTest = 1e-6;
-  constexpr double kTrain = 1e-2;
-  SignRateRules rules(problem.spikes, problem.spike, problem.noise, problem.loss, at.field, tables,
-                      variation, activation, target, problem.accuracy.max_nodes);
-  SignRates now, before;
-  double moved = std::numeric_limits<double>::infinity();
-  bool steady = false;
-  std::size_t level = 0;
-  for (; !steady; ++level) {
-    before = now;
-    const Step reached = rules.evaluate(level, at.field, problem.flip, now);
-    if (reached == Step::failed) return false;
-    if (reached == Step::exhausted) {
-      now = before;
-      break;
+  Answer answer() const {
+    Answer result;
+    result.status = at.status;
+    result.iterations = iterations;
+    result.nodes = tables->nodes;
+    result.residual = newton.residual;
+    result.moved = moved;
+    result.test_error = outcome.test_error;
+    result.excess_error = signs() ? std::numeric_limits<double>::quiet_NaN()
+                                  : outcome.test_error - noise_ * noise_;
+    result.train_error = outcome.train_error;
+    result.norm = norm;
+    result.test_loss = outcome.test_loss;
+    result.train_loss = outcome.train_loss;
+    if (signs()) {
+      result.test_margin = outcome.test_margin;
+      result.train_margin = outcome.train_margin;
     }
-    if (level == 0) continue;
-    moved = relative_change(now.test, before.test, kTest);
-    const double others = relative_change(now.train, before.train, kTrain);
-    steady = std::max(moved, others) <= problem.accuracy.rtol;
+    result.m = equations_.m.data();
+    result.theta = equations_.theta();
+    result.psi = equations_.psi.data();
+    result.q = equations_.q();
+    result.v = equations_.v.data();
+    return result;
   }
-  at.outcome.test_error = now.test;
-  at.outcome.train_error = now.train;
-  // What the last refinement of the equations meant for them.
-  SignRates then = now;
-  if (level > 0 && !at.field_before.m.empty()) {
-    if (rules.evaluate(level - 1, at.field_before, problem.flip, then) == Step::failed) return false;
-  }
-  const double by_field = relative_change(now.test, then.test, kTest);
-  const double by_field_train = relative_change(now.train, then.train, kTrain);
-  at.moved = std::max(moved + by_field, at.moved);
-  if (at.status == Status::converged) {
-    steady = steady && std::max(by_field, by_field_train) <= problem.accuracy.rtol;
-    if (!steady) at.status = Status::quadrature;
-  }
-  return true;
-}
 
-void store(const ConvexEquations& equations, const Arrival& at, std::size_t point, double noise,
-           LabelKind kind, std::int64_t nodes, const Results& results, const LossResults& more) {
-  const int K = equations.groups();
-  const int P = equations.pairs();
-  const double not_a_number = std::numeric_limits<double>::quiet_NaN();
-  const auto put = [&](double* array, std::size_t entry, double value) {
-    array[entry] = at.newton.converged ? value : not_a_number;
-  };
-  const bool signs = kind == LabelKind::sign;
-  const Outcome& outcome = at.outcome;
-  put(results.test_error, point, outcome.test_error);
-  put(results.excess_error, point, signs ? not_a_number : outcome.test_error - noise * noise);
-  put(results.train_error, point, outcome.train_error);
-  put(results.norm, point, at.norm);
-  put(more.test_loss, point, outcome.test_loss);
-  put(more.train_loss, point, outcome.train_loss);
-  put(more.test_margin, point, signs ? outcome.test_margin : not_a_number);
-  put(more.train_margin, point, signs ? outcome.train_margin : not_a_number);
-  results.status[point] = static_cast<std::int32_t>(at.status);
-  results.nit[point] = at.iterations;
-  results.nodes[point] = nodes;
-  results.residual[point] = at.newton.residual;
-  results.quadrature_error[point] = at.moved;
-  for (int k = 0; k < K; ++k) {
-    const auto group = static_cast<std::size_t>(k);
-    const std::size_t row = point * static_cast<std::size_t>(K) + group;
-    put(results.m, row, equations.m[group]);
-    put(results.theta, row, equations.theta()[k]);
-    put(results.psi, row, equations.psi[group]);
-    put(results.q2, row, equations.q()[P + k]);
-    put(results.V2, row, equations.v[static_cast<std::size_t>(P + k)]);
-    for (int l = 0; l < K; ++l) {
-      const auto other = static_cast<std::size_t>(l);
-      const int a = pair_index(k, l, K);
-      const double share = k == l ? 1.0 : 0.5;
-      const std::size_t entry = row * static_cast<std::size_t>(K) + other;
-      put(results.q1, entry,
-          share * equations.q()[a] + equations.psi[group] * equations.psi[other]);
-      put(results.V1, entry, share * equations.v[static_cast<std::size_t>(a)]);
-    }
+  Refinement at;
+  Outcome outcome;
+  double norm = 0.0;
+  double moved = std::numeric_limits<double>::infinity();  // relative change of the test error
+  NewtonReport newton;                                     // of the last rules
+  std::int32_t iterations = 0;
+  const Tables* tables = nullptr;
+
+ private:
+  bool signs() const { return problem_.labels == LabelKind::sign; }
+
+  // The rates of wrong signs of the field that was found.
+  bool climb_rates(const LabelVariation& variation) {
+    SignRateRules rules(problem_, spike_, noise_, field_, *tables, variation);
+    const double rtol = problem_.accuracy.rtol;
+    RateClimber rates(rules, field_, flip_, rtol);
+    Refinement fine;
+    if (!refine(rates, 1, 1, fine)) return false;
+    outcome.test_error = rates.rates.test;
+    outcome.train_error = rates.rates.train;
+    // What the last refinement of the equations meant for them.
+    SignRates then = rates.rates;
+    if (!field_before_.m.empty()) then = rules.evaluate(fine.level[0], field_before_, flip_);
+    const double by_field = RateClimber::test_change(rates.rates, then);
+    moved = std::max(fine.moved[0] + by_field, moved);
+    const double by_field_train = RateClimber::train_change(rates.rates, then);
+    const bool steady = fine.status == Status::converged &&
+                        std::max(by_field, by_field_train) <= rtol;
+    if (at.status == Status::converged && !steady) at.status = Status::quadrature;
+    return true;
   }
-}
+
+  const Problem& problem_;
+  std::size_t spike_;
+  double noise_;
+  double flip_;
+  LabelledLadder& ladder_;
+  ConvexEquations& equations_;
+  Regime regime_;
+  FieldState field_, field_before_;  // on the last rules and on those before
+};
 
 }  // namespace
 
-bool solve_convex(const Spikes& spikes, const Points& points, const double* flip, Loss loss,
-                  LabelKind kind, GaussianMoments& activation, GaussianMoments& target,
-                  Accuracy accuracy, const Results& results, const LossResults& more) {
+bool solve_convex(const Problem& problem, const Points& points, const Solutions& solutions) {
   LabelVariation variation;
-  if (!variation.find(kind, target)) return false;
-  ConvexEquations equations(spikes.groups, std::max(spikes.bulk_nodes, 1), loss, kind);
+  if (!variation.find(problem.labels, *problem.target)) return false;
+  const int K = problem.spikes.groups;
+  ConvexEquations equations(K, std::max(problem.spikes.bulk_nodes, 1), problem.loss,
+                            problem.labels);
   std::size_t point = 0;
   while (point < points.count) {
-    const std::int64_t which = points.spike[point];
-    const auto spike = static_cast<std::size_t>(which);
+    const std::size_t spike = points.spike_of(point);
     const double noise = points.noise[point];
-    LabelledLadder ladder(spikes, spike, noise, kind, variation, activation, target,
-                          accuracy.max_nodes);
+    LabelledLadder ladder(problem, spike, noise, variation);
     // Real labels take their noise along later: their tables serve every noise.
-    for (; point < points.count && points.spike[point] == which &&
-           (points.noise[point] == noise || kind == LabelKind::real);
+    for (; point < points.count && points.spike_of(point) == spike &&
+           (points.noise[point] == noise || problem.labels == LabelKind::real);
          ++point) {
-      Problem problem{spikes, spike, {}, points.noise[point], flip[point], loss, kind, accuracy};
-      Regime& regime = problem.regime;
-      regime.beta = points.beta[point];
-      regime.delta = points.alpha[point] / points.beta[point];
-      regime.lam = points.lam[point];
-      regime.pi = spikes.pi + spike * static_cast<std::size_t>(spikes.groups);
-      Arrival at;
-      if (!climb(problem, ladder, equations, at)) return false;
-      const Tables& tables = ladder[at.level];
-      if (kind == LabelKind::sign && at.newton.converged &&
-          !climb_rates(problem, tables, variation, activation, target, at)) {
-        return false;
-      }
-      if (at.status == Status::converged && at.moved > 3.0 * accuracy.rtol) {
-        at.status = Status::rounding;
-      }
-      if (!at.newton.converged) at.moved = std::numeric_limits<double>::infinity();
-      store(equations, at, point, problem.noise, kind, static_cast<std::int64_t>(tables.nodes),
-            results, more);
+      ConvexClimber climber(problem, points, point, ladder, equations);
+      if (!climber.climb(variation)) return false;
+      store(climber.answer(), climber.at.solved, K, point, solutions);
     }
   }
   return true;

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "batches/refinement.hpp"
+#include "batches/ridge.hpp"
 #include "equations/sensitivity.hpp"
 #include "numerics/lanes.hpp"
 
@@ -73,13 +73,13 @@ bool jumps(const Tables& tables, const TableSlopes& slopes, const Resolvent<KS>&
 template <int KS>
 class Watcher {
  public:
-  Watcher(const Directions& directions, Wanted wanted, int groups, int bulk_nodes)
+  Watcher(const Gradients& wanted, int groups, int bulk_nodes)
       : sensitivity_(groups, std::max(bulk_nodes, 1), Latents()),
-        directions_(directions),
+        directions_(wanted.directions),
         isotropic_(bulk_nodes == 0),
-        wanted_{wanted.alpha, wanted.beta, wanted.lam, wanted.noise},
-        now_(4 + directions.count),
-        before_(4 + directions.count) {}
+        wanted_{wanted.by_alpha, wanted.by_beta, wanted.by_lam, wanted.by_noise},
+        now_(4 + directions_.count),
+        before_(4 + directions_.count) {}
 
   // Returns the largest change of a wanted derivative since the last call, relative to the
   // derivative or to 1e-4 test / scale, whichever is larger.
@@ -180,48 +180,45 @@ class Watcher {
 };
 
 template <int KS>
-bool gradient_groups(const Spikes& spikes, const Points& points, const Directions& directions,
-                     Wanted wanted, GaussianMoments& activation, GaussianMoments& target,
-                     Accuracy accuracy, const Gradients& results) {
+bool gradient_groups(const Problem& problem, const Points& points, const Gradients& results) {
+  const Spikes& spikes = problem.spikes;
+  const std::size_t directions = results.directions.count;
   const int K = spikes.groups;
+  const bool linear = problem.activation->linear();
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
   OrderParameters<KS> order(K, Latents());
-  Watcher<KS> watcher(directions, wanted, K, spikes.bulk_nodes);
-  Ascent at;
+  Watcher<KS> watcher(results, K, spikes.bulk_nodes);
 
   std::size_t point = 0;
   while (point < points.count) {
-    const auto spike = static_cast<std::size_t>(points.spike[point]);
-    TableLadder ladder(spikes, spike, activation, target, accuracy.max_nodes,
-                       directions.count > 0);
-    for (; point < points.count && static_cast<std::size_t>(points.spike[point]) == spike;
-         ++point) {
+    const std::size_t spike = points.spike_of(point);
+    TableLadder ladder(problem, spike, directions > 0);
+    for (; point < points.count && points.spike_of(point) == spike; ++point) {
       double moved = std::numeric_limits<double>::infinity();
       const auto watch = [&](std::size_t level, const Regime& regime, const Errors& errors) {
         moved = watcher.look(ladder[level], ladder.slopes(level), points, point,
-                             bulk_rule(spikes, spike, level), activation.linear(), regime, errors,
-                             step_a, order);
+                             spikes.bulk_rule(spike, level), linear, regime, errors, step_a,
+                             order);
         return moved;
       };
-      if (!climb(ladder, spikes, points, point, activation.linear(), accuracy, step_a, order, at,
-                 watch)) {
-        return false;
-      }
-      const bool solved = at.newton.converged;
+      RidgeClimber climber(problem, points, point, ladder, step_a, order, watch);
+      if (!climber.climb()) return false;
       const auto put = [&](double* array, std::size_t entry, double value) {
-        array[entry] = solved ? value : kNotANumber;
+        array[entry] = climber.at.solved ? value : kNotANumber;
       };
-      put(results.test_error, point, at.errors.excess + points.noise[point] * points.noise[point]);
+      const double noise2 = points.noise[point] * points.noise[point];
+      put(results.test_error, point, climber.errors.excess + noise2);
       put(results.alpha, point, watcher.value(0));
       put(results.beta, point, watcher.value(1));
       put(results.lam, point, watcher.value(2));
       put(results.noise, point, watcher.value(3));
-      for (std::size_t d = 0; d < directions.count; ++d) {
-        put(results.along, point * directions.count + d, watcher.value(4 + d));
+      for (std::size_t d = 0; d < directions; ++d) {
+        put(results.along, point * directions + d, watcher.value(4 + d));
       }
-      results.quadrature_error[point] = std::max(at.moved, moved);
-      if (at.status == Status::converged && watcher.undefined) at.status = Status::undefined;
-      results.status[point] = static_cast<std::int32_t>(at.status);
+      results.quadrature_error[point] = std::max(climber.at.moved[0], moved);
+      Status status = climber.at.status;
+      if (status == Status::converged && watcher.undefined) status = Status::undefined;
+      results.status[point] = static_cast<std::int32_t>(status);
     }
   }
   return true;
@@ -229,12 +226,9 @@ bool gradient_groups(const Spikes& spikes, const Points& points, const Direction
 
 }  // namespace
 
-bool gradient(const Spikes& spikes, const Points& points, const Directions& directions,
-              Wanted wanted, GaussianMoments& activation, GaussianMoments& target,
-              Accuracy accuracy, const Gradients& results) {
-  return with_groups(spikes.groups, [&](auto groups) {
-    return gradient_groups<decltype(groups)::value>(spikes, points, directions, wanted, activation,
-                                                    target, accuracy, results);
+bool gradient(const Problem& problem, const Points& points, const Gradients& results) {
+  return with_groups(problem.spikes.groups, [&](auto groups) {
+    return gradient_groups<decltype(groups)::value>(problem, points, results);
   });
 }
 

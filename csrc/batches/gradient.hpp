@@ -1,11 +1,11 @@
-// Certified derivatives of the test error for batches of points: the ladder of solver.hpp, climbed
-// until the derivatives stand still too.
+// Certified derivatives of the test error under the square loss: the ladder is climbed until they stand
+// still too.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "batches/solver.hpp"
+#include "batches/problem.hpp"
 
 namespace spikedrf {
 
@@ -20,13 +20,10 @@ struct Directions {
   const double* bulk = nullptr;  // spikes x rules x count x nodes (K + 4)
 };
 
-// Which of the other parameters are wanted, in the order of `Gradients`.
-struct Wanted {
-  bool alpha = false, beta = false, lam = false, noise = false;
-};
-
 // A derivative that does not exist is NaN, and the point has Status::undefined.
 struct Gradients {
+  Directions directions;
+  bool by_alpha, by_beta, by_lam, by_noise;  // which of these are certified too
   double* test_error;
   double* alpha;
   double* beta;
@@ -38,8 +35,6 @@ struct Gradients {
 };
 
 // False if an activation or target could not be evaluated (the results are then incomplete).
-bool gradient(const Spikes& spikes, const Points& points, const Directions& directions,
-              Wanted wanted, GaussianMoments& activation, GaussianMoments& target,
-              Accuracy accuracy, const Gradients& results);
+bool gradient(const Problem& problem, const Points& points, const Gradients& results);
 
 }  // namespace spikedrf

@@ -37,20 +37,18 @@ constexpr double kNone = 1e-60;  // a variance that changes nothing
 
 }  // namespace
 
-SignRateRules::SignRateRules(const Spikes& spikes, std::size_t index, double noise, Loss loss,
+SignRateRules::SignRateRules(const Problem& problem, std::size_t index, double noise,
                              const FieldState& field, const Tables& tables,
-                             const LabelVariation& variation, GaussianMoments& activation,
-                             GaussianMoments& target, std::size_t max_nodes)
-    : gamma_(spikes.gamma[index]),
+                             const LabelVariation& variation)
+    : gamma_(problem.spikes.gamma[index]),
       noise_(noise),
       // Of a loss of the margin phi = loss'(1) at h = 0, of another f = loss'(y).
-      pull_up_(loss_slope(loss, 1.0)),
-      pull_down_(has_margin(loss.kind) ? pull_up_ : -loss_slope(loss, -1.0)),
+      pull_up_(loss_slope(problem.loss, 1.0)),
+      pull_down_(has_margin(problem.loss.kind) ? pull_up_ : -loss_slope(problem.loss, -1.0)),
       variation_(variation),
-      target_(target),
+      target_(*problem.target),
       field_(field),
-      tables_(spikes, index, activation, target, max_nodes, false, scales(field, tables),
-              RuleLadder::Start::uniform) {}
+      tables_(problem, index, false, scales(field, tables), RuleLadder::Start::uniform) {}
 
 SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field,
                                         std::size_t i) {
@@ -94,10 +92,9 @@ Variation SignRateRules::scales(const FieldState& field, const Tables& tables) c
   return result;
 }
 
-TableLadder::Step SignRateRules::evaluate(std::size_t level, const FieldState& field, double flip,
-                                          SignRates& rates) {
-  const auto reached = tables_.reach(level);
-  if (reached != TableLadder::Step::ready) return reached;
+Reached SignRateRules::reach(std::size_t level) {
+  const Reached reached = tables_.reach(level);
+  if (reached != Reached::ready) return reached;
   while (labels_.size() <= level) {
     const auto next = labels_.size();
     const Tables& tables = tables_[next];
@@ -112,13 +109,18 @@ TableLadder::Step SignRateRules::evaluate(std::size_t level, const FieldState& f
     LabelTable table;
     if (!table.fill(LabelKind::sign, tables.kappa(), static_cast<int>(next), gamma_, noise_,
                     variation_, target_, steps)) {
-      return table.exhausted() ? TableLadder::Step::exhausted : TableLadder::Step::failed;
+      return table.exhausted() ? Reached::exhausted : Reached::failed;
     }
     labels_.push_back(std::move(table));
   }
+  return Reached::ready;
+}
+
+SignRates SignRateRules::evaluate(std::size_t level, const FieldState& field,
+                                  double flip) const {
   const Tables& tables = tables_[level];
   const LabelTable& labels = labels_[level];
-  rates = SignRates();
+  SignRates rates;
   for (std::size_t i = 0; i < tables.nodes; ++i) {
     const Node here = node(tables, field, i);
     const std::size_t first = labels.begin(i);
@@ -130,7 +132,7 @@ TableLadder::Step SignRateRules::evaluate(std::size_t level, const FieldState& f
     rates.test += tables.weight()[i] * test;
     rates.train += tables.weight()[i] * train;
   }
-  return TableLadder::Step::ready;
+  return rates;
 }
 
 }  // namespace spikedrf

@@ -6,18 +6,14 @@
 // themselves see nothing: their rules would be refined for it in vain.
 #pragma once
 
-#include <vector>
+#include <deque>
 
-#include "batches/refinement.hpp"
+#include "batches/table_ladder.hpp"
+#include "equations/field_state.hpp"
 #include "functions/loss.hpp"
 #include "tables/labels.hpp"
 
 namespace spikedrf {
-
-// What the field is made of: coefficients of mu0_k, kappa mu1_k, mu1_k and f_a.
-struct FieldState {
-  std::vector<double> m, theta, psi, q, v;
-};
 
 struct SignRates {
   double test = 0.0;
@@ -27,13 +23,12 @@ struct SignRates {
 class SignRateRules {
  public:
   // Rules that resolve the steps of this field on the nodes of `tables`, and the labels.
-  SignRateRules(const Spikes& spikes, std::size_t index, double noise, Loss loss,
-                const FieldState& field, const Tables& tables, const LabelVariation& variation,
-                GaussianMoments& activation, GaussianMoments& target, std::size_t max_nodes);
+  SignRateRules(const Problem& problem, std::size_t index, double noise, const FieldState& field,
+                const Tables& tables, const LabelVariation& variation);
 
-  // On the rules of one level, for this field or one close to it.
-  TableLadder::Step evaluate(std::size_t level, const FieldState& field, double flip,
-                             SignRates& rates);
+  Reached reach(std::size_t level);
+  // On the rules of one level that was reached, for this field or one close to it.
+  SignRates evaluate(std::size_t level, const FieldState& field, double flip) const;
 
  private:
   struct Node {

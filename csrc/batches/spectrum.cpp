@@ -6,6 +6,7 @@
 
 #include "batches/refinement.hpp"
 #include "equations/complex_resolvent.hpp"
+#include "tables/panel_tables.hpp"
 
 namespace spikedrf {
 
@@ -97,76 +98,106 @@ double mean_eigenvalue(const Tables& tables, const Regime& regime, const double*
   return regime.delta * mean;
 }
 
+// One point: the root on ever finer tables.
 template <int KS>
-bool spectrum_groups(const Spikes& spikes, const SpectralPoints& points,
-                     GaussianMoments& activation, Accuracy accuracy,
-                     const SpectralResults& results) {
+class RootClimber {
+ public:
+  RootClimber(const Problem& problem, const Points& points, std::size_t point,
+              PanelLadder& ladder, ComplexResolvent<KS>& coarse, ComplexResolvent<KS>& fine)
+      : z(points.z[2 * point], points.z[2 * point + 1]),
+        problem_(problem),
+        spike_(points.spike_of(point)),
+        ladder_(ladder),
+        coarse_(coarse),
+        fine_(fine),
+        before_(problem.spikes.groups) {
+    regime.beta = points.beta[point];
+    regime.delta = points.alpha[point] / regime.beta;
+    regime.pi = problem.spikes.pi_of(spike_);
+  }
+
+  const ComplexResolvent<KS>& root(std::size_t level) const {
+    return level == 0 ? coarse_ : fine_;
+  }
+
+  Reached reach(const std::size_t* level) {
+    switch (ladder_.reach(level[0])) {
+      case PanelLadder::Step::ready:
+        return Reached::ready;
+      case PanelLadder::Step::exhausted:
+        return Reached::exhausted;
+      case PanelLadder::Step::failed:
+        break;
+    }
+    return Reached::failed;
+  }
+
+  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+    ComplexResolvent<KS>& found = level[0] == 0 ? coarse_ : fine_;
+    if (level[0] == 1) fine_.adopt(coarse_);
+    regime.bulk = problem_.spikes.bulk_of(spike_, level[0]);
+    now.solved = found.reach(ladder_[level[0]], regime, z);
+    if (!now.solved) return Reached::ready;
+    if (warm) {
+      // Next to an edge of the support V2 has a square root singularity, and the least
+      // uncertainty in the edge moves it a lot: there the shift of z that would do the same is
+      // what counts.
+      now.moved = 0.0;
+      for (int k = 0; k < found.groups(); ++k) {
+        const double size =
+            std::max(std::abs(found.V2(regime, k)), std::abs(z * found.V2_slope(regime, k)));
+        now.moved = std::max(now.moved, std::abs(found.V2(regime, k) - before_[k]) / size);
+      }
+      now.stands = now.moved <= problem_.accuracy.rtol;
+    }
+    for (int k = 0; k < found.groups(); ++k) before_[k] = found.V2(regime, k);
+    return Reached::ready;
+  }
+
+  Complex z;
+  Regime regime;
+
+ private:
+  const Problem& problem_;
+  std::size_t spike_;
+  PanelLadder& ladder_;
+  ComplexResolvent<KS>& coarse_;
+  ComplexResolvent<KS>& fine_;
+  Buffer<KS, Complex> before_;
+};
+
+template <int KS>
+bool spectrum_groups(const Problem& problem, const Points& points, const Transforms& results) {
+  const Spikes& spikes = problem.spikes;
   const int K = spikes.groups;
   const auto width = static_cast<std::size_t>(K);
   const int bulk_nodes = std::max(spikes.bulk_nodes, 1);
   ComplexResolvent<KS> coarse(K, bulk_nodes);
   ComplexResolvent<KS> fine(K, bulk_nodes);
   PanelScratch scratch;
-  Buffer<KS, Complex> before(K);
 
   std::size_t point = 0;
   while (point < points.count) {
-    const auto spike = static_cast<std::size_t>(points.spike[point]);
-    PanelLadder ladder(K, spikes.r + spike * width, spikes.c + spike * width, activation,
-                       accuracy.max_nodes);
-    for (std::size_t first = point;
-         point < points.count && static_cast<std::size_t>(points.spike[point]) == spike; ++point) {
-      Regime regime;
-      regime.beta = points.beta[point];
-      regime.delta = points.alpha[point] / regime.beta;
-      regime.pi = spikes.pi + spike * width;
-      const Complex z(points.z[2 * point], points.z[2 * point + 1]);
+    const std::size_t spike = points.spike_of(point);
+    const double* c = spikes.c + spike * width;
+    PanelLadder ladder(K, spikes.r + spike * width, c, *problem.activation,
+                       problem.accuracy.max_nodes);
+    for (std::size_t first = point; point < points.count && points.spike_of(point) == spike;
+         ++point) {
       if (point == first || points.alpha[point] != points.alpha[point - 1] ||
           points.beta[point] != points.beta[point - 1]) {
         coarse.forget();
       }
       coarse.iterations = fine.iterations = 0;
-      Status status = Status::newton;
-      double moved = std::numeric_limits<double>::infinity();
-      bool known = false;
-      std::size_t level = 0;
-      for (;; ++level) {
-        const auto reached = ladder.reach(level);
-        if (reached == PanelLadder::Step::failed) return false;
-        if (reached == PanelLadder::Step::exhausted) {
-          --level;
-          break;
-        }
-        ComplexResolvent<KS>& root = level == 0 ? coarse : fine;
-        if (level == 1) fine.adopt(coarse);
-        const bool warm = known;
-        regime.bulk = bulk_of(spikes, spike, level);
-        known = root.reach(ladder[level], regime, z);
-        if (!known) {
-          // Every rule has a root, its weights being positive: a finer one would not help.
-          status = Status::newton;
-          moved = std::numeric_limits<double>::infinity();
-          break;
-        }
-        status = Status::quadrature;
-        if (warm) {
-          // Next to an edge of the support V2 has a square root singularity, and the least
-          // uncertainty in the edge moves it a lot: there the shift of z that would do the same is
-          // what counts.
-          moved = 0.0;
-          for (int k = 0; k < K; ++k) {
-            const double size = std::max(std::abs(root.V2(regime, k)),
-                                         std::abs(z * root.V2_slope(regime, k)));
-            moved = std::max(moved, std::abs(root.V2(regime, k) - before[k]) / size);
-          }
-          if (moved <= accuracy.rtol) {
-            status = Status::converged;
-            break;
-          }
-        }
-        for (int k = 0; k < K; ++k) before[k] = root.V2(regime, k);
-      }
-      const ComplexResolvent<KS>& root = level == 0 ? coarse : fine;
+      RootClimber<KS> climber(problem, points, point, ladder, coarse, fine);
+      Refinement at;
+      // Every rule has a root, its weights being positive: a finer one would not help.
+      if (!refine(climber, 1, 1, at)) return false;
+      const bool known = at.solved;
+      const Complex z = climber.z;
+      const Regime& regime = climber.regime;
+      const PanelTables& tables = ladder[at.level[0]];
+      const ComplexResolvent<KS>& root = climber.root(at.level[0]);
       for (int k = 0; k < K; ++k) {
         const std::size_t entry = 2 * (point * width + static_cast<std::size_t>(k));
         const Complex value = known ? root.V2(regime, k) : Complex(kNaN, kNaN);
@@ -176,23 +207,21 @@ bool spectrum_groups(const Spikes& spikes, const SpectralPoints& points,
         results.slope[entry] = slope.real();
         results.slope[entry + 1] = known && root.real() ? 0.0 : slope.imag();
       }
-      results.cumulative[point] = known && z.imag() == 0.0
-                                      ? cumulative_share(ladder[level], regime, root, scratch)
-                                      : kNaN;
-      results.mean[point] =
-          mean_eigenvalue(ladder[level].tables, regime, spikes.c + spike * width);
+      results.cumulative[point] =
+          known && z.imag() == 0.0 ? cumulative_share(tables, regime, root, scratch) : kNaN;
+      results.mean[point] = mean_eigenvalue(tables.tables, regime, c);
       if (results.form != nullptr) {
         double* form = results.form + 4 * width * width * point;
-        if (!known || !root.real() ||
-            !isolated_form(ladder[level], regime, root, scratch, form)) {
+        if (!known || !root.real() || !isolated_form(tables, regime, root, scratch, form)) {
           std::fill_n(form, 4 * width * width, kNaN);
         }
       }
-      results.status[point] = static_cast<std::int32_t>(status);
+      results.status[point] = static_cast<std::int32_t>(at.status);
       results.nit[point] = coarse.iterations + fine.iterations;
-      results.nodes[point] = static_cast<std::int64_t>(ladder[level].tables.nodes);
+      results.nodes[point] = static_cast<std::int64_t>(tables.tables.nodes);
       results.residual[point] = known ? root.residual : kNaN;
-      results.quadrature_error[point] = moved;
+      results.quadrature_error[point] =
+          known ? at.moved[0] : std::numeric_limits<double>::infinity();
     }
   }
   return true;
@@ -200,10 +229,9 @@ bool spectrum_groups(const Spikes& spikes, const SpectralPoints& points,
 
 }  // namespace
 
-bool spectrum(const Spikes& spikes, const SpectralPoints& points, GaussianMoments& activation,
-              Accuracy accuracy, const SpectralResults& results) {
-  return with_groups(spikes.groups, [&](auto groups) {
-    return spectrum_groups<decltype(groups)::value>(spikes, points, activation, accuracy, results);
+bool spectrum(const Problem& problem, const Points& points, const Transforms& results) {
+  return with_groups(problem.spikes.groups, [&](auto groups) {
+    return spectrum_groups<decltype(groups)::value>(problem, points, results);
   });
 }
 

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "averages/loss_averages.hpp"
-#include "batches/sign_rates.hpp"
 #include "equations/bulk_potential.hpp"
+#include "equations/field_state.hpp"
 #include "equations/resolvent.hpp"
 #include "equations/signal_basis.hpp"
 

@@ -4,8 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "batches/gradient.hpp"
-#include "batches/solver.hpp"
+#include "batches/run.hpp"
 #include "check.hpp"
 #include "tables/moments.hpp"
 
@@ -15,29 +14,35 @@ namespace {
 
 const double infinity = std::numeric_limits<double>::infinity();
 
-struct Problem {
+struct Case {
   Activation activation, target;
   std::vector<double> r, c, pi;
   double gamma, alpha, beta, lam, noise;
 };
 
 // Everything that a batch returns; vectors of exactly the size that is needed.
-struct Answer {
-  std::vector<double> test, excess, train, norm, m, theta, psi, q1, q2, V1, V2, residual, moved;
+struct Found {
+  std::vector<double> test, excess, train, norm, m, theta, psi, q1, q2, V1, V2, residual, moved, losses;
   std::vector<std::int32_t> status, nit;
   std::vector<std::int64_t> nodes;
 
-  Answer(std::size_t n, std::size_t k)
+  Found(std::size_t n, std::size_t k)
       : test(n), excess(n), train(n), norm(n), m(n * k), theta(n * k), psi(n * k), q1(n * k * k),
-        q2(n * k), V1(n * k * k), V2(n * k), residual(n), moved(n), status(n), nit(n), nodes(n) {}
-  Results view() {
-    return {test.data(), excess.data(), train.data(), norm.data(), m.data(), theta.data(),
-            psi.data(), q1.data(), q2.data(), V1.data(), V2.data(), status.data(), nit.data(),
-            nodes.data(), residual.data(), moved.data()};
+        q2(n * k), V1(n * k * k), V2(n * k), residual(n), moved(n), losses(4 * n),
+        status(n), nit(n), nodes(n) {}
+  Solutions view() {
+    const std::size_t n = test.size();
+    return {test.data(),       excess.data(),         train.data(),
+            norm.data(),       residual.data(),       moved.data(),
+            losses.data(),     losses.data() + n,     losses.data() + 2 * n,
+            losses.data() + 3 * n, m.data(),          theta.data(),
+            psi.data(),        q2.data(),             V2.data(),
+            q1.data(),         V1.data(),             status.data(),
+            nit.data(),        nodes.data()};
   }
 };
 
-Spikes spikes_of(const Problem& p) {
+Spikes spikes_of(const Case& p) {
   Spikes spikes{};
   spikes.count = 1;
   spikes.groups = static_cast<int>(p.r.size());
@@ -48,7 +53,7 @@ Spikes spikes_of(const Problem& p) {
   return spikes;
 }
 
-Answer solved(const Problem& p, const std::vector<double>& alpha, Accuracy accuracy = {},
+Found solved(const Case& p, const std::vector<double>& alpha, Accuracy accuracy = {},
               const Bulk* bulk = nullptr) {
   const std::size_t n = alpha.size();
   const std::vector<double> beta(n, p.beta), lam(n, p.lam), noise(n, p.noise);
@@ -59,14 +64,16 @@ Answer solved(const Problem& p, const std::vector<double>& alpha, Accuracy accur
     spikes.bulk = *bulk;
   }
   NamedMoments activation(p.activation), target(p.target);
-  Answer answer(n, p.r.size());
+  Found answer(n, p.r.size());
   const Points points{n, which.data(), alpha.data(), beta.data(), lam.data(), noise.data()};
-  check::that(solve(spikes, points, activation, target, accuracy, answer.view()), "named functions");
+  const Solutions view = answer.view();
+  check::that(run({spikes, &activation, &target, {}, LabelKind::real, accuracy}, points, {&view}),
+              "named functions");
   return answer;
 }
 
 using A = Activation;
-const Problem problems[] = {
+const Case problems[] = {
     {A::relu, A::relu, {1.2}, {1.1}, {1.0}, 0.8, 1.5, 0.5, 0.05, 0.3},
     {A::tanh, A::hermite2, {1.5, -1.0}, {1.05, 1.2}, {0.6, 0.4}, 0.9, 2.0, 1.0, 0.1, 0.0},
     {A::relu, A::hermite2, {1.5, -1.5}, {1.05, 1.05}, {0.5, 0.5}, 0.9, 1.0, 1.5, 0.1, 0.1},
@@ -82,15 +89,15 @@ void published_numbers() {
                                 {1.19820, 0.85946, 1.6787},
                                 {0.29580, 0.04796, 0.3940}};
   for (std::size_t i = 0; i < 5; ++i) {
-    const Answer answer = solved(problems[i], {problems[i].alpha});
+    const Found answer = solved(problems[i], {problems[i].alpha});
     const std::string name = "case " + std::to_string(i + 1);
     check::that(answer.status[0] == 0, name + " converges");
     check::near(answer.test[0], expected[i][0], 0.0, 5.1e-6, name + ", test error");
     check::near(answer.train[0], expected[i][1], 0.0, 5.1e-6, name + ", train error");
     check::near(answer.norm[0], expected[i][2], 0.0, 5.1e-5, name + ", norm");
   }
-  const Problem curve{A::tanh, A::sin, {1.13405551}, {1.0189732}, {1.0}, 0.97185444, 1.0, 1.0, 0.1, 0.0};
-  const Answer answer = solved(curve, {0.2, 0.9, 1.6, 2.3, 3.0, infinity});
+  const Case curve{A::tanh, A::sin, {1.13405551}, {1.0189732}, {1.0}, 0.97185444, 1.0, 1.0, 0.1, 0.0};
+  const Found answer = solved(curve, {0.2, 0.9, 1.6, 2.3, 3.0, infinity});
   const double errors[] = {0.04848, 0.04250, 0.03731, 0.03430, 0.03252, 0.02659297};
   for (std::size_t i = 0; i < 6; ++i) {
     check::near(answer.test[i], errors[i], 0.0, i < 5 ? 5.1e-6 : 5.1e-9, "the published curve");
@@ -104,14 +111,14 @@ void hard_problems() {
   for (std::size_t groups : {1u, 2u, 5u, 6u}) {
     for (const Activation activation : all) {
       for (double lam : {1.0, 1e-6, 0.0}) {
-        Problem p{activation, A::sin, {}, {}, {}, 0.95, 3.0, 1.3, lam, 0.2};
+        Case p{activation, A::sin, {}, {}, {}, 0.95, 3.0, 1.3, lam, 0.2};
         for (std::size_t k = 0; k < groups; ++k) {
           p.r.push_back(k % 2 == 0 ? 30.0 / (1.0 + static_cast<double>(k)) : -2.0);
           p.c.push_back(1.0 + 0.2 * static_cast<double>(k));
           p.pi.push_back(1.0 / static_cast<double>(groups));
         }
         const std::vector<double> alpha = {1.9, 40.0, infinity};
-        const Answer answer = solved(p, alpha, {1e-7, 2048});
+        const Found answer = solved(p, alpha, {1e-7, 2048});
         for (std::size_t i = 0; i < alpha.size(); ++i) {
           const std::string name = std::string(activation_name(activation)) + ", " +
                                    std::to_string(groups) + " groups, lam " + std::to_string(lam);
@@ -126,7 +133,7 @@ void hard_problems() {
 
 // An isotropic bulk cut into nodes is the isotropic bulk.
 void split_bulk() {
-  for (const Problem& p : problems) {
+  for (const Case& p : problems) {
     const std::size_t k = p.r.size(), nodes = 3;
     std::vector<double> value(nodes * k);
     for (std::size_t j = 0; j < nodes; ++j) {
@@ -135,7 +142,7 @@ void split_bulk() {
     const double trace[] = {0.2, 0.5, 0.3};
     const double forms[] = {0.6, 0.3, 0.1, 0.1, -0.3, 0.2, 0.3, 0.3, 0.4};  // vv, vx, xx
     const Bulk bulk{static_cast<int>(nodes), value.data(), trace, 2, forms, nodes};
-    const Answer whole = solved(p, {p.alpha, 0.4}), split = solved(p, {p.alpha, 0.4}, {}, &bulk);
+    const Found whole = solved(p, {p.alpha, 0.4}), split = solved(p, {p.alpha, 0.4}, {}, &bulk);
     for (std::size_t i = 0; i < 2; ++i) {
       check::near(split.test[i], whole.test[i], 1e-9, 0.0, "split bulk, test error");
       check::near(split.norm[i], whole.norm[i], 1e-9, 0.0, "split bulk, norm");
@@ -145,7 +152,7 @@ void split_bulk() {
 
 // Derivatives in alpha, lam, noise and along the spike against central differences.
 void gradients() {
-  for (const Problem& p : problems) {
+  for (const Case& p : problems) {
     const std::size_t k = p.r.size(), width = 2 * k + 1;
     std::vector<double> slope(2 * width, 0.0), along(2), scale = {1.0, 0.5};
     slope[0] = 1.0;                  // r of the first group
@@ -155,26 +162,26 @@ void gradients() {
     NamedMoments activation(p.activation), target(p.target);
     double test, d_alpha, d_beta, d_lam, d_noise, moved;
     std::int32_t status;
-    const Gradients out{&test, &d_alpha, &d_beta, &d_lam, &d_noise, along.data(), &moved, &status};
-    const Directions directions{2, slope.data(), scale.data(), nullptr};
-    check::that(gradient(spikes_of(p), points, directions, {true, true, true, true}, activation,
-                         target, {}, out) && status == 0,
-                "a gradient");
+    const Gradients out{{2, slope.data(), scale.data(), nullptr}, true,     true,   true,
+                        true,     &test,        &d_alpha, &d_beta, &d_lam,
+                        &d_noise, along.data(), &moved,   &status};
+    const bool done = run({spikes_of(p), &activation, &target}, points, {nullptr, &out});
+    check::that(done && status == 0, "a gradient");
     const auto difference = [&](double h, auto move) {
-      Problem up = p, down = p;
+      Case up = p, down = p;
       move(up, h);
       move(down, -h);
       const double high = solved(up, {up.alpha}, {1e-10}).test[0];
       return (high - solved(down, {down.alpha}, {1e-10}).test[0]) / (2 * h);
     };
     const double tolerance = 1e-5;
-    check::near(d_alpha, difference(1e-4, [](Problem& q, double h) { q.alpha += h; }), 1e-4, tolerance, "d/dalpha");
-    check::near(d_beta, difference(1e-4, [](Problem& q, double h) { q.beta += h; }), 1e-4, tolerance, "d/dbeta");
-    check::near(d_lam, difference(1e-5, [](Problem& q, double h) { q.lam += h; }), 1e-4, tolerance, "d/dlam");
-    check::near(d_noise, difference(1e-4, [](Problem& q, double h) { q.noise = std::abs(q.noise + h); }), 1e-4,
+    check::near(d_alpha, difference(1e-4, [](Case& q, double h) { q.alpha += h; }), 1e-4, tolerance, "d/dalpha");
+    check::near(d_beta, difference(1e-4, [](Case& q, double h) { q.beta += h; }), 1e-4, tolerance, "d/dbeta");
+    check::near(d_lam, difference(1e-5, [](Case& q, double h) { q.lam += h; }), 1e-4, tolerance, "d/dlam");
+    check::near(d_noise, difference(1e-4, [](Case& q, double h) { q.noise = std::abs(q.noise + h); }), 1e-4,
                 p.noise == 0.0 ? 1e-3 : tolerance, "d/dnoise");
-    check::near(along[0], difference(1e-4, [](Problem& q, double h) { q.r[0] += h; }), 1e-4, tolerance, "d/dr");
-    check::near(along[1], difference(1e-4, [](Problem& q, double h) { q.gamma += h; }), 1e-4,
+    check::near(along[0], difference(1e-4, [](Case& q, double h) { q.r[0] += h; }), 1e-4, tolerance, "d/dr");
+    check::near(along[1], difference(1e-4, [](Case& q, double h) { q.gamma += h; }), 1e-4,
                 p.gamma == 0.0 ? 1e-3 : tolerance, "d/dgamma");
   }
 }
@@ -182,13 +189,13 @@ void gradients() {
 // The kernels share nothing but rules that are made once: threads do not change a bit.
 void threads() {
   const std::size_t count = 8;
-  std::vector<Answer> answers;
+  std::vector<Found> answers;
   for (std::size_t i = 0; i < count; ++i) answers.emplace_back(3, 2);
   const auto work = [&](std::size_t i) { answers[i] = solved(problems[1], {0.3, 2.0, infinity}); };
   std::vector<std::thread> pool;
   for (std::size_t i = 0; i < count; ++i) pool.emplace_back(work, i);
   for (std::thread& thread : pool) thread.join();
-  for (const Answer& answer : answers) {
+  for (const Found& answer : answers) {
     check::that(answer.test == answers[0].test && answer.q1 == answers[0].q1, "the same bits");
   }
 }

@@ -3,8 +3,7 @@
 #include <thread>
 #include <vector>
 
-#include "batches/solver.hpp"
-#include "batches/spectrum.hpp"
+#include "batches/run.hpp"
 #include "check.hpp"
 #include "tables/moments.hpp"
 
@@ -19,17 +18,17 @@ struct Features {
   std::vector<double> r, c, share;
 };
 
-struct Answer {
+struct Found {
   std::vector<double> V2, slope, cumulative, mean, form, residual, moved;
   std::vector<std::int32_t> status, nit;
   std::vector<std::int64_t> nodes;
 
-  Answer(std::size_t n, std::size_t k)
+  Found(std::size_t n, std::size_t k)
       : V2(2 * n * k), slope(2 * n * k), cumulative(n), mean(n), form(4 * n * k * k), residual(n),
         moved(n), status(n), nit(n), nodes(n) {}
-  SpectralResults view() {
-    return {V2.data(), slope.data(), cumulative.data(), mean.data(), form.data(), status.data(),
-            nit.data(), nodes.data(), residual.data(), moved.data()};
+  Transforms view() {
+    return {V2.data(),   slope.data(), cumulative.data(), residual.data(), moved.data(),
+            mean.data(), form.data(),  status.data(),     nit.data(),      nodes.data()};
   }
   // Of the Stieltjes transform at point i: part 0 is real, 1 imaginary.
   double total(std::size_t i, int part) const {
@@ -52,7 +51,7 @@ Spikes spikes_of(const Features& f, const double* gamma) {
 }
 
 // z = x + i height.
-Answer transformed(const Features& f, double alpha, double beta, const std::vector<double>& x,
+Found transformed(const Features& f, double alpha, double beta, const std::vector<double>& x,
                    double height = 0.0, Accuracy accuracy = {}) {
   const std::size_t n = x.size();
   std::vector<double> z(2 * n, height);
@@ -60,9 +59,12 @@ Answer transformed(const Features& f, double alpha, double beta, const std::vect
   const std::vector<double> alphas(n, alpha), betas(n, beta);
   const std::vector<std::int64_t> which(n, 0);
   NamedMoments activation(f.activation);
-  Answer answer(n, f.r.size());
-  const SpectralPoints points{n, which.data(), alphas.data(), betas.data(), z.data()};
-  check::that(spectrum(spikes_of(f, nullptr), points, activation, accuracy, answer.view()),
+  Found answer(n, f.r.size());
+  Points points{n, which.data(), alphas.data(), betas.data()};
+  points.z = z.data();
+  const Transforms view = answer.view();
+  check::that(run({spikes_of(f, nullptr), &activation, nullptr, {}, LabelKind::real, accuracy},
+                  points, {nullptr, nullptr, &view}),
               "a named function");
   return answer;
 }
@@ -87,24 +89,21 @@ void negative_axis() {
       const std::int64_t which = 0;
       const std::size_t k = f.r.size();
       NamedMoments activation(f.activation), target(A::sin);
-      double one[8];
-      std::vector<double> vectors(4 * k), V2(k), matrices(2 * k * k);
+      double one[10];
+      std::vector<double> vectors(5 * k), matrices(2 * k * k);
       std::int32_t status, nit;
       std::int64_t nodes;
-      const Results out{one,          one + 1,
-                        one + 2,      one + 3,
-                        &vectors[0],  &vectors[k],
-                        &vectors[2 * k], &matrices[0],
-                        &vectors[3 * k], &matrices[k * k],
-                        V2.data(),    &status,
-                        &nit,         &nodes,
-                        one + 4,      one + 5};
-      check::that(solve(spikes_of(f, &gamma), {1, &which, &alpha, &beta, &lam, &noise}, activation,
-                        target, {1e-10}, out),
+      double* const V2 = &vectors[4 * k];
+      const Solutions out{one,     one + 1,     one + 2,         one + 3,         one + 4,
+                          one + 5, one + 6,     one + 7,         one + 8,         one + 9,
+                          &vectors[0], &vectors[k], &vectors[2 * k], &vectors[3 * k], V2,
+                          &matrices[0], &matrices[k * k], &status, &nit, &nodes};
+      check::that(run({spikes_of(f, &gamma), &activation, &target, {}, LabelKind::real, {1e-10}},
+                      {1, &which, &alpha, &beta, &lam, &noise}, {&out}),
                   "a named function");
       double response = 0.0;
-      for (const double v : V2) response += v;
-      const Answer answer = transformed(f, alpha, beta, {-lam});
+      for (std::size_t i = 0; i < k; ++i) response += V2[i];
+      const Found answer = transformed(f, alpha, beta, {-lam});
       check::near(answer.total(0, 0), response, 1e-9, 0.0, "the transform at -lam");
       check::near(answer.total(0, 1), 0.0, 0.0, 0.0, "it is real there");
       check::near(answer.cumulative[0], 0.0, 0.0, 1e-12, "nothing lies on the left");
@@ -123,7 +122,7 @@ void independent_features() {
     };
     std::vector<double> x;
     for (int i = 1; i < 10; ++i) x.push_back(low + 0.1 * i * (high - low));
-    const Answer answer = transformed(noise, ratio, 1.0, x);
+    const Found answer = transformed(noise, ratio, 1.0, x);
     for (std::size_t i = 0; i < x.size(); ++i) {
       check::near(answer.total(i, 1) / pi, density(x[i]), 1e-9, 0.0, "the density");
       double share = std::max(0.0, 1.0 - ratio);
@@ -153,7 +152,7 @@ void hard_problems() {
             f.c.push_back(1.0 + 0.2 * static_cast<double>(k));
             f.share.push_back(1.0 / static_cast<double>(groups));
           }
-          const Answer answer = transformed(f, alpha, 1.3, x, 0.0, {1e-7, room});
+          const Found answer = transformed(f, alpha, 1.3, x, 0.0, {1e-7, room});
           double before = 0.0;
           for (std::size_t i = 0; i < x.size(); ++i) {
             if (answer.status[i] != 0) continue;
@@ -164,7 +163,7 @@ void hard_problems() {
             check::that(answer.cumulative[i] <= 1.0 + 1e-7, name + ": no more than all");
             before = answer.cumulative[i];
           }
-          const Answer above = transformed(f, alpha, 1.3, x, 0.1, {1e-7, room});
+          const Found above = transformed(f, alpha, 1.3, x, 0.1, {1e-7, room});
           for (std::size_t i = 0; i < x.size(); ++i) {
             if (above.status[i] == 0) check::that(above.total(i, 1) > 0.0, "a Stieltjes transform");
           }
@@ -176,13 +175,13 @@ void hard_problems() {
 
 void threads() {
   const std::vector<double> x = decades(1e-6, 10.0, 50);
-  std::vector<Answer> answers(8, Answer(x.size(), 2));
+  std::vector<Found> answers(8, Found(x.size(), 2));
   std::vector<std::thread> pool;
-  for (Answer& answer : answers) {
+  for (Found& answer : answers) {
     pool.emplace_back([&] { answer = transformed(cases[1], 0.5, 1.0, x); });
   }
   for (std::thread& thread : pool) thread.join();
-  for (const Answer& answer : answers) {
+  for (const Found& answer : answers) {
     check::that(answer.V2 == answers[0].V2 && answer.cumulative == answers[0].cumulative,
                 "the same bits");
   }

@@ -43,7 +43,19 @@ cdef extern from "equations/bulk.hpp" namespace "spikedrf" nogil:
         const double* forms
         size_t stride
 
-cdef extern from "batches/solver.hpp" namespace "spikedrf" nogil:
+cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
+    cdef enum class LossKind(int):
+        pass
+    cdef struct Loss:
+        LossKind kind
+        double parameter
+    void prox(Loss, double, const double*, double*, size_t) except +
+
+cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
+    cdef enum class LabelKind(int):
+        pass
+
+cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
     cdef struct Spikes:
         size_t count
         int groups
@@ -54,37 +66,90 @@ cdef extern from "batches/solver.hpp" namespace "spikedrf" nogil:
         int bulk_nodes
         int bulk_rules
         Bulk bulk
-    cdef struct Points:
+    cdef struct Accuracy:
+        double rtol
+        size_t max_nodes
+    cdef struct CoreProblem "spikedrf::Problem":
+        Spikes spikes
+        GaussianMoments* activation
+        GaussianMoments* target
+        Loss loss
+        LabelKind labels
+        Accuracy accuracy
+    cdef struct CorePoints "spikedrf::Points":
         size_t count
         const int64_t* spike
         const double* alpha
         const double* beta
         const double* lam
         const double* noise
-    cdef struct Accuracy:
-        double rtol
-        size_t max_nodes
-    cdef struct Results:
+        const double* flip
+        const double* z
+
+cdef extern from "batches/solutions.hpp" namespace "spikedrf" nogil:
+    cdef struct CoreSolutions "spikedrf::Solutions":
         double* test_error
         double* excess_error
         double* train_error
         double* norm
+        double* residual
+        double* quadrature_error
+        double* test_loss
+        double* train_loss
+        double* test_margin
+        double* train_margin
         double* m
         double* theta
         double* psi
-        double* q1
         double* q2
-        double* V1
         double* V2
+        double* q1
+        double* V1
         int32_t* status
         int32_t* nit
         int64_t* nodes
+
+cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
+    cdef struct Directions:
+        size_t count
+        const double* slope
+        const double* scale
+        const double* bulk
+    cdef struct CoreGradients "spikedrf::Gradients":
+        Directions directions
+        cbool by_alpha
+        cbool by_beta
+        cbool by_lam
+        cbool by_noise
+        double* test_error
+        double* alpha
+        double* beta
+        double* lam
+        double* noise
+        double* along
+        double* quadrature_error
+        int32_t* status
+
+cdef extern from "batches/spectrum.hpp" namespace "spikedrf" nogil:
+    cdef struct CoreTransforms "spikedrf::Transforms":
+        double* V2
+        double* slope
+        double* cumulative
         double* residual
         double* quadrature_error
-    cbool solve(const Spikes&, const Points&, GaussianMoments&, GaussianMoments&, Accuracy,
-                const Results&) except +
-    cbool tabulate(const Spikes&, GaussianMoments&, GaussianMoments&, size_t, size_t,
-                   vector[double]&) except +
+        double* mean
+        double* form
+        int32_t* status
+        int32_t* nit
+        int64_t* nodes
+
+cdef extern from "batches/run.hpp" namespace "spikedrf" nogil:
+    cdef struct Wanted:
+        const CoreSolutions* solutions
+        const CoreGradients* gradients
+        const CoreTransforms* transforms
+    cbool core_run "spikedrf::run"(const CoreProblem&, const CorePoints&, const Wanted&) except +
+    cbool tabulate(const CoreProblem&, size_t, vector[double]&) except +
 
 
 def activations():
@@ -187,132 +252,284 @@ cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, 
     return 0
 
 
-cdef void take_bulk(Spikes* spikes, const double[:, :, ::1] value, const double[:, :, ::1] weight):
-    spikes.bulk_nodes = 0
-    spikes.bulk_rules = 1
-    if value is None:
-        return
-    spikes.bulk_nodes = <int>value.shape[1]
-    spikes.bulk_rules = <int>(<size_t>value.shape[0] // spikes.count)
-    spikes.bulk.value = &value[0, 0, 0]
-    spikes.bulk.trace = &weight[0, 0, 0]
-    spikes.bulk.directions = 2
-    spikes.bulk.forms = &weight[1, 0, 0]
-    spikes.bulk.stride = weight.shape[1] * weight.shape[2]
+cdef class Problem:
+    """First layers, activation and target, the readout's loss, and the accuracy wanted of it all.
 
-
-cdef void take_spikes(Spikes* spikes, const double[:, ::1] r, const double[:, ::1] c,
-                      const double[::1] gamma, const double[:, ::1] pi,
-                      const double[:, :, ::1] bulk_value, const double[:, :, ::1] bulk_weight):
-    spikes.count = r.shape[0]
-    spikes.groups = <int>r.shape[1]
-    spikes.r = &r[0, 0]
-    spikes.c = &c[0, 0]
-    spikes.gamma = NULL
-    if gamma is not None:
-        spikes.gamma = &gamma[0]
-    spikes.pi = &pi[0, 0]
-    take_bulk(spikes, bulk_value, bulk_weight)
-
-
-cdef void take_points(Points* points, const int64_t[::1] spike, const double[::1] alpha,
-                      const double[::1] beta, const double[::1] lam, const double[::1] noise,
-                      Py_ssize_t start, Py_ssize_t stop):
-    points.count = stop - start
-    points.spike = &spike[start]
-    points.alpha = &alpha[start]
-    points.beta = &beta[start]
-    points.lam = &lam[start]
-    points.noise = &noise[start]
-
-
-cdef void take_results(Results* results, double[:, ::1] scalars, double[:, :, ::1] vectors,
-                       double[:, :, :, ::1] matrices, int32_t[:, ::1] counts, int64_t[::1] nodes,
-                       Py_ssize_t start):
-    results.test_error = &scalars[0, start]
-    results.excess_error = &scalars[1, start]
-    results.train_error = &scalars[2, start]
-    results.norm = &scalars[3, start]
-    results.residual = &scalars[4, start]
-    results.quadrature_error = &scalars[5, start]
-    results.m = &vectors[0, start, 0]
-    results.theta = &vectors[1, start, 0]
-    results.psi = &vectors[2, start, 0]
-    results.q2 = &vectors[3, start, 0]
-    results.V2 = &vectors[4, start, 0]
-    results.q1 = &matrices[0, start, 0, 0]
-    results.V1 = &matrices[1, start, 0, 0]
-    results.status = &counts[0, start]
-    results.nit = &counts[1, start]
-    results.nodes = &nodes[start]
-
-
-def solve_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
-                 const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
-                 const double[::1] alpha, const double[::1] beta, const double[::1] lam,
-                 const double[::1] noise, double rtol, size_t max_nodes,
-                 double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
-                 int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop,
-                 const double[:, :, ::1] bulk_value=None, const double[:, :, ::1] bulk_weight=None):
-    """Solve points[start:stop] (sorted by spike) into the result arrays.
-
-    scalars: test, excess, train, norm, residual, quadrature_error; vectors: m, theta, psi, q2, V2;
-    matrices: q1, V1; counts: status, nit. The point is the second axis. Without bulk_value the bulk
-    is isotropic; otherwise bulk_value (spikes rules x nodes x groups) holds one description of the
-    bulk or several of each spike, which take turns on the quadrature rules, and bulk_weight
-    (4 x spikes rules x nodes) the weights seen by the trace, (v, v), (v, xi) and (xi, xi).
+    r, c, pi are (spikes x groups), gamma (spikes). Without `bulk` theirs is isotropic; otherwise it
+    is `value` (spikes rules x nodes x groups), one description of the bulk or several of each spike,
+    which take turns on the quadrature rules, and `weight` (1 + forms x spikes rules x nodes): the
+    weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. `loss` is
+    (kind, parameter) of the core's losses.
     """
-    cdef Spikes spikes
-    cdef Points points
-    cdef Results results
-    cdef Accuracy accuracy
+
+    cdef CoreProblem core
+    cdef object activation, target
+    # What the pointers point into.
+    cdef const double[:, ::1] r, c, pi
+    cdef const double[::1] gamma
+    cdef const double[:, :, ::1] value, weight
+
+    def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=(0, 0.0),
+                  bint signs=False, double rtol=1e-8, size_t max_nodes=1 << 15):
+        cdef Spikes* spikes = &self.core.spikes
+        self.activation, self.target = activation, target
+        self.r, self.c, self.pi, self.gamma = r, c, pi, gamma
+        spikes.count = self.r.shape[0]
+        spikes.groups = <int>self.r.shape[1]
+        spikes.r = &self.r[0, 0]
+        spikes.c = &self.c[0, 0]
+        spikes.gamma = &self.gamma[0]
+        spikes.pi = &self.pi[0, 0]
+        spikes.bulk_nodes = 0
+        spikes.bulk_rules = 1
+        if bulk is not None:
+            self.value, self.weight = bulk
+            spikes.bulk_nodes = <int>self.value.shape[1]
+            spikes.bulk_rules = <int>(<size_t>self.value.shape[0] // spikes.count)
+            spikes.bulk.value = &self.value[0, 0, 0]
+            spikes.bulk.trace = &self.weight[0, 0, 0]
+            spikes.bulk.directions = 2
+            spikes.bulk.forms = &self.weight[1, 0, 0]
+            spikes.bulk.stride = self.weight.shape[1] * self.weight.shape[2]
+        self.core.loss = Loss(<LossKind><int>loss[0], loss[1])
+        self.core.labels = <LabelKind><int>signs
+        self.core.accuracy = Accuracy(rtol, max_nodes)
+
+    def tables(self, size_t level):
+        """The tables of the first spike on one rule of its ladder, None once that is at its end.
+
+        Rows weight, h, hz, g2, then mu0, mu1 and kappa mu1 of every group.
+        """
+        cdef Function sigma = Function(self.activation)
+        cdef Function g = Function(self.target)
+        cdef CoreProblem core = self.core
+        cdef vector[double] rows
+        cdef cbool done
+        cdef Py_ssize_t i
+        core.activation = sigma.moments
+        core.target = g.moments
+        with nogil:
+            done = tabulate(core, level, rows)
+        if not done:
+            raise sigma.error if sigma.error is not None else g.error
+        if rows.empty():
+            return None
+        out = np.empty(rows.size())
+        cdef double[::1] view = out
+        for i in range(view.shape[0]):
+            view[i] = rows[i]
+        return out.reshape(4 + 3 * core.spikes.groups, -1)
+
+
+cdef class Points:
+    """Where: one entry for each point, sorted by spike; `lam` and `noise`, or `z` for a spectrum."""
+
+    cdef const int64_t[::1] spike
+    cdef const double[::1] alpha, beta, lam, noise, flip
+    cdef const double complex[::1] z
+
+    def __cinit__(self, spike, alpha, beta, *, lam=None, noise=None, flip=None, z=None):
+        self.spike, self.alpha, self.beta = spike, alpha, beta
+        self.lam, self.noise, self.flip, self.z = lam, noise, flip, z
+
+    def __len__(self):
+        return self.spike.shape[0]
+
+    cdef CorePoints part(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef CorePoints points
+        points.count = stop - start
+        points.spike = &self.spike[start]
+        points.alpha = &self.alpha[start]
+        points.beta = &self.beta[start]
+        points.lam = &self.lam[start] if self.lam is not None else NULL
+        points.noise = &self.noise[start] if self.noise is not None else NULL
+        points.flip = &self.flip[start] if self.flip is not None else NULL
+        points.z = <const double*>&self.z[start] if self.z is not None else NULL
+        return points
+
+
+cdef class Solutions:
+    """Solutions: arrays with the point as second axis.
+
+    scalars: test, excess, train, norm, residual, quadrature_error, test_loss, train_loss, margin,
+    train_margin; vectors: m, theta, psi, q2, V2; matrices: q1, V1; counts: status, nit; nodes.
+    """
+
+    cdef readonly object scalars, vectors, matrices, counts, nodes
+
+    def __init__(self, Py_ssize_t points, Py_ssize_t groups):
+        self.scalars = np.zeros((10, points))
+        self.vectors = np.zeros((5, points, groups))
+        self.matrices = np.zeros((2, points, groups, groups))
+        self.counts = np.zeros((2, points), dtype=np.int32)
+        self.nodes = np.zeros(points, dtype=np.int64)
+
+    cdef CoreSolutions part(self, Py_ssize_t start):
+        cdef CoreSolutions to
+        cdef double[:, ::1] scalars = self.scalars
+        cdef double[:, :, ::1] vectors = self.vectors
+        cdef double[:, :, :, ::1] matrices = self.matrices
+        cdef int32_t[:, ::1] counts = self.counts
+        cdef int64_t[::1] nodes = self.nodes
+        to.test_error = &scalars[0, start]
+        to.excess_error = &scalars[1, start]
+        to.train_error = &scalars[2, start]
+        to.norm = &scalars[3, start]
+        to.residual = &scalars[4, start]
+        to.quadrature_error = &scalars[5, start]
+        to.test_loss = &scalars[6, start]
+        to.train_loss = &scalars[7, start]
+        to.test_margin = &scalars[8, start]
+        to.train_margin = &scalars[9, start]
+        to.m = &vectors[0, start, 0]
+        to.theta = &vectors[1, start, 0]
+        to.psi = &vectors[2, start, 0]
+        to.q2 = &vectors[3, start, 0]
+        to.V2 = &vectors[4, start, 0]
+        to.q1 = &matrices[0, start, 0, 0]
+        to.V1 = &matrices[1, start, 0, 0]
+        to.status = &counts[0, start]
+        to.nit = &counts[1, start]
+        to.nodes = &nodes[start]
+        return to
+
+
+cdef class Gradients:
+    """Derivatives of the test error under the square loss.
+
+    direction (spikes x D x (2K + 1)) holds dr, dc, dgamma, scale (spikes x D) what matters;
+    bulk_direction (spikes rules x D x nodes (K + weights)) is how the values of the bulk and then
+    its weights move; `names` are those among alpha, beta, lam, noise that are to be certified.
+    scalars: test error, d/dalpha, d/dbeta, d/dlam, d/dnoise at a fixed spike, quadrature_error;
+    along (points x D): the directional derivatives; status.
+    """
+
+    cdef readonly object scalars, along, status
+    cdef const double[:, :, ::1] direction, bulk_direction
+    cdef const double[:, ::1] scale
+    cdef tuple names
+
+    def __init__(self, Py_ssize_t points, direction, scale, names, bulk_direction=None):
+        self.direction, self.scale, self.bulk_direction = direction, scale, bulk_direction
+        self.names = tuple(names)
+        self.scalars = np.zeros((6, points))
+        self.along = np.zeros((points, self.direction.shape[1]))
+        self.status = np.zeros(points, dtype=np.int32)
+
+    cdef CoreGradients part(self, Py_ssize_t start):
+        cdef CoreGradients to
+        cdef double[:, ::1] scalars = self.scalars
+        cdef double[:, ::1] along = self.along
+        cdef int32_t[::1] status = self.status
+        to.directions = Directions(self.direction.shape[1], NULL, NULL, NULL)
+        to.along = NULL
+        if to.directions.count:
+            to.directions.slope = &self.direction[0, 0, 0]
+            to.directions.scale = &self.scale[0, 0]
+            to.along = &along[start, 0]
+            if self.bulk_direction is not None:
+                to.directions.bulk = &self.bulk_direction[0, 0, 0]
+        to.by_alpha = "alpha" in self.names
+        to.by_beta = "beta" in self.names
+        to.by_lam = "lam" in self.names
+        to.by_noise = "noise" in self.names
+        to.test_error = &scalars[0, start]
+        to.alpha = &scalars[1, start]
+        to.beta = &scalars[2, start]
+        to.lam = &scalars[3, start]
+        to.noise = &scalars[4, start]
+        to.quadrature_error = &scalars[5, start]
+        to.status = &status[start]
+        return to
+
+
+cdef class Transforms:
+    """The Stieltjes transform of the spectrum of the features.
+
+    V2 and slope (points x K) sum to it and to its derivative; scalars: cumulative, residual,
+    quadrature_error, mean; counts: status, nit; nodes; the point is the second axis. form (points x
+    2K x 2K), if asked for, gets what is singular at isolated eigenvalues.
+    """
+
+    cdef readonly object V2, slope, scalars, counts, nodes, form
+
+    def __init__(self, Py_ssize_t points, Py_ssize_t groups, *, bint forms=False):
+        self.V2 = np.zeros((points, groups), dtype=np.complex128)
+        self.slope = np.zeros((points, groups), dtype=np.complex128)
+        self.scalars = np.zeros((4, points))
+        self.counts = np.zeros((2, points), dtype=np.int32)
+        self.nodes = np.zeros(points, dtype=np.int64)
+        self.form = np.zeros((points, 2 * groups, 2 * groups)) if forms else None
+
+    cdef CoreTransforms part(self, Py_ssize_t start):
+        cdef CoreTransforms to
+        cdef double complex[:, ::1] V2 = self.V2
+        cdef double complex[:, ::1] slope = self.slope
+        cdef double[:, ::1] scalars = self.scalars
+        cdef int32_t[:, ::1] counts = self.counts
+        cdef int64_t[::1] nodes = self.nodes
+        cdef double[:, :, ::1] form
+        to.V2 = <double*>&V2[start, 0]
+        to.slope = <double*>&slope[start, 0]
+        to.cumulative = &scalars[0, start]
+        to.residual = &scalars[1, start]
+        to.quadrature_error = &scalars[2, start]
+        to.mean = &scalars[3, start]
+        to.form = NULL
+        if self.form is not None:
+            form = self.form
+            to.form = &form[start, 0, 0]
+        to.status = &counts[0, start]
+        to.nit = &counts[1, start]
+        to.nodes = &nodes[start]
+        return to
+
+
+def run(Problem problem, Points points, wanted, Py_ssize_t start, Py_ssize_t stop):
+    """Fill wanted, which is Solutions, Gradients or Transforms, at points[start:stop].
+
+    Points of the real axis come best in a row; points of one spike and, with other losses, one
+    noise share most if they do.
+    """
+    cdef CoreProblem core = problem.core
+    cdef CorePoints part
+    cdef Wanted results = Wanted(NULL, NULL, NULL)
+    cdef CoreSolutions solutions
+    cdef CoreGradients gradients
+    cdef CoreTransforms transforms
     if stop <= start:
         return
+    part = points.part(start, stop)
+    if isinstance(wanted, Solutions):
+        solutions = (<Solutions>wanted).part(start)
+        results.solutions = &solutions
+    elif isinstance(wanted, Gradients):
+        gradients = (<Gradients>wanted).part(start)
+        results.gradients = &gradients
+    else:
+        transforms = (<Transforms?>wanted).part(start)
+        results.transforms = &transforms
     # Scratch space belongs to the function objects: one pair for every call.
-    cdef Function sigma = Function(activation)
-    cdef Function g = Function(target)
-    take_spikes(&spikes, r, c, gamma, pi, bulk_value, bulk_weight)
-    take_points(&points, spike, alpha, beta, lam, noise, start, stop)
-    accuracy.rtol = rtol
-    accuracy.max_nodes = max_nodes
-    take_results(&results, scalars, vectors, matrices, counts, nodes, start)
+    cdef Function sigma = Function(problem.activation)
+    cdef Function g = Function(problem.target)
+    core.activation = sigma.moments
+    core.target = g.moments
     cdef cbool done
     with nogil:
-        done = solve(spikes, points, sigma.moments[0], g.moments[0], accuracy, results)
+        done = core_run(core, part, results)
     if not done:
         raise sigma.error if sigma.error is not None else g.error
 
 
-def tables(activation, target, const double[::1] r, const double[::1] c, double gamma,
-           size_t level, size_t max_nodes):
-    """The tables of a spike on one rule of its ladder, None once that is at its end.
-
-    Rows weight, h, hz, g2, then mu0, mu1 and kappa mu1 of every group.
-    """
-    cdef Function sigma = Function(activation)
-    cdef Function g = Function(target)
-    cdef Spikes spikes
-    cdef vector[double] rows
-    cdef cbool done
-    cdef Py_ssize_t i
-    spikes.count = 1
-    spikes.groups = <int>r.shape[0]
-    spikes.r = &r[0]
-    spikes.c = &c[0]
-    spikes.gamma = &gamma
-    spikes.pi = NULL
-    spikes.bulk_nodes = 0
-    with nogil:
-        done = tabulate(spikes, sigma.moments[0], g.moments[0], level, max_nodes, rows)
-    if not done:
-        raise sigma.error if sigma.error is not None else g.error
-    if rows.empty():
-        return None
-    out = np.empty(rows.size())
+def loss_prox(int kind, double parameter, double V, const double[::1] x):
+    """The proximal map argmin_t (t - x)^2 / (2 V) + loss(t), t the argument of the core's losses."""
+    out = np.empty(x.shape[0])
     cdef double[::1] view = out
-    for i in range(view.shape[0]):
-        view[i] = rows[i]
-    return out.reshape(4 + 3 * spikes.groups, -1)
+    cdef Loss loss = Loss(<LossKind>kind, parameter)
+    if x.shape[0]:
+        with nogil:
+            prox(loss, V, &x[0], &view[0], x.shape[0])
+    return out
 
 
 cdef extern from "network/features.hpp" namespace "spikedrf" nogil:
@@ -349,231 +566,3 @@ def residual_block(int code, real[:, ::1] Z, const real[::1] y, const real[::1] 
     with nogil:
         residual_and_slopes(<Activation>code, &Z[0, 0], &y[0], &u[0], &residual[0], Z.shape[0],
                             Z.shape[1])
-
-
-cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
-    cdef struct Directions:
-        size_t count
-        const double* slope
-        const double* scale
-        const double* bulk
-    cdef struct Wanted:
-        cbool alpha
-        cbool beta
-        cbool lam
-        cbool noise
-    cdef struct Gradients:
-        double* test_error
-        double* alpha
-        double* beta
-        double* lam
-        double* noise
-        double* along
-        double* quadrature_error
-        int32_t* status
-    cbool gradient(const Spikes&, const Points&, const Directions&, Wanted, GaussianMoments&,
-                   GaussianMoments&, Accuracy, const Gradients&) except +
-
-
-def gradient_points(activation, target, const double[:, ::1] r, const double[:, ::1] c,
-                    const double[::1] gamma, const double[:, ::1] pi, const int64_t[::1] spike,
-                    const double[::1] alpha, const double[::1] beta, const double[::1] lam,
-                    const double[::1] noise, const double[:, :, ::1] direction,
-                    const double[:, ::1] scale, wanted, double rtol, size_t max_nodes,
-                    double[:, ::1] scalars, double[:, ::1] along, int32_t[::1] status,
-                    Py_ssize_t start, Py_ssize_t stop, const double[:, :, ::1] bulk_value=None,
-                    const double[:, :, ::1] bulk_weight=None,
-                    const double[:, :, ::1] bulk_direction=None):
-    """Derivatives of the test error at points[start:stop] (sorted by spike).
-
-    direction (spikes x D x (2K + 1)) holds dr, dc, dgamma, scale (spikes x D) what matters;
-    wanted: the names among alpha, beta, lam, noise. scalars: test error, d/dalpha, d/dbeta, d/dlam,
-    d/dnoise at a fixed spike, quadrature_error; along (points x D): the directional derivatives.
-    Bulk as for solve_points; bulk_direction (spikes rules x D x nodes (K + 4)) is how its values and
-    then its four weights move.
-    """
-    cdef Spikes spikes
-    cdef Points points
-    cdef Directions directions
-    cdef Wanted names
-    cdef Gradients results
-    cdef Accuracy accuracy
-    if stop <= start:
-        return
-    cdef Function sigma = Function(activation)
-    cdef Function g = Function(target)
-    take_spikes(&spikes, r, c, gamma, pi, bulk_value, bulk_weight)
-    take_points(&points, spike, alpha, beta, lam, noise, start, stop)
-    directions.count = direction.shape[1]
-    directions.slope = NULL
-    directions.scale = NULL
-    directions.bulk = NULL
-    results.along = NULL
-    if directions.count:
-        directions.slope = &direction[0, 0, 0]
-        directions.scale = &scale[0, 0]
-        results.along = &along[start, 0]
-        if bulk_direction is not None:
-            directions.bulk = &bulk_direction[0, 0, 0]
-    names.alpha = "alpha" in wanted
-    names.beta = "beta" in wanted
-    names.lam = "lam" in wanted
-    names.noise = "noise" in wanted
-    accuracy.rtol = rtol
-    accuracy.max_nodes = max_nodes
-    results.test_error = &scalars[0, start]
-    results.alpha = &scalars[1, start]
-    results.beta = &scalars[2, start]
-    results.lam = &scalars[3, start]
-    results.noise = &scalars[4, start]
-    results.quadrature_error = &scalars[5, start]
-    results.status = &status[start]
-    cdef cbool done
-    with nogil:
-        done = gradient(spikes, points, directions, names, sigma.moments[0], g.moments[0],
-                        accuracy, results)
-    if not done:
-        raise sigma.error if sigma.error is not None else g.error
-
-
-cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
-    cdef enum class LossKind(int):
-        pass
-    cdef struct Loss:
-        LossKind kind
-        double parameter
-    void prox(Loss, double, const double*, double*, size_t) except +
-
-cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
-    cdef enum class LabelKind(int):
-        pass
-
-cdef extern from "batches/convex.hpp" namespace "spikedrf" nogil:
-    cdef struct LossResults:
-        double* test_loss
-        double* train_loss
-        double* test_margin
-        double* train_margin
-    cbool solve_convex(const Spikes&, const Points&, const double*, Loss, LabelKind,
-                       GaussianMoments&, GaussianMoments&, Accuracy, const Results&,
-                       const LossResults&) except +
-
-
-def loss_prox(int kind, double parameter, double V, const double[::1] x):
-    """The proximal map argmin_t (t - x)^2 / (2 V) + loss(t), t the argument of the core's losses."""
-    out = np.empty(x.shape[0])
-    cdef double[::1] view = out
-    cdef Loss loss = Loss(<LossKind>kind, parameter)
-    if x.shape[0]:
-        with nogil:
-            prox(loss, V, &x[0], &view[0], x.shape[0])
-    return out
-
-
-def convex_points(activation, target, int kind, double parameter, bint signs,
-                  const double[:, ::1] r, const double[:, ::1] c, const double[::1] gamma,
-                  const double[:, ::1] pi, const int64_t[::1] spike, const double[::1] alpha,
-                  const double[::1] beta, const double[::1] lam, const double[::1] noise,
-                  const double[::1] flip, double rtol, size_t max_nodes,
-                  double[:, ::1] scalars, double[:, :, ::1] vectors, double[:, :, :, ::1] matrices,
-                  int32_t[:, ::1] counts, int64_t[::1] nodes, Py_ssize_t start, Py_ssize_t stop,
-                  const double[:, :, ::1] bulk_value=None, const double[:, :, ::1] bulk_weight=None):
-    """Like solve_points, for any loss (see LossKind); labels are signs or real.
-
-    scalars: also test_loss, train_loss, test_margin, train_margin.
-    """
-    cdef Spikes spikes
-    cdef Points points
-    cdef Results results
-    cdef LossResults more
-    cdef Accuracy accuracy
-    cdef Loss loss = Loss(<LossKind>kind, parameter)
-    if stop <= start:
-        return
-    cdef Function sigma = Function(activation)
-    cdef Function g = Function(target)
-    take_spikes(&spikes, r, c, gamma, pi, bulk_value, bulk_weight)
-    take_points(&points, spike, alpha, beta, lam, noise, start, stop)
-    accuracy.rtol = rtol
-    accuracy.max_nodes = max_nodes
-    take_results(&results, scalars, vectors, matrices, counts, nodes, start)
-    more.test_loss = &scalars[6, start]
-    more.train_loss = &scalars[7, start]
-    more.test_margin = &scalars[8, start]
-    more.train_margin = &scalars[9, start]
-    cdef cbool done
-    with nogil:
-        done = solve_convex(spikes, points, &flip[start], loss, <LabelKind><int>signs,
-                            sigma.moments[0], g.moments[0], accuracy, results, more)
-    if not done:
-        raise sigma.error if sigma.error is not None else g.error
-
-
-cdef extern from "batches/spectrum.hpp" namespace "spikedrf" nogil:
-    cdef struct SpectralPoints:
-        size_t count
-        const int64_t* spike
-        const double* alpha
-        const double* beta
-        const double* z
-    cdef struct SpectralResults:
-        double* V2
-        double* slope
-        double* cumulative
-        double* mean
-        double* form
-        int32_t* status
-        int32_t* nit
-        int64_t* nodes
-        double* residual
-        double* quadrature_error
-    cbool spectrum(const Spikes&, const SpectralPoints&, GaussianMoments&, Accuracy,
-                   const SpectralResults&) except +
-
-
-def spectrum_points(activation, const double[:, ::1] r, const double[:, ::1] c,
-                    const double[:, ::1] pi, const int64_t[::1] spike, const double[::1] alpha,
-                    const double[::1] beta, const double complex[::1] z, double rtol,
-                    size_t max_nodes, double complex[:, ::1] V2, double complex[:, ::1] slope,
-                    double[:, ::1] scalars, int32_t[:, ::1] counts, int64_t[::1] nodes,
-                    Py_ssize_t start, Py_ssize_t stop, double[:, :, ::1] form=None,
-                    const double[:, :, ::1] bulk_value=None,
-                    const double[:, :, ::1] bulk_weight=None):
-    """The Stieltjes transform at points[start:stop] (sorted by spike, best along the real axis).
-
-    V2 and slope (points x K) sum to it and to its derivative; scalars: cumulative, residual,
-    quadrature_error, mean; counts: status, nit; the point is the second axis. form (points x 2K x
-    2K), if given, gets what is singular at isolated eigenvalues. Bulk as for solve_points.
-    """
-    cdef Spikes spikes
-    cdef SpectralPoints points
-    cdef SpectralResults results
-    cdef Accuracy accuracy
-    if stop <= start:
-        return
-    cdef Function sigma = Function(activation)
-    take_spikes(&spikes, r, c, None, pi, bulk_value, bulk_weight)
-    points.count = stop - start
-    points.spike = &spike[start]
-    points.alpha = &alpha[start]
-    points.beta = &beta[start]
-    points.z = <const double*>&z[start]
-    accuracy.rtol = rtol
-    accuracy.max_nodes = max_nodes
-    results.V2 = <double*>&V2[start, 0]
-    results.slope = <double*>&slope[start, 0]
-    results.cumulative = &scalars[0, start]
-    results.residual = &scalars[1, start]
-    results.quadrature_error = &scalars[2, start]
-    results.mean = &scalars[3, start]
-    results.form = NULL
-    if form is not None:
-        results.form = &form[start, 0, 0]
-    results.status = &counts[0, start]
-    results.nit = &counts[1, start]
-    results.nodes = &nodes[start]
-    cdef cbool done
-    with nogil:
-        done = spectrum(spikes, points, sigma.moments[0], accuracy, results)
-    if not done:
-        raise sigma.error

@@ -272,10 +272,13 @@ class _Fits:
     def _climb(self, spike: int, at: NDArray[np.int64], tolerance: float) -> None:
         batch = self.batch
         live = np.flatnonzero(batch.pi[spike] > 0)
-        r, c = (np.ascontiguousarray(x[spike, live]) for x in (batch.r, batch.c))
-        rule = batch.sigma.core, batch.g.core, r, c, float(batch.gamma[spike])
+        groups = batch.r, batch.c, batch.pi
+        r, c, pi = (np.ascontiguousarray(of[spike, live])[None] for of in groups)
+        gamma = batch.gamma[spike : spike + 1]
+        functions = batch.sigma.core, batch.g.core
+        problem = _core.Problem(*functions, r, c, pi, gamma, max_nodes=MAX_NODES)
         for level in range(64):
-            rows = _core.tables(*rule, level, MAX_NODES)
+            rows = problem.tables(level)
             if rows is None:
                 return
             before = self.along[at], self.across[at]

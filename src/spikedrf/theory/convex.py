@@ -1,22 +1,18 @@
-"""Points under any convex loss of the readout, as the core takes them."""
+"""What is special about losses other than the square one of real labels."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.losses import Loss
-from spikedrf.running.workers import cores, for_each
+from spikedrf.running.workers import cores
 from spikedrf.theory.baseline import bayes_error
 from spikedrf.theory.batch import MAX_NODES, Batch, Part
+from spikedrf.theory.core import core_points, core_problem, run
 
 Floats = NDArray[np.float64]
-
-#: What a loss has beside the errors and the norm, in the order of the core.
-EXTRA = ("test_loss", "train_loss", "margin", "train_margin")
 
 
 def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:
@@ -48,58 +44,23 @@ def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:
             )
 
 
-def run(
-    batch: Batch,
-    part: Part,
-    loss: Loss,
-    labels: str,
-    rtol: float,
-    threads: int | None,
-    out: Any,
-) -> None:
-    """Hand the points to the core, those of one spike and noise, which share tables, in a row."""
+def solve_part(
+    batch: Batch, part: Part, loss: Loss, labels: str, rtol: float, threads: int | None
+) -> _core.Solutions:
+    """Solve the points of a part, those of one spike and noise, which share tables, in a row."""
+    signs = labels == "sign"
+    problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES, loss=loss.core, signs=signs)
+    count, groups = part.which.size, part.r.shape[1]
     order = np.lexsort((part.values["noise"], part.which))
-    count = order.size
-    which = np.ascontiguousarray(part.which[order])
-    values = {name: np.ascontiguousarray(value[order]) for name, value in part.values.items()}
-    flip = values.get("flip", np.zeros(count))
-    scalars, counts = np.empty_like(out.scalars), np.empty_like(out.counts)
-    vectors, matrices = np.empty_like(out.vectors), np.empty_like(out.matrices)
-    nodes = np.empty_like(out.nodes)
-    bulk = () if part.bulk is None else part.bulk.core()
-
-    def chunk(points: slice) -> None:
-        _core.convex_points(
-            batch.sigma.core,
-            batch.g.core,
-            *loss.core,
-            labels == "sign",
-            part.r,
-            part.c,
-            part.gamma,
-            part.pi,
-            which,
-            values["alpha"],
-            values["beta"],
-            values["lam"],
-            values["noise"],
-            flip,
-            rtol,
-            MAX_NODES,
-            scalars,
-            vectors,
-            matrices,
-            counts,
-            nodes,
-            points.start,
-            points.stop,
-            *bulk,
-        )
-
     size = int(np.clip(count // (4 * (threads or cores())), 1, 32))
-    for_each(chunk, [slice(i, min(i + size, count)) for i in range(0, count, size)], threads)
-    out.scalars[:, order], out.counts[:, order], out.nodes[order] = scalars, counts, nodes
-    out.vectors[:, order], out.matrices[:, order] = vectors, matrices
+    chunks = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    found = _core.Solutions(count, groups)
+    run(problem, core_points(part, order), found, chunks, threads)
+    out = _core.Solutions(count, groups)
+    out.scalars[:, order], out.counts[:, order] = found.scalars, found.counts
+    out.vectors[:, order], out.matrices[:, order] = found.vectors, found.matrices
+    out.nodes[order] = found.nodes
+    return out
 
 
 def least_error(batch: Batch) -> Floats:

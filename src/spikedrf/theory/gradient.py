@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from spikedrf import _core, losses
 from spikedrf.activations import Activation, FunctionLike
 from spikedrf.losses import LossLike
-from spikedrf.running.workers import for_each, thread_count
+from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, Step, pose, spike_of
 from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.layer import Layer
-from spikedrf.theory.solve import mergeable_spikes, refuse_infinite
+from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
+from spikedrf.theory.solve import refuse_infinite
 
 #: What the test error can be differentiated by: the readout's side, the step, the spiked model.
 PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")
@@ -157,7 +159,7 @@ def gradient(
     at the ends of its range and ``alpha0`` at 0.
 
     Source: theory.md, sections 2 and 4 to 6; the Maxwell relations above are worked out in
-    csrc/sensitivity.hpp.
+    csrc/equations/sensitivity.hpp.
 
     Examples
     --------
@@ -316,17 +318,23 @@ def differentiate(batch: Batch, moves: _Moves, rtol: float, threads: int | None)
     for part, mergeable in batch.parts(mergeable_spikes(batch)):
         labels, direction, scale = moves.directions(batch, part)
         if mergeable:
-            part, direction = _merge(part, direction)
-        scalars_there, along, status_there = _run(
-            batch, part, direction, scale, moves.names, rtol, threads
+            part, direction = merged(part), merged_moves(part, direction)
+        found = _core.Gradients(
+            part.which.size,
+            direction,
+            np.ascontiguousarray(scale),
+            moves.names,
+            None if part.bulk is None else part.bulk.core_slopes(),
         )
+        problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES)
+        run(problem, core_points(part), found, part.chunks(), threads)
         at = np.flatnonzero(part.points)
-        scalars[:, at] = scalars_there
-        status[at] = status_there
+        scalars[:, at] = found.scalars
+        status[at] = found.status
         for name in _SCALARS:
             if name in values:
-                values[name][at] += scalars_there[1 + _SCALARS.index(name)]
-        for (name, group), column in zip(labels, along.T, strict=True):
+                values[name][at] += found.scalars[1 + _SCALARS.index(name)]
+        for (name, group), column in zip(labels, found.along.T, strict=True):
             if name in ("r", "c"):
                 values[name][at, group] = column
             else:
@@ -342,82 +350,6 @@ def differentiate(batch: Batch, moves: _Moves, rtol: float, threads: int | None)
         parameters=batch.parameters,
         _values={name: batch.arrange(values[name]) for name in moves.names},
     )
-
-
-def _run(
-    batch: Batch,
-    part: Part,
-    direction: Floats,
-    scale: Floats,
-    names: tuple[str, ...],
-    rtol: float,
-    threads: int | None,
-) -> tuple[Floats, Floats, NDArray[np.int32]]:
-    """Hand the points to the core in chunks."""
-    points = part.which.size
-    scalars = np.zeros((6, points))
-    along = np.zeros((points, direction.shape[1]))
-    status = np.zeros(points, dtype=np.int32)
-    bulk: tuple[Floats, ...] = ()
-    if part.bulk is not None:
-        bulk = *part.bulk.core(), part.bulk.core_slopes()
-
-    def chunk(which: slice) -> None:
-        _core.gradient_points(
-            batch.sigma.core,
-            batch.g.core,
-            part.r,
-            part.c,
-            part.gamma,
-            part.pi,
-            part.which,
-            part.values["alpha"],
-            part.values["beta"],
-            part.values["lam"],
-            part.values["noise"],
-            direction,
-            np.ascontiguousarray(scale),
-            names,
-            rtol,
-            MAX_NODES,
-            scalars,
-            along,
-            status,
-            which.start,
-            which.stop,
-            *bulk,
-        )
-
-    for_each(chunk, part.chunks(), threads)
-    return scalars, along, status
-
-
-def _merge(part: Part, direction: Floats) -> tuple[Part, Floats]:
-    """Pose groups of linear features with one bulk variance as the one group that they are.
-
-    See `solve`: the spike is ``|r|``. What all neurons have in common moves with the average of
-    ``c``; moving their variances apart has no effect to first order.
-    """
-    live = part.r.shape[1]
-    length = np.linalg.norm(part.r, axis=1)
-    along = part.r / np.where(length > 0, length, 1.0)[:, None]
-    dr, dc, dgamma = np.split(direction, [live, 2 * live], axis=2)
-    at_rest = np.linalg.norm(dr, axis=2)
-    merged = np.stack(
-        [
-            np.where(length[:, None] > 0, np.einsum("sdk,sk->sd", dr, along), at_rest),
-            np.einsum("sdk,sk->sd", dc, part.pi),
-            dgamma[:, :, 0],
-        ],
-        axis=2,
-    )
-    single = replace(
-        part,
-        r=length[:, None],
-        c=np.ascontiguousarray(part.c[:, :1]),
-        pi=np.ones_like(length)[:, None],
-    )
-    return single, np.ascontiguousarray(merged)
 
 
 def _show(value: Any) -> str:

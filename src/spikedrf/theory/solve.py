@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,18 @@ from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike
 from spikedrf.losses import LossLike
 from spikedrf.parameters import real_array
-from spikedrf.running.workers import for_each, thread_count
+from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.layer import Layer
+from spikedrf.theory.linear_groups import mergeable_spikes, merged, share_solutions
 from spikedrf.theory.solution import Solution
+
+# What a solution has beside the errors and the norm, in the order of the core.
+_OF_LOSS = ("test_loss", "train_loss", "margin", "train_margin")
 
 
 def solve(
@@ -149,56 +153,47 @@ def solve(
         also={"flip": chance} if signs else None,
     )
     threads = thread_count(workers)
-    if signs or kind != losses.Square():
-        solution = _solve_convex(batch, kind, labels, accuracy, threads)
-    else:
-        solution = _solve_ridge(batch, accuracy, threads)
+    solution = _solve(batch, kind, labels, accuracy, threads)
     warn(solution, accuracy)
     return solution
 
 
-def _solve_ridge(batch: Batch, accuracy: float, threads: int | None) -> Solution:
-    """Sections 4 to 6: closed forms but for the responses."""
-    refuse_infinite(batch)
-    out = _Arrays(batch.which.size, batch.groups)
-    for part, mergeable in batch.parts(mergeable_spikes(batch)):
-        run = _run_merged if mergeable else _run
-        out.put(run(batch, part, accuracy, threads), part)
-    test, train = out.scalars[0], out.scalars[2]
-    extra = {"test_loss": 0.5 * test, "train_loss": 0.5 * train}
-    return out.solution(batch, {name: batch.arrange(value) for name, value in extra.items()})
-
-
-def _solve_convex(
+def _solve(
     batch: Batch, loss: losses.Loss, labels: str, accuracy: float, threads: int | None
 ) -> Solution:
-    """Section 11."""
-    convex.refuse_undefined(batch, loss, labels)
-    out = _Arrays(batch.which.size, batch.groups, len(convex.EXTRA))
-    for part, _ in batch.parts():
-        results = _Arrays(part.which.size, part.r.shape[1], len(convex.EXTRA))
-        convex.run(batch, part, loss, labels, accuracy, threads, results)
-        out.put(results, part)
-    extra = dict(zip(convex.EXTRA, map(batch.arrange, out.scalars[6:]), strict=True))
+    ridge = labels == "real" and loss == losses.Square()
+    if ridge:
+        refuse_infinite(batch)
+    else:
+        convex.refuse_undefined(batch, loss, labels)
+    out = _Arrays(batch.which.size, batch.groups)
+    for part, merge in batch.parts(mergeable_spikes(batch)):
+        one = merged(part) if merge else part
+        if ridge:
+            found = _core.Solutions(one.which.size, one.r.shape[1])
+            problem = core_problem(one, batch.sigma, batch.g, accuracy, MAX_NODES)
+            run(problem, core_points(one), found, one.chunks(), threads)
+        else:
+            found = convex.solve_part(batch, one, loss, labels, accuracy, threads)
+        out.put(share_solutions(part, found) if merge else found, part)
+    extra: dict[str, Any] = dict(zip(_OF_LOSS, map(batch.arrange, out.scalars[6:]), strict=True))
     if labels == "real":
         extra |= {"margin": None, "train_margin": None}
     else:
         out.scalars[1] = out.scalars[0] - convex.least_error(batch)
-    extra |= {"loss": loss.name, "labels": labels, "parameters": batch.parameters | vars(loss)}
+    if not ridge:
+        extra |= {
+            "loss": loss.name,
+            "labels": labels,
+            "parameters": batch.parameters | vars(loss),
+        }
     return out.solution(batch, extra)
 
 
-class _Arrays:
-    """Result arrays with the point as second axis, as the core fills them."""
+class _Arrays(_core.Solutions):
+    """All points of a call, in the order of the batch."""
 
-    def __init__(self, points: int, groups: int, extra: int = 0) -> None:
-        self.scalars = np.zeros((6 + extra, points))
-        self.vectors = np.zeros((5, points, groups))
-        self.matrices = np.zeros((2, points, groups, groups))
-        self.counts = np.zeros((2, points), dtype=np.int32)
-        self.nodes = np.zeros(points, dtype=np.int64)
-
-    def put(self, results: _Arrays, part: Part) -> None:
+    def put(self, results: _core.Solutions, part: Part) -> None:
         """Scatter the results of some points that have only some of the groups."""
         at = np.flatnonzero(part.points)
         live = np.flatnonzero(part.live)
@@ -241,84 +236,6 @@ class _Arrays:
             _target=batch.g,
             **{"parameters": batch.parameters, **more},
         )
-
-
-def _run(batch: Batch, part: Part, rtol: float, threads: int | None) -> _Arrays:
-    """Hand the points to the core in chunks."""
-    out = _Arrays(part.which.size, part.r.shape[1])
-    bulk = () if part.bulk is None else part.bulk.core()
-
-    def chunk(points: slice) -> None:
-        _core.solve_points(
-            batch.sigma.core,
-            batch.g.core,
-            part.r,
-            part.c,
-            part.gamma,
-            part.pi,
-            part.which,
-            part.values["alpha"],
-            part.values["beta"],
-            part.values["lam"],
-            part.values["noise"],
-            rtol,
-            MAX_NODES,
-            out.scalars,
-            out.vectors,
-            out.matrices,
-            out.counts,
-            out.nodes,
-            points.start,
-            points.stop,
-            *bulk,
-        )
-
-    for_each(chunk, part.chunks(), threads)
-    return out
-
-
-def mergeable_spikes(batch: Batch) -> NDArray[np.bool_]:
-    """Find the spikes whose several groups of linear features differ in nothing but the spike."""
-    live = batch.pi > 0
-    widest = np.where(live, batch.c, -np.inf).max(axis=1)
-    narrowest = np.where(live, batch.c, np.inf).min(axis=1)
-    return np.asarray(batch.sigma.linear & (live.sum(axis=1) > 1) & (widest == narrowest))
-
-
-def _run_merged(batch: Batch, part: Part, rtol: float, threads: int | None) -> _Arrays:
-    r"""Solve groups of linear features with one bulk variance as the single group that they are.
-
-    Their features span the same space, so for ``p > d`` the K-group equations are singular as
-    ``lam -> 0`` (the responses of the groups grow without bound and cancel in everything that
-    is observed). The exact K-group solution follows from that of one group with ``r = |r|``: the
-    minimum-norm ``m`` is along ``r``, ``theta, psi, q2, V2`` are shared out by ``pi``, and with
-    ``M = (e + b 1 1^T)^{-1}``, ``e_k = e / pi_k``::
-
-        V1_kl = pi_k pi_l V1 + (delta_kl pi_k - pi_k pi_l) c V2,   and q1 likewise with q2.
-    """
-    which = part.which
-    groups = part.r.shape[1]
-    length = np.linalg.norm(part.r, axis=1)
-    single = replace(
-        part,
-        r=length[:, None],
-        c=np.ascontiguousarray(part.c[:, :1]),
-        pi=np.ones_like(length)[:, None],
-    )
-    one = _run(batch, single, rtol, threads)
-    out = _Arrays(which.size, groups)
-    out.scalars, out.counts, out.nodes = one.scalars, one.counts, one.nodes
-    share = part.pi[which]
-    along = part.r / np.where(length > 0, length, 1.0)[:, None]
-    out.vectors[0] = along[which] * one.vectors[0]
-    out.vectors[1:] = share * one.vectors[1:]
-    spread = share[:, :, None] * (np.eye(groups) - share[:, None, :])
-    product = share[:, :, None] * share[:, None, :]
-    for matrix, (whole, vector) in enumerate([(0, 3), (1, 4)]):
-        own = part.c[which, 0] * one.vectors[vector][:, 0]
-        with np.errstate(invalid="ignore"):  # infinite responses of the ridgeless limit
-            out.matrices[matrix] = product * one.matrices[whole] + spread * own[:, None, None]
-    return out
 
 
 def infinite_without_ridge(batch: Batch) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

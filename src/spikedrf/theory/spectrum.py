@@ -14,7 +14,7 @@ from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import Floats
 from spikedrf.theory.convergence import check_accuracy, warn
-from spikedrf.theory.solve import mergeable_spikes
+from spikedrf.theory.linear_groups import mergeable_spikes
 from spikedrf.theory.stieltjes import CURE, pose_spectrum
 from spikedrf.theory.support import Ensemble
 

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike
-from spikedrf.running.workers import for_each, thread_count
+from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
-from spikedrf.theory.solve import mergeable_spikes
+from spikedrf.theory.core import core_points, core_problem, run
+from spikedrf.theory.linear_groups import mergeable_spikes, merged
 
 Complexes = NDArray[np.complex128]
 
@@ -217,16 +218,14 @@ class Transform:
     form: Floats | None = None
 
     @classmethod
-    def empty(cls, points: int, groups: int, *, forms: bool = False) -> Transform:
+    def empty(cls, points: int, groups: int) -> Transform:
         """Return one of zeros."""
-        return cls(
-            V2=np.zeros((points, groups), dtype=np.complex128),
-            slope=np.zeros((points, groups), dtype=np.complex128),
-            scalars=np.zeros((4, points)),
-            counts=np.zeros((2, points), dtype=np.int32),
-            nodes=np.zeros(points, dtype=np.int64),
-            form=np.zeros((points, 2 * groups, 2 * groups)) if forms else None,
-        )
+        return cls.of(_core.Transforms(points, groups))
+
+    @classmethod
+    def of(cls, found: _core.Transforms) -> Transform:
+        """Return what the core has found."""
+        return cls(found.V2, found.slope, found.scalars, found.counts, found.nodes, found.form)
 
     def put(self, other: Transform, part: Part) -> None:
         """Scatter the results of some points that have only some of the groups."""
@@ -274,44 +273,14 @@ def transform(
     they are the single group that they are, as in `solve`, and every group has its share of it.
     """
     if merge:
-        length = np.sqrt(np.sum(part.pi * part.r**2, axis=1))
-        single = replace(
-            part,
-            r=length[:, None],
-            c=np.ascontiguousarray(part.c[:, :1]),
-            pi=np.ones_like(length)[:, None],
-        )
-        one = transform(sigma, single, z, rtol, threads, False, forms=forms)
+        one = transform(sigma, merged(part), z, rtol, threads, False, forms=forms)
         share = part.pi[part.which]
         return replace(one, V2=share * one.V2, slope=share * one.slope)
-    alpha, beta = part.values["alpha"], part.values["beta"]
     # Neighbours on the real axis start from each other's roots.
-    order = np.lexsort((z.imag, z.real, beta, alpha, part.which))
-    which, alpha, beta, z = (np.ascontiguousarray(a[order]) for a in (part.which, alpha, beta, z))
-    out = Transform.empty(z.size, part.r.shape[1], forms=forms)
-
-    def chunk(points: slice) -> None:
-        _core.spectrum_points(
-            sigma.core,
-            part.r,
-            part.c,
-            part.pi,
-            which,
-            alpha,
-            beta,
-            z,
-            rtol,
-            MAX_NODES,
-            out.V2,
-            out.slope,
-            out.scalars,
-            out.counts,
-            out.nodes,
-            points.start,
-            points.stop,
-            out.form,
-        )
-
+    order = np.lexsort((z.imag, z.real, part.values["beta"], part.values["alpha"], part.which))
+    out = _core.Transforms(z.size, part.r.shape[1], forms=forms)
     # Every chunk makes its tables and finds its first root anew: worth some hundred points.
-    for_each(chunk, [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)], threads)
-    return out.take(np.argsort(order))
+    chunks = [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)]
+    problem = core_problem(part, sigma, sigma, rtol, MAX_NODES)  # the features know no labels
+    run(problem, core_points(part, order, z), out, chunks, threads)
+    return Transform.of(out).take(np.argsort(order))

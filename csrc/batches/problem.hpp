@@ -1,0 +1,105 @@
+// What is to be solved: first layers, the readout's loss and labels, and the points.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "equations/bulk.hpp"
+#include "functions/loss.hpp"
+#include "tables/labels.hpp"
+#include "tables/moments.hpp"
+
+namespace spikedrf {
+
+enum class Status : std::int32_t {
+  converged = 0,
+  quadrature = 1,  // the errors still moved by more than rtol on the finest rule
+  newton = 2,      // the equations did not converge
+  rounding = 3,    // groups too nearly alike for double precision: errors beyond rtol are possible
+  undefined = 4,   // gradient.hpp: a derivative does not exist
+};
+
+struct Spikes {
+  std::size_t count;
+  int groups;
+  const double* r;      // count x groups
+  const double* c;      // count x groups, > 0
+  const double* gamma;  // count, in [-1, 1]
+  const double* pi;     // count x groups, > 0
+  // The bulk of each spike: `bulk_rules` descriptions of it by `bulk_nodes` nodes each (count x
+  // rules x nodes x groups values, count x rules x nodes weights), with c their mean; 0 nodes is
+  // the isotropic bulk of variance c. Rules that are not exact take turns on the ladder of
+  // quadrature rules, so that what they differ by shows in the certificate.
+  int bulk_nodes = 0;
+  int bulk_rules = 1;
+  Bulk bulk{};
+
+  // Which of all rules for the bulk (of all spikes) a spike uses on a level.
+  std::size_t bulk_rule(std::size_t index, std::size_t level) const {
+    const auto rules = static_cast<std::size_t>(bulk_rules);
+    return index * rules + level % rules;
+  }
+  Bulk bulk_of(std::size_t index, std::size_t level) const {
+    const auto width = static_cast<std::size_t>(groups);
+    if (bulk_nodes == 0) return Bulk::isotropic(c + index * width);
+    const std::size_t at = bulk_rule(index, level) * static_cast<std::size_t>(bulk_nodes);
+    Bulk result = bulk;
+    result.nodes = bulk_nodes;
+    result.value += at * width;
+    result.trace += at;
+    result.forms += at;
+    return result;
+  }
+  const double* pi_of(std::size_t index) const {
+    return pi + index * static_cast<std::size_t>(groups);
+  }
+};
+
+struct Accuracy {
+  double rtol = 1e-8;
+  std::size_t max_nodes = 1u << 15;
+};
+
+struct Problem {
+  Spikes spikes;
+  GaussianMoments* activation;
+  GaussianMoments* target;  // not looked at for a spectrum
+  Loss loss{};
+  LabelKind labels = LabelKind::real;
+  Accuracy accuracy{};
+};
+
+// Sorted by spike, so that a run of points with one spike is consecutive. Spectra have z instead of
+// lam and noise, and are best sorted along the real axis: each starts from its neighbour's root.
+struct Points {
+  std::size_t count;
+  const std::int64_t* spike;
+  const double* alpha;            // > 0, infinite for the square loss of real labels only
+  const double* beta;             // > 0
+  const double* lam = nullptr;    // >= 0
+  const double* noise = nullptr;  // >= 0
+  const double* flip = nullptr;   // of sign labels, in [0, 1/2]: the chance to be turned around
+  const double* z = nullptr;      // count x 2, Im z >= 0; on the real axis the limit from above
+
+  std::size_t spike_of(std::size_t point) const { return static_cast<std::size_t>(spike[point]); }
+};
+
+// Calls f with the number of groups as a compile-time constant, 0 if there are many.
+template <class F>
+auto with_groups(int groups, const F& f) {
+  switch (groups) {
+    case 1:
+      return f(std::integral_constant<int, 1>());
+    case 2:
+      return f(std::integral_constant<int, 2>());
+    case 3:
+      return f(std::integral_constant<int, 3>());
+    case 4:
+      return f(std::integral_constant<int, 4>());
+    default:
+      return f(std::integral_constant<int, 0>());
+  }
+}
+
+}  // namespace spikedrf

@@ -1,0 +1,60 @@
+#include "batches/ridge.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+template <int KS>
+bool solve_groups(const Problem& problem, const Points& points, const Solutions& solutions) {
+  const Spikes& spikes = problem.spikes;
+  const int K = spikes.groups;
+  Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
+  OrderParameters<KS> order(K, Latents());
+  const bool linear = problem.activation->linear();
+  const auto watch = [](std::size_t, const Regime&, const Errors&) { return 0.0; };
+
+  std::size_t point = 0;
+  while (point < points.count) {
+    const std::size_t spike = points.spike_of(point);
+    TableLadder ladder(problem, spike);
+    for (; point < points.count && points.spike_of(point) == spike; ++point) {
+      RidgeClimber climber(problem, points, point, ladder, step_a, order, watch);
+      if (!climber.climb()) return false;
+      const double alpha = points.alpha[point];
+      const double beta = points.beta[point];
+      const bool ridgeless = std::isinf(alpha) || points.lam[point] == 0.0;
+      Answer answer;
+      answer.status = climber.at.status;
+      answer.iterations = climber.iterations;
+      answer.nodes = ladder[climber.at.level[0]].nodes;
+      answer.residual = climber.newton.residual;
+      answer.moved = climber.at.moved[0];
+      answer.excess_error = climber.errors.excess;
+      answer.test_error = climber.errors.excess + points.noise[point] * points.noise[point];
+      answer.train_error = climber.errors.train;
+      answer.norm = climber.errors.norm;
+      answer.test_loss = 0.5 * answer.test_error;
+      answer.train_loss = 0.5 * answer.train_error;
+      answer.m = order.m.data();
+      answer.theta = order.theta.data();
+      answer.psi = order.psi.data();
+      answer.q = order.q.data();
+      answer.v = step_a.v.data();
+      answer.unit = std::isinf(alpha) ? 0.0 : 1.0 / climber.regime.weighting.epsilon;
+      answer.free = linear && ridgeless && beta >= 1.0 && alpha > 1.0;
+      answer.unbounded = answer.free && beta == 1.0;
+      store(answer, climber.at.solved, K, point, solutions);
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool solve_ridge(const Problem& problem, const Points& points, const Solutions& solutions) {
+  return with_groups(problem.spikes.groups, [&](auto groups) {
+    return solve_groups<decltype(groups)::value>(problem, points, solutions);
+  });
+}
+
+}  // namespace spikedrf

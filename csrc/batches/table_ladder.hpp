@@ -1,0 +1,69 @@
+// The tables of one spike, and with `slopes` their slopes, on every rule that some point has asked
+// for. The rules also resolve what else is in `more`.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+
+#include "batches/problem.hpp"
+#include "batches/refinement.hpp"
+#include "numerics/quadrature.hpp"
+
+namespace spikedrf {
+
+class TableLadder {
+ public:
+  TableLadder(const Problem& problem, std::size_t index, bool with_slopes = false,
+              const Variation& more = {}, RuleLadder::Start start = RuleLadder::Start::hermite)
+      : groups_(problem.spikes.groups),
+        r_(problem.spikes.r + index * static_cast<std::size_t>(groups_)),
+        c_(problem.spikes.c + index * static_cast<std::size_t>(groups_)),
+        gamma_(problem.spikes.gamma[index]),
+        activation_(*problem.activation),
+        target_(*problem.target),
+        with_slopes_(with_slopes),
+        rules_(variation(more), problem.accuracy.max_nodes, start) {}
+
+  Reached reach(std::size_t level) {
+    while (tables_.size() <= level) {
+      Rule rule;
+      if (!rules_.make(static_cast<int>(tables_.size()), rule)) return Reached::exhausted;
+      tables_.emplace_back();
+      if (with_slopes_) slopes_.emplace_back();
+      const int effort = static_cast<int>(tables_.size()) - 1;
+      if (!tables_.back().fill(rule, effort, groups_, r_, c_, gamma_, activation_, target_,
+                               with_slopes_ ? &slopes_.back() : nullptr)) {
+        return Reached::failed;
+      }
+    }
+    return Reached::ready;
+  }
+  const Tables& operator[](std::size_t level) const { return tables_[level]; }
+  const TableSlopes* slopes(std::size_t level) const {
+    return with_slopes_ ? &slopes_[level] : nullptr;
+  }
+
+ private:
+  Variation variation(Variation result) const {
+    for (int k = 0; k < groups_; ++k) {
+      activation_.add_variation(r_[k], std::sqrt(c_[k]), result);
+    }
+    const double sd = std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)));
+    target_.add_variation(gamma_, sd, result);
+    return result;
+  }
+
+  int groups_;
+  const double* r_;
+  const double* c_;
+  double gamma_;
+  GaussianMoments& activation_;
+  GaussianMoments& target_;
+  bool with_slopes_;
+  RuleLadder rules_;
+  std::deque<Tables> tables_;
+  std::deque<TableSlopes> slopes_;
+};
+
+}  // namespace spikedrf
