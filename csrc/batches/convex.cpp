@@ -142,6 +142,10 @@ class ConvexClimber {
     if (at.status == Status::converged && moved > 3.0 * problem_.accuracy.rtol) {
       at.status = Status::rounding;
     }
+    if (at.status == Status::converged &&
+        unattainable(*tables, equations_.m.data(), problem_.accuracy.rtol)) {
+      at.status = Status::unattainable;
+    }
     return true;
   }
 

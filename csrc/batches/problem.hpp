@@ -18,7 +18,27 @@ enum class Status : std::int32_t {
   newton = 2,      // the equations did not converge
   rounding = 3,    // groups too nearly alike for double precision: errors beyond rtol are possible
   undefined = 4,   // gradient.hpp: a derivative does not exist
+                   // 5 is Python's own: the optimum is in doubt
+  unattainable = 6,  // it takes more neurons than any network has, see below
 };
+
+// Whether the answer rests on a mean readout m that no network of finitely many neurons has. In the
+// limit m costs nothing; p neurons pay m^2 / p for it, beside a norm of the size of labels over
+// features. Beyond 1e15 times the root of that, features in double precision do not even know of
+// the mu0 that m multiplies.
+inline bool unattainable(const Tables& tables, const double* m, double rtol) {
+  constexpr double kMost = 1e30;
+  if (tables.level_lost()) return true;
+  const double label = tables.label_power();
+  for (int k = 0; k < tables.groups; ++k) {
+    const double square = m[k] * m[k];
+    if (square * tables.level_power(k) > rtol * label &&
+        square * tables.feature_power() > kMost * label) {
+      return true;
+    }
+  }
+  return false;
+}
 
 struct Spikes {
   std::size_t count;

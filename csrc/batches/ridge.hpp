@@ -77,6 +77,10 @@ class RidgeClimber {
       at.moved[0] = std::numeric_limits<double>::infinity();
     }
     at.moved[0] = std::max(at.moved[0], errors.rounding);
+    if (at.status == Status::converged &&
+        unattainable(ladder_[at.level[0]], order_.m.data(), problem_.accuracy.rtol)) {
+      at.status = Status::unattainable;
+    }
     return true;
   }
 
@@ -113,8 +117,13 @@ class RidgeClimber {
     const double moved = std::max(
         {now.moved, relative_change(errors.train, previous.train, 1e-15 * label),
          relative_change(errors.norm, previous.norm, 1e-10 * label / tables.feature_power())});
+    // A chance improvement within what rounding may do is no reason to start counting again.
     const bool better = watched < 0.5 * least_watched_;
-    in_vain_ = better || watched > errors.slope_rounding ? 0 : in_vain_ + 1;
+    if (watched > errors.slope_rounding) {
+      in_vain_ = 0;
+    } else if (!better) {
+      ++in_vain_;
+    }
     least_watched_ = std::min(least_watched_, watched);
     const double rtol = problem_.accuracy.rtol;
     now.stands = moved <= std::max(rtol, errors.rounding) &&

@@ -35,6 +35,7 @@ class OrderParameters {
         system_(groups * groups),
         factor_(groups * groups),
         right_(groups),
+        length_(groups),
         pressure_(groups),
         source_(pair_count(groups) + groups),
         feature_bias_(pair_count(groups) + groups),
@@ -97,7 +98,7 @@ class OrderParameters {
   BulkForms<KS, double> forms_;
   std::vector<double> triangle_, penalty_, scaled_, inverse_, cholesky_, penalty_target_;
   Buffer<KS * KS> system_, factor_;
-  Buffer<KS> right_, pressure_;
+  Buffer<KS> right_, length_, pressure_;
   Buffer<kSize> source_, feature_bias_, feature_omega2_, response_;
   std::vector<int> pivot_;
   std::vector<double> columns_;  // node-sized, grown outside the solves
@@ -163,8 +164,9 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
   forms_.lift(regime, step_a.bulk(), step_a.b(), theta.data(), psihat.data(), psi.data());
 }
 
-// (m, theta) from the triangle of the fit; the ratio of the largest to the smallest singular value
-// that was inverted.
+// (m, theta) from the triangle of the fit; how far that amplifies rounding errors: one over the
+// smallest singular value that was inverted, of the mu0_k scaled to length 1, and four times that
+// where they are nearly alike.
 template <int KS>
 double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
   const int K = groups();
@@ -179,29 +181,16 @@ double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
   }
   // The block of m is singular when the mu0_k are linearly dependent (an odd activation with
   // u = +-1, or mu0 = 0 without a spike). The minimum-norm m leaves `mean` alone.
-  double largest = 0.0;
   for (int k = 0; k < K; ++k) {
-    double square = 0.0;
-    for (int l = 0; l < K; ++l) square += entry(l, k) * entry(l, k);
-    largest = std::max(largest, square);
     right_[k] = entry(k, last);
     for (int a = 0; a < C; ++a) right_[k] -= entry(k, K + a) * for_theta[a];
     for (int l = 0; l < K; ++l) system_[k * K + l] = entry(k, l);
   }
-  largest = std::sqrt(largest);
-  const double cutoff = 1e-13 * largest;
+  constexpr double kDependent = 1e-13;
   const double smallest =
-      pseudo_solve(system_.data(), right_.data(), for_m, factor_.data(), K, cutoff);
-  // What pseudo_solve leaves: singular vectors in factor_, their values the lengths of the columns.
-  dependencies = 0;
-  for (int j = 0; j < K; ++j) {
-    double square = 0.0;
-    for (int i = 0; i < K; ++i) square += system_[i * K + j] * system_[i * K + j];
-    if (std::sqrt(square) > cutoff) continue;
-    for (int k = 0; k < K; ++k) dependency[dependencies * K + k] = factor_[k * K + j];
-    ++dependencies;
-  }
-  return largest / smallest;
+      scaled_pseudo_solve(system_.data(), right_.data(), for_m, dependency.data(), &dependencies,
+                          factor_.data(), length_.data(), K, kDependent);
+  return (smallest < 0.1 ? 4.0 : 1.0) / smallest;
 }
 
 template <int KS>

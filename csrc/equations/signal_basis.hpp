@@ -53,16 +53,16 @@ class SignalBasis {
   void restore(const double* beta, const double* theta, double* m) const {
     const int K = groups_;
     const auto size = static_cast<std::size_t>(K);
-    std::vector<double> right(size, 0.0), matrix(r_), work(size * size);
-    double largest = 0.0;
+    std::vector<double> right(size, 0.0), matrix(r_), null(size * size), work(size * size + size);
     for (int j = 0; j < rank_; ++j) {
       right[static_cast<std::size_t>(j)] = beta[j];
       for (int k = 0; k < K; ++k) {
         right[static_cast<std::size_t>(j)] -= s_[static_cast<std::size_t>(j * K + k)] * theta[k];
-        largest = std::max(largest, std::fabs(r_[static_cast<std::size_t>(j * K + k)]));
       }
     }
-    pseudo_solve(matrix.data(), right.data(), m, work.data(), K, 1e-13 * largest);
+    int nullity = 0;
+    scaled_pseudo_solve(matrix.data(), right.data(), m, null.data(), &nullity, work.data(),
+                        work.data() + size * size, K, 1e-13);
   }
 
  private:

@@ -189,4 +189,54 @@ inline double pseudo_solve(double* a, const double* b, double* x, double* v, int
   return smallest;
 }
 
+// The same for columns of any size, which say nothing about whether they depend on each other:
+// rank is decided for columns of length 1. The vectors that `a` takes to zero, orthonormal, are
+// left in the first `nullity` rows of `null` (n x n). `a` is overwritten; `v` (n x n) and `scale`
+// (n) are work space. Returns the smallest singular value of the scaled matrix that was inverted.
+inline double scaled_pseudo_solve(double* a, const double* b, double* x, double* null, int* nullity,
+                                  double* v, double* scale, int n, double cutoff) {
+  for (int k = 0; k < n; ++k) {
+    double largest = 0.0;  // squares may be too small to be numbers
+    for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(a[i * n + k]));
+    scale[k] = largest > 0.0 ? largest : 1.0;
+    double square = 0.0;
+    for (int i = 0; i < n; ++i) {
+      const double entry = a[i * n + k] / scale[k];
+      square += entry * entry;
+    }
+    if (square > 0.0) scale[k] *= std::sqrt(square);
+    for (int i = 0; i < n; ++i) a[i * n + k] /= scale[k];
+  }
+  const double smallest = pseudo_solve(a, b, x, v, n, cutoff);
+  for (int k = 0; k < n; ++k) x[k] /= scale[k];
+  *nullity = 0;
+  for (int j = 0; j < n; ++j) {
+    double square = 0.0;
+    for (int i = 0; i < n; ++i) square += a[i * n + j] * a[i * n + j];
+    if (std::sqrt(square) > cutoff) continue;
+    double* fresh = null + *nullity * n;
+    double largest = 0.0;
+    for (int k = 0; k < n; ++k) {
+      fresh[k] = v[k * n + j] / scale[k];
+      largest = std::max(largest, std::fabs(fresh[k]));
+    }
+    for (int k = 0; k < n; ++k) fresh[k] /= largest;
+    const auto take_out = [n](const double* unit, double* vector) {
+      double share = 0.0;
+      for (int k = 0; k < n; ++k) share += unit[k] * vector[k];
+      for (int k = 0; k < n; ++k) vector[k] -= share * unit[k];
+    };
+    for (int i = 0; i < *nullity; ++i) take_out(null + i * n, fresh);
+    double length = 0.0;
+    for (int k = 0; k < n; ++k) length += fresh[k] * fresh[k];
+    length = std::sqrt(length);
+    if (length > 0.0) {
+      for (int k = 0; k < n; ++k) fresh[k] /= length;
+      take_out(fresh, x);
+      ++*nullity;
+    }
+  }
+  return smallest;
+}
+
 }  // namespace spikedrf

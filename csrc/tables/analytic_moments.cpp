@@ -163,7 +163,13 @@ void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, dou
   if (uniform) make_grid(sd);
   const bool shared = uniform && make_lattice(mean, n, sd);
   Expansion out{};
+  // A function that is odd about its value at 0: e0 there is that value, and what it grows by is
+  // lost in the rounding of the sum where the mean is small. With t = mean/sd, by Taylor's series,
+  //   e0 - f(0) = t e1 - t^3/3 f3 + O(t^5),   e1 and f3 at this very mean.
+  const Reflection mirror = reflection(activation_);
+  const double small = mirror.sign < 0.0 ? 1e-4 * std::hypot(1.0, sd) : -1.0;
   for (std::size_t i = 0; i < n; ++i) {
+    const bool near_centre = std::fabs(mean[i]) <= small;
     if (!uniform) make_panels(mean[i], sd);
     const std::size_t points = z_.size();
     const double* z = z_.data();
@@ -190,7 +196,11 @@ void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, dou
       level = f[points + 1];
       slope = 0.5 * (f[points + 2] - f[points]);
     }
-    expand(z, weight, f, points, level, slope, slopes != nullptr, out);
+    expand(z, weight, f, points, level, slope, slopes != nullptr || near_centre, out);
+    if (near_centre) {
+      const double t = mean[i] / sd;
+      out.e0 = 0.5 * mirror.constant + t * (out.e1 - t * t / 3.0 * out.f3);
+    }
     e0[i] = out.e0;
     e1[i] = out.e1;
     e2[i] = out.e2;

@@ -73,14 +73,15 @@ Moment<T> hinge_moment(const T& m, const T& s, double slope, double scale) {
   return {slope * m + scale * relu.e0, slope * s + scale * relu.e1, scale * scale * relu.e2};
 }
 
-// sign: E sign = 1 - 2 Q, E z sign = 2 phi, remainder 4 Q (1 - Q) - 4 phi^2 with Q = P(z > |m|/s).
+// sign: E sign = 1 - 2 Q, E z sign = 2 phi, remainder 4 Q (1 - Q) - 4 phi^2 with Q = P(z > |m|/s);
+// 1 - 2 Q as erf(|m|/(s sqrt 2)), which is accurate relative to itself near m = 0 as well.
 template <class T>
 Moment<T> sign_moment(const T& m, const T& s) {
   const T t = magnitude(m) / s;
   const T tail = upper_tail(t);
   const T phi = density(t);
   const T e2 = nonnegative(4.0 * (tail * (1.0 - tail) - phi * phi));
-  const T e0 = 1.0 - 2.0 * tail;
+  const T e0 = erf(t * kInvSqrt2);
   return {m < 0.0 ? -e0 : e0, 2.0 * phi, e2};
 }
 
@@ -329,6 +330,12 @@ void NamedMoments::add_variation(double slope, double sd, Variation& variation) 
   if (scale > 0.0 || has_kink(activation_)) variation.features.push_back({0.0, scale});
 }
 
+// Means of sin and cos are exp(-sd^2/2) small. That of sin without a spike is zero.
+bool NamedMoments::underflows(double slope, double sd) const {
+  if (!oscillates(activation_) || std::exp(-sd * sd) > 1e-280) return false;
+  return slope != 0.0 || reflection(activation_).sign > 0.0;
+}
+
 void CallbackMoments::add_variation(double slope, double sd, Variation& variation) const {
   if (slope == 0.0) return;
   const double scale = sd / std::fabs(slope);
@@ -372,6 +379,8 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   }
 
   feature_power_ = 0.0;
+  level_power_.assign(static_cast<std::size_t>(groups), 0.0);
+  level_lost_ = false;
   for (int k = 0; k < groups; ++k) {
     double* mu0 = row(mu0_at() + k);
     double* mu1 = row(mu0_at() + groups + k);
@@ -392,17 +401,16 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
       }
     }
     double power = 0.0;
-    double largest = 0.0;
+    double level = 0.0;
     for (std::size_t i = 0; i < nodes; ++i) {
       power += row(0)[i] * (mu0[i] * mu0[i] + mu1[i] * mu1[i] + mu2[i]);
-      largest = std::max(largest, std::fabs(mu0[i]));
+      level += row(0)[i] * mu0[i] * mu0[i];
       mu1[i] /= sd;  // e1 = E z sigma = sqrt(c) mu1
       kappa_mu1[i] = rule.node[i] * mu1[i];
     }
     feature_power_ += power;
-    // Without a spike an odd activation has mu0 = 0. The readout m is not penalised: what rounding
-    // leaves of mu0 would be scaled up to fit the mean of the labels.
-    if (largest <= 1e-14 * std::sqrt(power)) std::fill_n(mu0, nodes, 0.0);
+    level_power_[static_cast<std::size_t>(k)] = level;
+    level_lost_ = level_lost_ || activation.underflows(r[k], sd);
   }
   for (int k = 0; k < groups; ++k) {
     for (int l = k; l < groups; ++l) {

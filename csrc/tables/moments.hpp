@@ -33,6 +33,8 @@ struct MomentSlopes {
 
 // For f(mean + sd z), z ~ N(0, 1), its expansion in Hermite polynomials of z:
 //   e0 = E f,   e1 = E z f,   e2 = E f^2 - e0^2 - e1^2  (the power of all higher orders, >= 0).
+// e0 of an odd function is accurate relative to itself however small the mean, and 0 at mean 0: the
+// readout of mu0 = e0 is not penalised, and would scale up what rounding leaves of it.
 // sd = 0 is allowed and gives f(mean), 0, 0 (and slopes 0, although there are none).
 class GaussianMoments {
  public:
@@ -50,6 +52,9 @@ class GaussianMoments {
   // True if e2 = 0 identically (an affine function).
   virtual bool linear() const { return false; }
 
+  // True if e0 is not zero by nature, but too small for its square to be a number.
+  virtual bool underflows(double /*slope*/, double /*sd*/) const { return false; }
+
   // True if the derivative of the function dies out towards -inf (side < 0) or +inf (side > 0).
   virtual bool saturates(int side) const = 0;
 };
@@ -64,6 +69,7 @@ class NamedMoments final : public GaussianMoments {
                 double* e2, const MomentSlopes* slopes) override;
   void add_variation(double slope, double sd, Variation& variation) const override;
   bool linear() const override { return is_linear(activation_); }
+  bool underflows(double slope, double sd) const override;
   bool saturates(int side) const override {
     return side < 0 ? saturates_left(activation_) : saturates_right(activation_);
   }
@@ -163,6 +169,9 @@ class Tables {
   const std::vector<double>& mean_feature() const { return mean_feature_; }
   double label_power() const { return label_power_; }
   double feature_power() const { return feature_power_; }
+  double level_power(int k) const { return level_power_[static_cast<std::size_t>(k)]; }  // E mu0^2
+  // Whether some mu0 is zero in the tables only, see GaussianMoments::underflows.
+  bool level_lost() const { return level_lost_; }
 
   // False if one of the functions could not be evaluated. `slopes` may be null.
   bool fill(const Rule& rule, int level, int group_count, const double* r, const double* c,
@@ -175,9 +184,10 @@ class Tables {
   int mu0_at() const { return 3 + latents.rest(); }
   int feature_at() const { return mu0_at() + 2 * groups + columns(); }
 
-  std::vector<double> kappa_, data_, mean_feature_, scratch_;
+  std::vector<double> kappa_, data_, mean_feature_, level_power_, scratch_;
   double label_power_ = 0.0;
   double feature_power_ = 0.0;
+  bool level_lost_ = false;
 };
 
 }  // namespace spikedrf

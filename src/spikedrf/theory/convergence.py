@@ -86,8 +86,9 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
         where = f", the first at index {index}"
     newton = int(np.count_nonzero(status == 2))
     undefined = int(np.count_nonzero(status == 4))
-    if undefined == failed.size:
-        text = f"{undefined} of {total} points{where} have success=False."
+    unattainable = int(np.count_nonzero(status == 6))
+    if undefined + unattainable == failed.size:
+        text = f"{failed.size} of {total} points{where} have success=False."
     else:
         text = (
             f"{failed.size} of {total} points did not reach rtol={rtol:g}{where} (largest "
@@ -96,6 +97,11 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
         )
     if undefined:
         text += f" {undefined} of them lack a derivative: it does not exist there and is NaN."
+    if unattainable:
+        text += (
+            f" {unattainable} of them rest on a readout mean m that no finite network has: a "
+            f"network of p neurons is near the limit for p >> m**2 only."
+        )
     doubtful = int(np.count_nonzero(status == 5))
     if doubtful:
         text += (

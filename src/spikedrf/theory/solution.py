@@ -60,8 +60,11 @@ class Solution:
     status : int or ndarray, shape S
         0 converged; 1 the errors still moved by more than ``rtol`` on the finest quadrature rule;
         2 Newton's method for the responses did not converge (values are NaN); 3 readout groups
-        are so nearly alike that rounding may have spoilt more than ``rtol``. Small rates of wrong
-        signs are judged relative to 1e-6 (test) and 1e-4 (training).
+        are so nearly alike that rounding may have spoilt more than ``rtol``; 6 the limit is
+        right, but rests on an ``m`` beyond 1e15 (in units of labels over features): the features
+        hardly have a mean for it to multiply, and a network of p neurons comes near the limit
+        for ``p >> m**2`` only. Small rates of wrong signs are judged relative to 1e-6 (test) and
+        1e-4 (training).
     nit : int or ndarray, shape S
         Newton iterations, over all quadrature rules.
     residual : float or ndarray, shape S
