@@ -112,8 +112,9 @@ def latent_layer(
     elif isinstance(step, Spike):
         r, pi, v, bulk = _given(step, population)
     else:
-        r, pi, v = np.zeros(1), np.ones(1), np.zeros((J, L + 1))
-        bulk = values[None, :]
+        pi = np.ones(1) if step is None else _groups(step)[1]
+        r, v = np.zeros(pi.size), np.zeros((J, L + 1))
+        bulk = np.repeat(values[None, :], pi.size, axis=0)
     if init == "gaussian" or J > 1:
         highest = 2.0 * highest
     if population.covariance is not None and J > 1 and population.covariance.moments <= highest:
@@ -148,15 +149,20 @@ def _single(name: str, value: Any, ndim: int) -> Floats:
     return array
 
 
+def _groups(step: GradientStep) -> tuple[Floats, Floats]:
+    """Return the readout values and their proportions."""
+    u = np.atleast_1d(_single("u", step.u, 1))
+    groups = u.size if step.pi is None else np.shape(step.pi)[-1]
+    pi = np.full(groups, 1.0 / groups) if step.pi is None else _single("pi", step.pi, 1)
+    return np.broadcast_to(u, (groups,)), pi
+
+
 def _stepped(
     step: GradientStep, sigma: Activation, population: Population, noise: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     of_sigma = step_moments(sigma, slope=True)
     eta, alpha0 = float(_single("eta", step.eta, 0)), float(_single("alpha0", step.alpha0, 0))
-    u = np.atleast_1d(_single("u", step.u, 1))
-    groups = u.size if step.pi is None else np.shape(step.pi)[-1]
-    u = np.broadcast_to(u, (groups,))
-    pi = np.full(groups, 1.0 / groups) if step.pi is None else _single("pi", step.pi, 1)
+    u, pi = _groups(step)
     h0, h1, h2 = (clean(h, of_sigma.second) for h in (of_sigma.h0, of_sigma.h1, of_sigma.h2))
     shift = float(pi @ u) * h0
     (mean, power, *pull), _ = population.moments
@@ -206,3 +212,91 @@ def _given(step: Spike, population: Population) -> tuple[Floats, Floats, Floats,
     v = np.einsum("l,lja->ja", gamma, population.orthonormal())
     v[:, -1] = np.sqrt(max(1.0 - length, 0.0) * population.dimensions)
     return r, pi, v, c[:, None] * population.values
+
+
+def latent_layers(
+    step: GradientStep | Spike | None,
+    sigma: Activation,
+    population: Population,
+    noise: Floats,
+    init: str,
+) -> tuple[list[LatentLayer], NDArray[np.int64]]:
+    """Return the first layers of a step with axes, and which of them belongs where.
+
+    Parameters
+    ----------
+    step, sigma, population, init
+        As for `latent_layer`; the parameters of the step broadcast.
+    noise : ndarray
+        Broadcasts against them; only a gradient step depends on it.
+
+    Returns
+    -------
+    layers : list of LatentLayer
+        The distinct ones.
+    which : ndarray of int
+        Index of the layer, of the broadcast shape of the parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `latent_layer`, and if shapes do not broadcast.
+    """
+    if step is None:
+        return [latent_layer(None, sigma, population, 0.0, init)], np.zeros((), dtype=np.int64)
+    several = population.directions > 1 or np.ndim(getattr(step, "gamma", 0.0)) > 1
+    vectors: dict[str, Any]
+    if isinstance(step, GradientStep):
+        scalars = {"eta": step.eta, "alpha0": step.alpha0, "noise": noise}
+        vectors = {"u": step.u, "pi": step.pi}
+    elif isinstance(step, Spike):
+        scalars = {} if several else {"gamma": step.gamma}
+        vectors = {"r": step.r, "c": step.c, "pi": step.pi}
+        if several:
+            vectors |= {"gamma": step.gamma}
+    else:
+        raise TypeError(f"step must be a GradientStep, a Spike or None, got {step!r}")
+    parts = {
+        name: np.asarray(value, dtype=np.float64)[..., None] for name, value in scalars.items()
+    }
+    for name, value in vectors.items():
+        if value is not None:
+            parts[name] = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    shape = broadcast_shapes({name: part.shape[:-1] for name, part in parts.items()})
+    rows = np.concatenate(
+        [np.broadcast_to(p, (*shape, p.shape[-1])) for p in parts.values()], axis=-1
+    )
+    rows = rows.reshape(-1, rows.shape[-1]) + 0.0
+    distinct, which = np.unique(rows, axis=0, return_inverse=True)
+    ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
+    layers = []
+    for row in distinct:
+        values = dict(zip(parts, np.split(row, ends), strict=True))
+        own: GradientStep | Spike
+        if isinstance(step, GradientStep):
+            own = GradientStep(
+                float(values["eta"][0]), float(values["alpha0"][0]), values["u"], values.get("pi")
+            )
+            layers.append(latent_layer(own, sigma, population, float(values["noise"][0]), init))
+        else:
+            gamma = values["gamma"] if several else float(values["gamma"][0])
+            own = Spike(values["r"], values["c"], gamma, values.get("pi"))
+            layers.append(latent_layer(own, sigma, population, 0.0, init))
+    return layers, which.reshape(shape).astype(np.int64)
+
+
+def broadcast_shapes(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the common shape of named parameters.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists the names and shapes.
+    """
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listing = ", ".join(f"{name}: {shape}" for name, shape in shapes.items() if shape)
+        raise ValueError(
+            f"the parameters do not broadcast against each other ({listing})"
+        ) from None

@@ -12,6 +12,8 @@ from spikedrf.activations import Activation
 from spikedrf.parameters import real_array
 from spikedrf.step import Spike
 from spikedrf.theory.calibration import Calibration, Field, calibration
+from spikedrf.theory.latents.output import learned_function
+from spikedrf.theory.latents.solve import Solved
 from spikedrf.theory.output import averaged_output
 
 Floats = NDArray[np.float64]
@@ -52,9 +54,10 @@ class Solution:
     norm : float or ndarray, shape S
         ``|a|^2 / p`` of the readout.
     m, theta, psi, q2, V2 : ndarray, shape S + (K,)
-        Order parameters of theory.md, section 4.
+        Order parameters of theory.md, section 4. ``psi`` has a last axis for the latents beside the
+        spike where there are several.
     q1, V1 : ndarray, shape S + (K, K)
-        The same.
+        The same; ``q1`` without the latents' part where section 12 is solved.
     success : bool or ndarray, shape S
         Whether the point reached ``rtol``.
     status : int or ndarray, shape S
@@ -76,6 +79,16 @@ class Solution:
         estimate of what the quadrature still leaves; never below the estimated rounding error.
     spike : Spike
         The spiked model that was solved.
+    class_error : ndarray, shape S + (C,), or None
+        ``test_error`` of each class, for `Mixture` inputs; NaN for classes of proportion zero.
+    class_error_rate : ndarray, shape S + (C,), or None
+        Rate of wrong signs in each class, where the labels are +1 and -1 by class.
+    proportions : ndarray, shape (C,), or None
+        Of the classes.
+    inputs : Covariance, Mixture or None
+        The inputs; None is N(0, I).
+    target, init : str
+        Name of the target, and rows of the first layer before the step.
     bulk, loss, labels : str
         The first layer's bulk, the readout's loss, and what it learns: real labels or signs.
     parameters : dict
@@ -104,12 +117,19 @@ class Solution:
     train_loss: Any
     margin: Any = None
     train_margin: Any = None
+    class_error: Any = None
+    class_error_rate: Any = None
+    proportions: Any = None
+    inputs: Any = None
+    target: str = ""
+    init: str = "sphere"
     bulk: str = "isotropic"
     loss: str = "square"
     labels: str = "real"
     parameters: dict[str, Any] = field(default_factory=dict)
     _activation: Activation | None = None
     _target: Activation | None = None
+    _solved: Solved | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,8 +143,10 @@ class Solution:
         Raises
         ------
         AttributeError
-            If the labels are real.
+            If the labels are real, and not +1 and -1 by class.
         """
+        if self.class_error_rate is not None:
+            return np.nan_to_num(self.class_error_rate) @ self.proportions
         return self._rate("error_rate", self.test_error)
 
     @property
@@ -138,6 +160,19 @@ class Solution:
         """
         return self._rate("train_error_rate", self.train_error)
 
+    @property
+    def balanced_error(self) -> Any:
+        """Mean over the classes of the rates of wrong signs.
+
+        Raises
+        ------
+        AttributeError
+            If the labels are not +1 and -1 by class.
+        """
+        if self.class_error_rate is None:
+            raise AttributeError("balanced_error is for classes with the labels +1 and -1")
+        return np.nanmean(self.class_error_rate, axis=-1)[()]
+
     def _rate(self, name: str, value: Any) -> Any:
         if self.labels != "sign":
             raise AttributeError(f"real labels have no {name}: solve with labels='sign'")
@@ -145,6 +180,10 @@ class Solution:
 
     def learned_function(self, kappa: ArrayLike, zeta: ArrayLike = 0.0) -> Any:
         r"""Return the network's output averaged over everything but ``kappa = <v, x>``.
+
+        With inputs of their own or several directions it is averaged over everything but the
+        latents, which are then the only argument: shape (..., L), the target's directions, then
+        those of the means; one latent needs no axis.
 
         ``fhat(kappa) = sum_k (m_k mu0_k(kappa) + kappa theta_k mu1_k(kappa))``: constant for
         random features, one nonlinear function for each vocabulary entry after the step. Beside
@@ -172,6 +211,10 @@ class Solution:
         Source: theory.md, sections 4 and 5.
         """
         assert self._activation is not None
+        if self._solved is not None:
+            if np.any(zeta):
+                raise ValueError("zeta is not used here: give all latents as the first argument")
+            return learned_function(self._solved, self._activation, kappa)[()]
         return averaged_output(
             self._activation, self.spike, (self.m, self.theta, self.psi), kappa, zeta
         )
@@ -203,6 +246,8 @@ class Solution:
         """
         if self.shape:
             raise ValueError(f"the solution must be one point, got shape {self.shape}")
+        if self._solved is not None:
+            return self.learned_function(s)
         at = real_array("s", s)[..., None]
         r, _, gamma, _ = self.spike.arrays()
         # Without a spike any direction may be called v; one across theta leaves zeta = s.
@@ -319,25 +364,37 @@ class Solution:
         for name in _SCALARS + _COUNTS:
             variables[name] = (dims, getattr(self, name))
         for name in _VECTORS:
-            variables[name] = ([*dims, "group"], getattr(self, name))
+            value = getattr(self, name)
+            more = ["latent"] if np.ndim(value) > len(dims) + 1 else []
+            variables[name] = ([*dims, "group", *more], value)
+        for name in ("class_error", "class_error_rate"):
+            if getattr(self, name) is not None:
+                variables[name] = ([*dims, "class"], getattr(self, name))
         for name in _MATRICES:
             variables[name] = ([*dims, "group", "group_other"], getattr(self, name))
         if self.labels == "sign":
             for name in ("margin", "train_margin"):
                 variables[name] = (dims, getattr(self, name))
         attributes = {"bulk": self.bulk, "loss": self.loss, "labels": self.labels}
+        if self._solved is not None:
+            attributes |= {"inputs": repr(self.inputs), "target": self.target, "init": self.init}
         return xarray.Dataset(variables, coords=coords, attrs=attributes)
 
     def __repr__(self) -> str:
+        about = ""
+        if self._solved is not None:
+            about = f", target={self.target!r}, inputs={self.inputs!r}"
         if not self.shape:
             return (
                 f"Solution(test_error={self.test_error:.8g}, train_error={self.train_error:.8g}, "
                 f"norm={self.norm:.8g}, success={bool(self.success)}, "
-                f"quadrature_error={self.quadrature_error:.1e})"
+                f"quadrature_error={self.quadrature_error:.1e}{about})"
             )
         done = int(np.count_nonzero(self.success))
         span = "no points"
         if np.size(self.test_error):
             known = self.test_error[~np.isnan(self.test_error)]
             span = f"test_error {known.min():.4g} to {known.max():.4g}" if known.size else "all NaN"
-        return f"Solution(shape={self.shape}, {span}, {done} of {self.success.size} converged)"
+        return (
+            f"Solution(shape={self.shape}, {span}, {done} of {self.success.size} converged{about})"
+        )

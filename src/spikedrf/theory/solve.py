@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core, losses
-from spikedrf.activations import FunctionLike
+from spikedrf.activations import FunctionLike, resolve
+from spikedrf.inputs.latent_layer import check_init
+from spikedrf.inputs.population import Inputs, population
 from spikedrf.losses import LossLike
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
@@ -17,6 +20,7 @@ from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
+from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, solve_latents
 from spikedrf.theory.layer import Layer
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, share_solutions
 from spikedrf.theory.solution import Solution
@@ -31,9 +35,11 @@ def solve(
     lam: ArrayLike,
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: GradientStep | Spike | Layer | None = None,
     noise: ArrayLike = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     bulk: str = "isotropic",
     loss: LossLike = "square",
     labels: str = "real",
@@ -64,13 +70,20 @@ def solve(
         Width over dimension, ``p/d``, > 0.
     activation : str, callable or (callable, derivative)
         Activation ``sigma``: a name (`spikedrf.activations.NAMES`) or a vectorised function.
-    target : str or callable
-        Teacher function ``g``.
+    target : str, callable or MultiIndex
+        Teacher function ``g``, of one direction or of several. With M directions ``gamma`` of a
+        `Spike` has a last axis for them.
     step : GradientStep, Spike, Layer or None
         How the first layer was trained. None is no step: plain random features. A `Layer` is a
         trained one (`from_layer`).
     noise : float or array_like
         Standard deviation of the label noise, >= 0.
+    inputs : Covariance, Mixture or None
+        Inputs with a covariance or of several classes; None is ``N(0, I_d)``. With these, or with
+        several directions, theory.md, section 12, is solved: for real labels, the square loss and
+        the isotropic bulk, which the covariance shapes.
+    init : {"sphere", "gaussian"}
+        Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``.
     bulk : {"isotropic", "network"}
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).
@@ -135,6 +148,15 @@ def solve(
     """
     kind = losses.resolve(loss)
     losses.check_labels(labels, kind)
+    law = population(inputs, target)
+    if not law.plain or check_init(init) != "sphere":
+        refuse_beyond_latents(step, bulk, kind, labels, flip)
+        values = check_values(alpha, beta, lam, noise)
+        accuracy = check_accuracy(rtol)
+        sigma = resolve(activation, "activation")
+        solution = solve_latents(values, sigma, law, step, init, accuracy, thread_count(workers))
+        warn(solution, accuracy)
+        return solution
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
     signs = labels == "sign"
     if not signs and chance.any():
@@ -145,7 +167,7 @@ def solve(
         lam=lam,
         beta=beta,
         activation=activation,
-        target=target,
+        target=law.target,
         step=step,
         noise=noise,
         bulk=bulk,

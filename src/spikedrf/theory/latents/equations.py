@@ -39,6 +39,20 @@ class Answer:
     g: Floats
     residual: Floats
     iterations: NDArray[np.int32]
+    nodes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Parameters of step A; ``alive`` is 0 where ``V = 0``."""
+
+    delta: Floats
+    beta: Floats
+    lam: Floats
+    alive: Floats
+
+    def __getitem__(self, which: NDArray[Any]) -> _Points:
+        return _Points(self.delta[which], self.beta[which], self.lam[which], self.alive[which])
 
 
 class Equations:
@@ -51,12 +65,10 @@ class Equations:
     ----------
     frame : Frame
     tables : Tables
-    noise : float
-        Standard deviation of the label noise.
     """
 
-    def __init__(self, frame: Frame, tables: Tables, noise: float) -> None:
-        self.frame, self.tables, self.noise = frame, tables, noise
+    def __init__(self, frame: Frame, tables: Tables) -> None:
+        self.frame, self.tables = frame, tables
         self.K = frame.r.size
         self.rows, self.cols = np.triu_indices(self.K)
         self.pairs = self.rows.size
@@ -146,47 +158,19 @@ class Equations:
         start: tuple[Floats, Floats] | None,
     ) -> tuple[Floats, Floats, Floats, NDArray[np.int32]]:
         """Solve for ``B`` (P, K, K) and ``g`` (P, K); where not finite, ``V = 0``."""
+        points = _Points(delta, beta, lam, finite.astype(np.float64)[:, None])
         count = len(beta)
-        alive = finite.astype(np.float64)[:, None]
-
-        def averages(state: Floats) -> tuple[Floats, Floats]:
-            V = (alive * state * self.twice) @ self.features
-            pull, square = self._pull(V)
-            out = delta[:, None] * (pull @ self.features.T)
-            out[:, self.pairs :] += lam[:, None]
-            return out, square
-
         if start is None:
-            first, _ = averages(np.zeros((count, self.U)))
+            first, _ = self._averages(points, np.zeros((count, self.U)))
             B, g = self._matrix(first[:, : self.pairs]), 1.0 / first[:, self.pairs :]
         else:
             B, g = start
         x = np.concatenate([B[:, self.rows, self.cols], np.log(g)], axis=1)
-
-        def look(x: Floats, which: Floats) -> tuple[Floats, ...]:
-            """Residual, plain next iterate and what Newton's method needs, of some points."""
-            nonlocal delta, beta, lam, alive
-            keep = delta, beta, lam, alive
-            delta, beta, lam, alive = (a[which] for a in keep)
-            B, g = self._matrix(x[:, : self.pairs]), np.exp(x[:, self.pairs :])
-            state, inner, bulk = self._state(beta, B, g)
-            out, square = averages(state)
-            scale = np.sqrt(np.einsum("pkk->pk", self._matrix(out[:, : self.pairs])))
-            size = scale[:, self.rows] * scale[:, self.cols] + 1e-300
-            energy = out[:, self.pairs :] + inner
-            residual = np.concatenate(
-                [(x[:, : self.pairs] - out[:, : self.pairs]) / size, g * energy - 1.0], axis=1
-            )
-            plain = np.concatenate([out[:, : self.pairs], -np.log(energy)], axis=1)
-            result = residual, plain, size, g, square, delta, beta, alive, *bulk
-            delta, beta, lam, alive = keep
-            return result
-
         active = np.arange(count)
         iterations = np.zeros(count, dtype=np.int32)
         best = np.full(count, np.inf)
         stalled = np.zeros(count, dtype=np.bool_)
-        residual, plain, *parts = look(x, active)
+        residual, plain, *parts = self._look(x, points[active])
         norm = np.abs(residual).max(axis=1)
         for step in range(_MOST):
             best[active] = norm
@@ -206,13 +190,13 @@ class Equations:
                 proposal = plain
             else:
                 proposal = x[active] + self._newton(residual, parts)
-            new = look(proposal, active)
+            new = self._look(proposal, points[active])
             new_norm = np.abs(new[0]).max(axis=1)
             worse = ~(new_norm < norm)  # also where it is NaN
             stalled = worse.copy()
             if worse.any():
                 proposal[worse] = plain[worse]
-                again = look(proposal[worse], active[worse])
+                again = self._look(proposal[worse], points[active[worse]])
                 new = tuple(_replaced(a, worse, b) for a, b in zip(new, again, strict=True))
                 new_norm = np.abs(new[0]).max(axis=1)
                 stalled &= ~(new_norm < 0.9 * norm)
@@ -220,6 +204,29 @@ class Equations:
             iterations[active] += 1
             residual, plain, norm, parts = new[0], new[1], new_norm, list(new[2:])
         return self._matrix(x[:, : self.pairs]), np.exp(x[:, self.pairs :]), best, iterations
+
+    def _averages(self, points: _Points, state: Floats) -> tuple[Floats, Floats]:
+        """``(B pairs, D)`` at the responses, and the weights of their slopes."""
+        V = (points.alive * state * self.twice) @ self.features
+        pull, square = self._pull(V)
+        out = points.delta[:, None] * (pull @ self.features.T)
+        out[:, self.pairs :] += points.lam[:, None]
+        return out, square
+
+    def _look(self, x: Floats, points: _Points) -> tuple[Floats, ...]:
+        """Residual at ``(B, log g)``, the plain next iterate, and what Newton's method needs."""
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            B, g = self._matrix(x[:, : self.pairs]), np.exp(x[:, self.pairs :])
+            state, inner, bulk = self._state(points.beta, B, g)
+            out, square = self._averages(points, state)
+            scale = np.sqrt(np.einsum("pkk->pk", self._matrix(out[:, : self.pairs])))
+            size = scale[:, self.rows] * scale[:, self.cols] + 1e-300
+            energy = out[:, self.pairs :] + inner
+            residual = np.concatenate(
+                [(x[:, : self.pairs] - out[:, : self.pairs]) / size, g * energy - 1.0], axis=1
+            )
+            plain = np.concatenate([out[:, : self.pairs], -np.log(energy)], axis=1)
+        return residual, plain, size, g, square, points.delta, points.beta, points.alive, *bulk
 
     def _newton(self, residual: Floats, parts: list[Floats]) -> Floats:
         size, g, square, delta, beta, alive, *bulk = parts
@@ -262,6 +269,7 @@ class Equations:
         alpha: Floats,
         beta: Floats,
         lam: Floats,
+        noise: Floats,
         start: tuple[Floats, Floats] | None = None,
     ) -> Answer:
         """Solve the points; ``alpha`` may be infinite."""
@@ -276,7 +284,7 @@ class Equations:
         m, inside, hats, mean0, slopes = self._readout(delta, beta, B, g, bulk, pull)
         t = self.tables
         # T given class and node.
-        T = (t.y - mean0) ** 2 + t.rest + self.noise**2
+        T = (t.y - mean0) ** 2 + t.rest + noise[:, None, None] ** 2
         T = T + np.sum((t.slope - slopes) ** 2, axis=3)
         q = self._spread(delta, beta, g, bulk, hats, pull * one, T, finite)
         spread = (q * self.twice) @ self.features
@@ -304,6 +312,7 @@ class Equations:
             g=g,
             residual=residual,
             iterations=iterations,
+            nodes=np.full(len(beta), t.kappa.size),
         )
 
     def _readout(

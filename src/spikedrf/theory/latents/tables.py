@@ -27,9 +27,10 @@ MOST_NODES = 1 << 14
 _REST = {
     1: (33, 49, 73, 109, 163, 245, 367, 551),
     2: (33, 49, 73, 109, 163, 245),
-    3: (17, 25, 37, 55),
+    3: (25, 37, 55),
 }
 _EVALUATIONS = 2_000_000
+_MOST_LEVELS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,9 @@ class Tables:
 
 def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
     """Return the tables on a rule that gets finer with the level, None beyond the finest."""
-    nodes = _nodes(frame, sigma, level)
+    if level >= _levels(frame):
+        return None
+    nodes = _nodes(frame, level)
     if nodes is None:
         return None
     kappa, weight = nodes
@@ -80,7 +83,15 @@ def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
     return Tables(kappa, weight, mu0, mu1, mu2, length, y, slope, rest)
 
 
-def _nodes(frame: Frame, sigma: Activation, level: int) -> tuple[Floats, Floats] | None:
+def _levels(frame: Frame) -> int:
+    """Return how many rules there are: each must be finer than the last, beside kappa too."""
+    law = frame.population
+    if law.numbers is not None or law.scalar is not None or not frame.labels:
+        return _MOST_LEVELS
+    return len(_REST[frame.labels])
+
+
+def _nodes(frame: Frame, level: int) -> tuple[Floats, Floats] | None:
     rho = frame.population.proportions[:, None]
     if not frame.spikes:
         return np.zeros(1), rho.copy()
@@ -143,7 +154,7 @@ def _labels(frame: Frame, kappa: Floats, level: int) -> tuple[Floats, Floats, Fl
         return y, slope, rest
     if frame.labels:
         points = _REST[frame.labels]
-        zeta, w = gaussian_grid(frame.labels, points[min(level, len(points) - 1)])
+        zeta, w = gaussian_grid(frame.labels, points[level])
     else:
         zeta, w = np.zeros((1, 0)), np.ones(1)
     # Latents of the population at a node: their mean given kappa, then what the rest adds.

@@ -1,0 +1,79 @@
+"""What a network puts out on average, given the latents."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf import _core
+from spikedrf.activations import Activation
+from spikedrf.parameters import real_array
+from spikedrf.theory.latents.solve import Solved
+
+Floats = NDArray[np.float64]
+
+
+def learned_function(solved: Solved, sigma: Activation, s: ArrayLike) -> Floats:
+    r"""Return the output averaged over everything but the latents.
+
+    With ``kappa`` and the other latents of the frame, of which a part beyond the given ones is
+    averaged over::
+
+        sum_k m_k mu0_k(kappa) + mu1_k(kappa) sum_a P_ka s_a + P_k rho_k(kappa)
+
+    Parameters
+    ----------
+    solved : Solved
+    sigma : Activation
+    s : array_like, shape (..., L)
+        The target's directions, then those of the means; with one latent the last axis is left out.
+
+    Returns
+    -------
+    ndarray, shape S + (...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the latents are not real, finite and as many as there are.
+    """
+    law = solved.frames[0].population
+    at = real_array("s", s)
+    if law.latents == 1:
+        at = at[..., None]
+    elif at.ndim == 0 or at.shape[-1] != law.latents:
+        raise ValueError(
+            f"s must have the {law.latents} latents as its last axis, got shape {at.shape}"
+        )
+    flat = at.reshape(-1, law.latents)
+    z = np.linspace(-8.0, 8.0, 161)
+    weight = np.exp(-0.5 * z**2)
+    weight /= weight.sum()
+    function = _core.Function(sigma.core)
+    out = np.empty((solved.which.size, len(flat)))
+    for index, frame in enumerate(solved.frames):
+        points = np.flatnonzero(solved.which == index)
+        if not points.size:
+            continue
+        # What of the spike lies beyond the latents: a unit vector has the length one in the frame.
+        beyond = np.zeros(frame.size)
+        if frame.spikes:
+            left = np.eye(frame.size) - frame.turn @ frame.turn.T
+            length = np.linalg.norm(left[0])
+            beyond = left[0] / length if length > 1e-12 else 0.0 * left[0]
+        x = flat @ frame.turn.T
+        x = x[:, None, :] + (z[:, None] * beyond if beyond.any() else np.zeros((1, frame.size)))
+        average = weight if beyond.any() else np.ones(1)
+        kappa = (
+            np.ascontiguousarray(x[..., 0]).ravel() if frame.spikes else np.zeros(x[..., 0].size)
+        )
+        total = np.zeros((points.size, kappa.size))
+        columns = solved.values["columns"][points]
+        for k in range(frame.r.size):
+            sd = float(np.sqrt(frame.layer.c[k]))
+            e = function(np.ascontiguousarray(frame.r[k] * kappa), sd, 2, True)
+            along = columns[:, k, : frame.size] @ x.reshape(-1, frame.size).T
+            total += solved.values["m"][points, k, None] * e[0] + along * (e[1] / sd)
+            total += solved.values["lengths"][points, k, None] * (0.5 * e[3])
+        out[points] = total.reshape(points.size, len(flat), -1) @ average
+    return np.asarray(out.reshape(solved.shape + at.shape[:-1]))

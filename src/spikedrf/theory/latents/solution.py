@@ -1,0 +1,159 @@
+"""A `Solution` in latent coordinates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf import losses
+from spikedrf.activations import Activation
+from spikedrf.inputs.population import Population
+from spikedrf.parameters import real_array
+from spikedrf.step import GradientStep, Spike
+from spikedrf.theory.latents.solve import Solved, solve_points
+
+if TYPE_CHECKING:
+    from spikedrf.theory.solution import Solution
+
+Floats = NDArray[np.float64]
+
+
+def check_values(
+    alpha: ArrayLike, beta: ArrayLike, lam: ArrayLike, noise: ArrayLike
+) -> dict[str, Floats]:
+    """Hold the parameters of the points against their ranges.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is of the wrong kind or out of range; the message names it.
+    """
+    return {
+        "alpha": real_array("alpha", alpha, minimum=0.0, exclusive=True, infinite=True),
+        "beta": real_array("beta", beta, minimum=0.0, exclusive=True),
+        "lam": real_array("lam", lam, minimum=0.0),
+        "noise": real_array("noise", noise, minimum=0.0),
+    }
+
+
+def refuse_beyond_latents(
+    step: Any, bulk: str, loss: losses.Loss, labels: str, flip: ArrayLike
+) -> None:
+    """Refuse what section 12 has not been combined with.
+
+    Raises
+    ------
+    ValueError
+        The message names the argument.
+    """
+    where = "with inputs, a target of several directions or init='gaussian'"
+    if bulk != "isotropic":
+        raise ValueError(f"bulk must be 'isotropic' {where}, got {bulk!r}")
+    if loss != losses.Square():
+        raise ValueError(f"loss must be 'square' {where}, got {loss.name!r}; simulate takes any")
+    if labels != "real":
+        raise ValueError(
+            f"labels must be 'real' {where}, got {labels!r}: give Mixture(labels=) numbers +1 and "
+            f"-1 for rates of wrong signs, or simulate"
+        )
+    if np.any(real_array("flip", flip, minimum=0.0, maximum=0.5)):
+        raise ValueError("flip is for labels='sign': real labels have noise instead")
+
+
+def solve_latents(
+    values: dict[str, Floats],
+    sigma: Activation,
+    population: Population,
+    step: Any,
+    init: str,
+    rtol: float,
+    threads: int | None,
+) -> Solution:
+    """Solve section 12 and give the answer the shape of the call; see `theory.solve`."""
+    from spikedrf.theory.solution import Solution
+
+    solved = solve_points(values, sigma, population, step, init, rtol, threads)
+    parameters: dict[str, Any] = dict(values)
+    if isinstance(step, GradientStep):
+        parameters |= {"eta": step.eta, "alpha0": step.alpha0}
+    get = solved.arrange
+    scalar = not solved.shape
+    test, train, noise = get("test"), get("train"), values["noise"]
+    theta, psi = _columns(solved)
+    status, success = get("status"), get("status") == 0
+    by_class = population.mixture is not None
+    return Solution(
+        test_error=test,
+        train_error=train,
+        excess_error=test - noise**2,
+        norm=get("norm"),
+        m=get("m"),
+        theta=theta,
+        psi=psi,
+        q1=get("q1"),
+        q2=get("q2"),
+        V1=get("V1"),
+        V2=get("V2"),
+        success=bool(success) if scalar else success,
+        status=int(status) if scalar else status,
+        nit=int(get("nit")) if scalar else get("nit"),
+        residual=get("residual"),
+        nodes=int(get("nodes")) if scalar else get("nodes"),
+        quadrature_error=get("error"),
+        spike=_spike(solved),
+        test_loss=0.5 * test,
+        train_loss=0.5 * train,
+        class_error=get("by_class") if by_class else None,
+        class_error_rate=get("wrong") if population.signs else None,
+        proportions=_proportions(population) if by_class else None,
+        inputs=population.mixture or population.covariance,
+        target=population.target.name,
+        init=init,
+        parameters=parameters,
+        _activation=sigma,
+        _solved=solved,
+    )
+
+
+def _proportions(population: Population) -> Floats:
+    out = np.zeros(population.classes)
+    out[population.which] = population.proportions
+    return out
+
+
+def _columns(solved: Solved) -> tuple[Any, Any]:
+    """``theta`` along the spike, and ``psi`` along the other latents of the frame.
+
+    Where there is one other latent ``psi`` has no axis for it.
+    """
+    columns = solved.values["columns"]
+    spiked = np.array([frame.spikes > 0 for frame in solved.frames])[solved.which]
+    theta = np.where(spiked[:, None], columns[:, :, 0], 0.0)
+    # A frame without a spike begins with the other latents.
+    shifted = np.concatenate([np.zeros_like(columns[:, :, :1]), columns], axis=2)
+    padded = np.concatenate([columns, np.zeros_like(columns[:, :, :1])], axis=2)
+    rest = np.where(spiked[:, None, None], padded, shifted)[:, :, 1:]
+    used = max((frame.size - frame.spikes for frame in solved.frames), default=1)
+    psi = rest[:, :, : max(used, 1)]
+    psi = psi[:, :, 0] if psi.shape[2] == 1 else psi
+    return theta.reshape(solved.shape + theta.shape[1:]), psi.reshape(solved.shape + psi.shape[1:])
+
+
+def _spike(solved: Solved) -> Spike:
+    """Return the spikes as they broadcast; the alignment has an axis for several latents."""
+    frames = solved.frames
+    same = len(frames) == 1
+    index = np.zeros((), dtype=np.int64) if same else solved.which.reshape(solved.shape)
+
+    def gather(name: str) -> Any:
+        value = np.array([getattr(frame.layer, name) for frame in frames])
+        return value[index]
+
+    gamma = np.clip(gather("gamma"), -1.0, 1.0)
+    gamma = gamma[..., 0] if gamma.shape[-1] == 1 else gamma
+    r, c, pi = gather("r"), gather("c"), gather("pi")
+    if r.shape == (1,):
+        return Spike(r[0], c[0], gamma)
+    return Spike(r, c, gamma, None if r.shape[-1] == 1 else pi)
