@@ -180,7 +180,7 @@ def test_a_kink_of_two_directions_is_flagged_or_right():
     ("given", "error", "message"),
     [
         ({"inputs": "power"}, TypeError, "inputs must be a Covariance, a Mixture or None"),
-        ({"target": "products"}, ValueError, r"product, .* \(two\); got 'products'"),
+        ({"target": "products"}, ValueError, "one of product, .* got 'products'"),
         ({"init": "uniform"}, ValueError, "init must be 'sphere' or 'gaussian'"),
         ({"inputs": Covariance([1, 2]), "bulk": "network"}, ValueError, "bulk must be 'isotropic'"),
         ({"inputs": Covariance([1, 2]), "loss": "huber"}, ValueError, "loss must be 'square' with"),

@@ -179,7 +179,7 @@ def resolve_target(target: FunctionLike | MultiIndex | Activation) -> Activation
         return MultiIndex(target)
     if isinstance(target, str) and target not in NAMES:
         raise ValueError(
-            f"target must be a callable, a MultiIndex or one of {', '.join(NAMES)} (one "
-            f"direction), {', '.join(NAMED)} (two); got {target!r}"
+            f"target must be a callable or one of {', '.join(NAMES)}, or for two directions one of "
+            f"{', '.join(NAMED)} or a MultiIndex; got {target!r}"
         )
     return resolve(target, "target")

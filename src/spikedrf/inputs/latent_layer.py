@@ -14,8 +14,6 @@ from spikedrf.step import GradientStep, Spike, clean
 
 Floats = NDArray[np.float64]
 
-INITS = ("sphere", "gaussian")
-
 
 @dataclass(frozen=True, eq=False)
 class LatentLayer:
@@ -45,19 +43,6 @@ class LatentLayer:
     sigma: Floats
     c: Floats
     ve: Floats
-
-
-def check_init(init: Any) -> str:
-    """Return the law of the initial rows.
-
-    Raises
-    ------
-    ValueError
-        If it is none of the two.
-    """
-    if init not in INITS:
-        raise ValueError(f"init must be 'sphere' or 'gaussian', got {init!r}")
-    return str(init)
 
 
 def latent_layer(

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.inputs.covariance import Covariance
 from spikedrf.inputs.mixture import Mixture
-from spikedrf.multi_index import MultiIndex, resolve_target
+from spikedrf.multi_index import NAMED, MultiIndex, resolve_target
 
 Floats = NDArray[np.float64]
 Inputs = Covariance | Mixture | None
+
+#: Rows of a first layer before any step: on the unit sphere, or N(0, I/d).
+INITS = ("sphere", "gaussian")
 
 # Averages over the latents: points an axis of the trapezoid rule, and what they must agree to.
 _POINTS, _ACCURACY = ((33, 49, 73, 109, 163, 245), (25, 37, 55, 83), (17, 25, 37, 55)), 1e-12
@@ -257,3 +260,34 @@ def population(inputs: Any, target: Any) -> Population:
         shares=shares,
         covariance=covariance,
     )
+
+
+def beyond_white(inputs: Any, target: Any, init: Any) -> Population | None:
+    """Return the population, or None for white inputs, one direction and rows on the sphere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `population`, and if ``init`` is neither of its two values.
+    """
+    check_init(init)
+    if inputs is None and init == "sphere":
+        if isinstance(target, MultiIndex) or (isinstance(target, str) and target in NAMED):
+            law = population(inputs, target)
+            return None if law.plain else law
+        return None
+    law = population(inputs, target)
+    return None if law.plain and init == "sphere" else law
+
+
+def check_init(init: Any) -> str:
+    """Return the law of the rows before the step.
+
+    Raises
+    ------
+    ValueError
+        If it is none of the two.
+    """
+    if not isinstance(init, str) or init not in INITS:
+        raise ValueError(f"init must be 'sphere' or 'gaussian', got {init!r}")
+    return init

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 import spikedrf
 from spikedrf.activations import Activation, FunctionLike, resolve
-from spikedrf.inputs.latent_layer import check_init, latent_layer
-from spikedrf.inputs.population import Inputs, Population, population
+from spikedrf.inputs.latent_layer import latent_layer
+from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.simulation.latents import Embedding, draw_rows, embed, measure_spike, spiked_rows

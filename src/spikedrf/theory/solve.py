@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
-from spikedrf.inputs.latent_layer import check_init
-from spikedrf.inputs.population import Inputs, population
+from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.losses import LossLike
-from spikedrf.multi_index import MultiIndex
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
 from spikedrf.step import GradientStep, Spike
@@ -148,8 +147,8 @@ def solve(
     """
     kind = losses.resolve(loss)
     losses.check_labels(labels, kind)
-    law = population(inputs, target)
-    if not law.plain or check_init(init) != "sphere":
+    law = beyond_white(inputs, target, init)
+    if law is not None:
         refuse_beyond_latents(step, bulk, kind, labels, flip)
         values = check_values(alpha, beta, lam, noise)
         accuracy = check_accuracy(rtol)
@@ -167,7 +166,7 @@ def solve(
         lam=lam,
         beta=beta,
         activation=activation,
-        target=law.target,
+        target=resolve_target(target),
         step=step,
         noise=noise,
         bulk=bulk,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.inputs.latent_layer import LatentLayer, broadcast_shapes, check_init, latent_layers
+from spikedrf.inputs.latent_layer import LatentLayer, broadcast_shapes, latent_layers
 from spikedrf.inputs.population import Population
 from spikedrf.running.workers import for_each
 from spikedrf.step import GradientStep, Spike
@@ -76,7 +76,7 @@ def solve_points(
         If the step is of the wrong kind, shapes do not broadcast, or ``lam = 0`` or ``alpha = inf``
         where there is no formula for the limit.
     """
-    layers, which = latent_layers(step, sigma, population, values["noise"], check_init(init))
+    layers, which = latent_layers(step, sigma, population, values["noise"], init)
     shape = broadcast_shapes(
         {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     )
