@@ -11,6 +11,8 @@ A subcommand is a module of this package and its name in `COMMANDS`. The module 
 ``run(args)``
     which does the work and returns an exit status of `spikedrf.cli.output`.
 
+It may define ``EPILOG``, which ends its help instead of `spikedrf.cli.options.EPILOG`.
+
 For ``--help`` all of these modules are imported: what computes is imported by ``run``.
 """
 
@@ -18,13 +20,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import spikedrf
 from spikedrf.cli.options import EPILOG
-from spikedrf.cli.output import BROKEN_PIPE, CANNOT_WRITE, INTERRUPTED, say
+from spikedrf.cli.output import BROKEN_PIPE, CANNOT_WRITE, FAULT, INTERRUPTED, report, say
 
 #: Subcommands, in the order of ``--help``.
 COMMANDS = (
@@ -33,6 +38,8 @@ COMMANDS = (
     "spectrum",
     "simulate",
     "fit",
+    "predict",
+    "show",
     "reproduce",
     "explore",
 )
@@ -50,19 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 done, 1 a file could not be written, 3 some points did not converge,
-        4 a replicate failed, 130 interrupted, 141 standard output was closed early.
+        4 a replicate failed, 70 a fault of this package, 130 interrupted, 141 standard output was
+        closed early.
 
     Raises
     ------
     SystemExit
         With status 2 on misuse, and with 0 after ``--help`` and ``--version``, as argparse does.
     """
+    closed = _open_streams()
     args = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
-        status = run(args)
+        with _told_warnings(args.command):
+            status = run(args)
         sys.stdout.flush()
-        return status
     except KeyboardInterrupt:
         say("spikedrf: interrupted")
         return INTERRUPTED
@@ -73,6 +82,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"spikedrf: error: cannot write to standard output: {error.strerror or error}")
         _discard_stdout()
         return CANNOT_WRITE
+    except Exception as error:
+        say(f"spikedrf {args.command}: error: it stopped")
+        report(error)
+        return FAULT
+    if closed:
+        say("spikedrf: error: cannot write to standard output: it is closed")
+        return status or CANNOT_WRITE
+    return status
+
+
+def _open_streams() -> bool:
+    """Give what is printed somewhere to go; return whether standard output is closed."""
+    closed = sys.stdout is None
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    # Names of columns and files are the user's; a terminal may not know their letters.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return closed
+
+
+@contextmanager
+def _told_warnings(command: str) -> Iterator[None]:
+    """Say warnings as everything else is said."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        say(f"spikedrf {command}: warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _discard_stdout() -> None:
@@ -100,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"example:\n  {module.EXAMPLE}\n\n{EPILOG}",
+            epilog=f"example:\n  {module.EXAMPLE}\n\n{getattr(module, 'EPILOG', EPILOG)}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import socket
 from typing import TYPE_CHECKING
 
 from spikedrf.cli import options, output
@@ -24,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("page")
     group.add_argument(
         "--address",
+        type=_address,
         default="127.0.0.1",
         metavar="HOST",
         help="interface to listen on; other machines reach only another one (%(default)s)",
@@ -86,7 +88,15 @@ def _state(args: argparse.Namespace) -> State:
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else -1
     if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"must be 0 to 65535, got {value}")
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, got {text}")
     return value
+
+
+def _address(text: str) -> str:
+    try:
+        socket.getaddrinfo(text, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address of a machine") from None
+    return text

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
 import warnings
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +12,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikedrf import losses
-from spikedrf.cli import options, output
-from spikedrf.cli.options import Floats
-from spikedrf.cli.table import Table, column, read_table
+from spikedrf.activations import NAMES
+from spikedrf.cli import learned, model_file, options, output, preparation, reading
+from spikedrf.cli.columns import Kind, Unfit, recognise, stripped
+from spikedrf.cli.model_file import About
+from spikedrf.cli.table import Table, listed
+from spikedrf.losses import Loss
 
 if TYPE_CHECKING:
+    import pandas
     from sklearn.pipeline import Pipeline
 
-    from spikedrf import SpikedRFClassifier, SpikedRFRegressor
-
-    Model = SpikedRFRegressor | SpikedRFClassifier
-
-SUMMARY = "fit a table of numbers by random features that have learned a direction"
+SUMMARY = "fit a table by random features that have learned a direction"
 EXAMPLE = "spikedrf fit data.csv --target price --out learned.png --model price.skops"
 
-# So many inputs are listed on a terminal; files and JSON have all.
-_INPUTS = 10
+EPILOG = f"""\
+NAME of --activation is one of
+  {", ".join(name for name in NAMES[:11] if name != "sign")},
+  {", ".join(NAMES[11:])}
 
-_SAVED = ".skops"
+exit status:
+  0 done; 1 a file could not be written; 2 misuse; 130 interrupted
+"""
+
+#: What a column that is to be predicted is often called.
+_OBVIOUS = frozenset({"target", "y", "label", "labels", "class", "outcome", "response", "output"})
 
 #: What the estimator calls options that have other names here.
 _NAMES = {"n_components": "features", "readout": "u", "y": "target"}
@@ -39,27 +45,30 @@ _NAMES = {"n_components": "features", "readout": "u", "y": "target"}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = (
-        f"{parser.description} Inputs are standardised; step and ridge are chosen by the error on "
-        f"rows left out, and no step is taken where none is better. The saved model is a "
-        f"scikit-learn pipeline, read by skops.io.load, which executes no code."
+        f"{parser.description} Columns hold numbers, dates, yes or no, or categories; missing "
+        f"cells are filled in, and inputs are standardised. Step and ridge are chosen by the error "
+        f"on rows left out, and no step is taken where none is better. spikedrf predict and "
+        f"spikedrf show read the saved model, a scikit-learn pipeline in a file without code."
     )
     group = parser.add_argument_group("data")
-    group.add_argument(
-        "data",
-        type=_readable,
-        metavar="DATA",
-        help="CSV file, also compressed (.gz); separated by comma, semicolon or tab; "
-        "with a header or without",
-    )
+    reading.add_file(group)
     group.add_argument(
         "--target",
-        default="-1",
         metavar="COLUMN",
-        help="what to predict: a name, or a position from 0, negative from the end (the last)",
+        help="what to predict: a name, or a position from 0, negative from the end (by default a "
+        "column called target, y, label, class or the like; without a header the last)",
     )
     group.add_argument(
         "--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out"
     )
+    group.add_argument(
+        "--categories",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns whose numbers are no quantities",
+    )
+    reading.add_options(parser)
     group = parser.add_argument_group("network")
     group.add_argument(
         "--features", type=int, default=1000, metavar="N", help="how many (%(default)d)"
@@ -80,10 +89,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--loss",
         type=options.loss,
-        default="square",
         metavar="LOSS[:X]",
         help="of the readout: square, huber:DELTA, pseudo_huber:DELTA, quantile:LEVEL, absolute; "
-        "or logistic, hinge, squared_hinge, which take the target's values for classes (square)",
+        "or logistic, hinge, squared_hinge, which take the target's values for classes (square, "
+        "and logistic where the target is words)",
     )
     group.add_argument(
         "--u",
@@ -112,51 +121,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group = options.add_output(parser, (*options.PICTURES, ".csv"))
     group.add_argument(
-        "--model", type=_saved, metavar="FILE", help=f"save what was fitted, {_SAVED}"
+        "--model", type=_saved, metavar="FILE", help=f"save what was fitted, {model_file.SUFFIX}"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What is fitted, and by which loss."""
+
+    about: About
+    X: pandas.DataFrame
+    y: Any
+    loss: Loss
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, fit, print what was learned; write files."""
-    table, target = _read(args)
-    inputs = [name for i, name in enumerate(table.names) if i != target]
-    X, y = np.delete(table.values, target, axis=1), table.values[:, target]
-    pipeline = options.checked(args, lambda: _fit(args, table.header, inputs, X, y), _NAMES)
-    model: Model = pipeline[-1]
-    status = output.OK
-    for path in args.out:
-        if path.suffix.lower() == ".csv":
-            writer = partial(_write_csv, inputs, model)
-        else:
-            writer = partial(_draw, args, pipeline, inputs)
-        status = output.write(args, path, writer) or status
-    if args.model is not None:
-        from skops.io import dump
-
-        status = output.write(args, args.model, partial(dump, pipeline)) or status
-    errors = _errors(model, float(np.var(y)))
-    given = _given(args, table.names[target])
+    data = _read(args)
+    pipeline = options.checked(args, lambda: _fit(args, data), _NAMES)
+    given = _given(args, data)
     if args.json:
-        result = {
-            "rows": len(y),
-            "inputs": inputs,
-            "variance": float(np.var(y)),
-            "step_size": model.step_size_,
-            "alpha": model.alpha_,
-            "intercept": model.intercept_,
-            **errors,
-            "size": _sizes(model),
-            "direction": model.spike_,
-        }
-        if hasattr(model, "loo_errors_"):
-            result["candidates"] = {
-                "step_size": model.step_sizes_,
-                "alpha": model.alphas_,
-                "loo_error": model.loo_errors_,
-            }
+        result = learned.numbers(pipeline, data.about)
+        result["columns"] = learned.columns(pipeline, data.about)
         output.print_json(args, result, given=given)
     else:
-        _print_tables(args, given["target"], inputs, y, model, errors)
+        learned.print_network(pipeline, data.about)
+    # What was computed is on its way before anything else can go wrong.
+    print(end="", flush=True)
+    status = output.OK
+    if args.model is not None:
+        save = partial(model_file.dump, pipeline, data.about)
+        status = output.write(args, args.model, save)
+    for path in args.out:
+        if path.suffix.lower() == ".csv":
+            writer = partial(_write_csv, pipeline, data.about)
+        else:
+            writer = partial(learned.draw, pipeline, data.about)
+        status = output.write(args, path, writer) or status
     return status
 
 
@@ -164,18 +165,13 @@ def run(args: argparse.Namespace) -> int:
 # What is given
 
 
-def _readable(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file that can be read")
-    return path
-
-
 def _saved(text: str) -> Path:
-    if not text.lower().endswith(_SAVED):
-        raise argparse.ArgumentTypeError(f"{text!r} must end in {_SAVED}")
-    if importlib.util.find_spec("skops") is None:
-        raise argparse.ArgumentTypeError(f"{text!r} needs skops: pip install 'spikedrf[save]'")
+    if not text.lower().endswith(model_file.SUFFIX):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {model_file.SUFFIX}")
+    try:
+        model_file.require_skops(repr(text))
+    except ImportError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return options.writable(text)
 
 
@@ -188,36 +184,142 @@ def _number_or_auto(text: str) -> float | str:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None
 
 
-def _read(args: argparse.Namespace) -> tuple[Table, int]:
-    """Read the file and find the target in it; what is wrong with either is misuse."""
+def _read(args: argparse.Namespace) -> _Data:
+    """Read the file, find the target in it and what the others are; what is wrong is misuse."""
     parser: argparse.ArgumentParser = args.parser
+    table = reading.read(args)
+    for text in table.notes:
+        reading.note(args, text)
+    dropped = reading.columns(args, "--drop", table.names, args.drop)
+    forced = reading.columns(args, "--categories", table.names, args.categories)
+    if table.index is not None and args.target not in (table.index, "0"):
+        dropped.append(table.index)
     try:
-        table = read_table(args.data, drop=args.drop)
-    except LookupError as error:
-        parser.error(f"argument --drop: {error}")
-    except OSError as error:
-        parser.error(f"argument DATA: {str(args.data)!r}: {error.strerror or error}")
+        kept = table.without(dropped)
     except ValueError as error:
-        parser.error(f"argument DATA: {error}")
+        parser.error(f"argument --drop: {error}")
+    target = _target(args, table, kept)
+    if kept.names == [target]:
+        parser.error(f"argument DATA: no column is left beside the target, {target!r}")
+    rows, y, loss = _labels(args, kept, target)
     try:
-        target = column(table.names, args.target)
-    except LookupError as error:
-        parser.error(f"argument --target: {error}")
-    if len(table.names) == 1:
-        parser.error(f"argument DATA: no column is left beside the target, {table.names[0]!r}")
-    return table, target
+        kinds, values = preparation.read_columns(
+            rows.without([target]), [name for name in forced if name != target], args.decimal
+        )
+    except ValueError as error:
+        # Not the advice for a target: only what is predicted from can be left out.
+        parser.error(
+            f"argument DATA: {error}; mend it, make it categories (--categories NAME), or leave "
+            f"the column out (--drop NAME)"
+        )
+    for name in preparation.unused(kinds, values):
+        reading.note(args, f"column {name} is empty and was left out")
+        del kinds[name]
+    if not kinds:
+        parser.error(f"argument DATA: no column is left beside the target, {target!r}")
+    values = values[list(kinds)]
+    _tell_gaps(args, rows, values, kinds)
+    variance = None if loss.margin else float(np.var(y))
+    about = About(target, kinds, table.header, len(y), variance, Path(args.data).name)
+    return _Data(about, values, y, loss)
 
 
-def _given(args: argparse.Namespace, target: str) -> dict[str, Any]:
+def _target(args: argparse.Namespace, table: Table, kept: Table) -> str:
+    """Return the target's name; where it is not obvious it is asked for."""
+    parser: argparse.ArgumentParser = args.parser
+    if args.target is not None:
+        (name,) = reading.columns(args, "--target", table.names, [args.target])
+        if name not in kept.names:
+            parser.error(f"argument --drop: {name!r} is the target")
+        return name
+    if not table.header:
+        return kept.names[-1]
+    obvious = [name for name in kept.names if name.lower() in _OBVIOUS]
+    if len(obvious) == 1:
+        if obvious != kept.names[-1:]:
+            reading.note(args, f"the target is {obvious[0]}; --target COLUMN for another")
+        return obvious[0]
+    if len(kept.names) == 2 and len(table.names) == 2:
+        return kept.names[-1]
+    parser.error(
+        f"argument --target: which column is to be predicted? --target NAME, one of "
+        f"{listed(kept.names)}"
+    )
+
+
+def _labels(args: argparse.Namespace, table: Table, target: str) -> tuple[Table, Any, Loss]:
+    """Return the rows that have a target, the targets, and the loss that is for such."""
+    parser: argparse.ArgumentParser = args.parser
+    cells = stripped(table.frame[target])
+    missing = np.flatnonzero(cells.isna().to_numpy())
+    if missing.size:
+        where = f"{missing.size} rows have no {target} (the first is {table.where(missing[0])})"
+        if args.missing == "error" or missing.size == len(cells):
+            parser.error(f"argument DATA: {where}")
+        reading.note(args, f"{where}: they were left out")
+        there = np.flatnonzero(cells.notna().to_numpy()).tolist()
+        table, cells = table.rows(there), cells.iloc[there].reset_index(drop=True)
+    decimal = args.decimal or preparation.decimal_of(table)
+    classes = args.loss is not None and args.loss.margin
+    try:
+        kind, values = recognise(cells, decimal)
+    except Unfit as error:
+        if not classes:
+            parser.error(
+                f"argument --target: {target!r} {preparation.told(table, error)}: only numbers or "
+                f"a few classes can be predicted"
+            )
+        kind, values = Kind("category"), cells
+    words = kind.name in ("category", "truth")
+    if kind.name == "date":
+        parser.error(
+            f"argument --target: {target!r} holds {kind}: make it a number, such as days since an "
+            f"event"
+        )
+    if args.loss is None:
+        loss = losses.resolve("logistic" if words else "square")
+        if words:
+            few = listed([str(word) for word in sorted(set(cells.astype(str)))])
+            reading.note(args, f"{target} is classes ({few}), so --loss logistic was taken")
+    else:
+        loss = args.loss
+    if words and not loss.margin:
+        parser.error(
+            f"argument --loss: {loss.name} is for numbers, and {target!r} holds words, such as "
+            f"{str(cells.iloc[0])!r}: --loss logistic, hinge or squared_hinge"
+        )
+    if words:
+        return table, cells.astype(str).to_numpy(dtype=str), loss
+    return table, values.to_numpy(dtype=np.float64), loss
+
+
+def _tell_gaps(
+    args: argparse.Namespace, table: Table, values: pandas.DataFrame, kinds: dict[str, Kind]
+) -> None:
+    """Say which cells are missing and what stands there now, or refuse them."""
+    missing = preparation.gaps(table, values)
+    if not missing:
+        return
+    if args.missing == "error":
+        where = listed(list(missing.values()))
+        args.parser.error(f"argument --missing: {args.data!r} has missing cells in {where}")
+    for name in missing:
+        count = int(values[name].isna().sum())
+        what = "most frequent category" if kinds[name].name == "category" else "median"
+        cells = "1 missing cell" if count == 1 else f"{count} missing cells"
+        reading.note(args, f"{cells} in {name}: filled in with the {what}")
+
+
+def _given(args: argparse.Namespace, data: _Data) -> dict[str, Any]:
     """Collect what was asked for."""
     names = ("features", "activation", "u", "update", "step_fraction", "seed", "drop")
     return {
-        "data": str(args.data),
-        "target": target,
+        "data": args.data,
+        "target": data.about.target,
         **{name: getattr(args, name) for name in names},
         "step_size": _one_or_all(args.step_size),
         "alpha": _one_or_all(args.alpha),
-        "loss": {"name": args.loss.name, **vars(args.loss)},
+        "loss": {"name": data.loss.name, **vars(data.loss)},
     }
 
 
@@ -229,141 +331,48 @@ def _one_or_all(values: list[float | str]) -> Any:
 # What is done
 
 
-def _fit(
-    args: argparse.Namespace, named: bool, inputs: list[str], X: Floats, y: Floats
-) -> Pipeline:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+def _fit(args: argparse.Namespace, data: _Data) -> Pipeline:
     from spikedrf import SpikedRFClassifier, SpikedRFRegressor
 
     for name in ("step_size", "alpha"):
         if "auto" in getattr(args, name)[1:] + getattr(args, name)[:-1]:
             raise ValueError(f"{name} must be auto or numbers, not both")
-    kind = SpikedRFClassifier if args.loss.margin else SpikedRFRegressor
+    kind = SpikedRFClassifier if data.loss.margin else SpikedRFRegressor
     model = kind(
         args.features,
         activation=args.activation,
         step_size=_one_or_all(args.step_size),
         alpha=_one_or_all(args.alpha),
         # By its name where that says all: it is saved with the model.
-        loss=args.loss.name if args.loss == losses.resolve(args.loss.name) else args.loss,
+        loss=data.loss.name if data.loss == losses.resolve(data.loss.name) else data.loss,
         readout=args.u,
         step_fraction=args.step_fraction,
         update=args.update,
         random_state=args.seed,
     )
-    pipeline = make_pipeline(StandardScaler(), model)
+    kinds, named = data.about.kinds, data.about.named
+    words = any(kind.name == "category" for kind in kinds.values())
+    pipeline = preparation.pipeline(kinds, named, model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pipeline.fit(X, y)
+        if words and named:
+            pipeline.fit(data.X, data.y)
+        else:
+            # The rows of an array lie together: the same numbers given from Python give this fit.
+            pipeline.fit(np.array(data.X, dtype=object if words else np.float64, order="C"), data.y)
     for warning in caught:
         output.say(f"spikedrf fit: warning: {warning.message}")
-    if named:
+    if named and not words:
         # scikit-learn takes names from data frames only; these then check those of new ones.
-        pipeline[0].feature_names_in_ = np.array(inputs, dtype=object)
+        pipeline[0].feature_names_in_ = np.array(list(kinds), dtype=object)
     return pipeline
 
 
-def _errors(model: Model, variance: float) -> dict[str, Any]:
-    """Estimate errors at the choice and, if it was among the candidates, without a step."""
-    if not hasattr(model, "loo_error_"):
-        return {"chosen": {"cv_loss": getattr(model, "cv_loss_", None)}}
-    plain = model.loo_errors_[model.step_sizes_ == 0.0]
-    squared = {
-        "chosen": model.loo_error_,
-        "without_step": float(np.nanmin(plain)) if plain.size else None,
-    }
-    return {
-        name: {
-            "loo_error": error,
-            "r2": None if error is None or variance == 0 else 1.0 - error / variance,
-        }
-        for name, error in squared.items()
-    }
-
-
-def _sizes(model: Model) -> Floats:
-    """Return the root mean square weight of each input, all together of length one.
-
-    Where the target depends on an input evenly, features are drawn to it with either sign: the
-    direction, what the step adds to all of them alike, does not show that.
-    """
-    squares: Floats = np.einsum("ij,ij->j", model.weights_, model.weights_, dtype=np.float64)
-    sizes: Floats = np.sqrt(squares / squares.sum())
-    return sizes
-
-
 # --------------------------------------------------------------------------------------------------
-# What is printed and written
+# What is written
 
 
-def _print_tables(
-    args: argparse.Namespace,
-    target: str,
-    inputs: list[str],
-    y: Floats,
-    model: Model,
-    errors: dict[str, Any],
-) -> None:
-    classes = getattr(model, "classes_", None)
-    what = f"variance {np.var(y):.6g}" if classes is None else f"{len(classes)} classes"
-    print(f"# {target} of {args.data.name}: {len(y)} rows, {len(inputs)} inputs, {what}")
-    step = f"step {model.step_size_:.4g}" if model.step_size_ else "no step"
-    print(f"# {args.features} {args.activation} features, {step}, ridge {model.alpha_:.4g}")
-    if "cv_loss" in errors["chosen"]:
-        if errors["chosen"]["cv_loss"] is not None:
-            print(
-                f"# mean {args.loss.name} loss on rows left out: {errors['chosen']['cv_loss']:.5g}"
-            )
-    else:
-        _print_errors(model, errors)
-    if not model.step_size_:
-        return
-    sizes = _sizes(model)
-    order = np.argsort(-sizes, kind="stable")[:_INPUTS]
-    print(
-        f"# size: root mean square weight of the input over all features, "
-        f"{len(inputs) ** -0.5:.3f} before the step"
-    )
-    shown = f"; {_INPUTS} of {len(inputs)} inputs" if len(inputs) > _INPUTS else ""
-    print(f"# direction: weight of the input in what the step adds to all of them{shown}")
-    columns = {"size": sizes} | _directions(model)
-    cells = [[f"{values[i]:.3f}" for i in order] for values in columns.values()]
-    output.print_table(["input", *columns], [[inputs[i] for i in order], *cells])
-
-
-def _print_errors(model: Model, errors: dict[str, Any]) -> None:
-    names = ["without_step", "chosen"] if model.step_size_ else ["without_step"]
-    given = [name for name in names if errors[name]["loo_error"] is not None]
-    print("# estimated on rows left out")
-    output.print_table(
-        ("features", "mean squared error", "R^2"),
-        [
-            ["with step" if name == "chosen" else "without step" for name in given],
-            *([f"{errors[name][key]:#.5g}" for name in given] for key in ("loo_error", "r2")),
-        ],
-    )
-
-
-def _directions(model: Model) -> dict[str, Floats]:
-    """Return the learned direction, or one for each of several classes."""
-    if model.spike_.ndim == 1:
-        return {"direction": model.spike_}
-    return {
-        f"direction {label:g}": spike
-        for label, spike in zip(model.classes_, model.spike_, strict=True)
-    }
-
-
-def _write_csv(inputs: list[str], model: Model, path: Path) -> None:
-    columns: dict[str, Any] = {"input": inputs, "size": _sizes(model)}
-    output.write_csv(path, columns | _directions(model))
-
-
-def _draw(args: argparse.Namespace, pipeline: Pipeline, inputs: list[str], path: Path) -> None:
-    from spikedrf.plotting import FirstLayerDisplay
-
-    display = FirstLayerDisplay.from_estimator(pipeline, feature_names=inputs)
-    display.figure_.suptitle(args.data.name, fontsize="medium", x=0.01, ha="left")
-    display.figure_.savefig(path)
+def _write_csv(pipeline: Pipeline, about: About, path: Path) -> None:
+    inputs = preparation.inputs(pipeline, list(about.kinds))
+    columns: dict[str, Any] = {"input": inputs, "size": learned.sizes(pipeline[-1])}
+    output.write_csv(path, columns | learned.directions(pipeline[-1]))

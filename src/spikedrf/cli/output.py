@@ -6,7 +6,9 @@ import argparse
 import csv
 import json
 import math
+import platform
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,9 @@ SCHEMA = 1
 
 #: Exit statuses.
 OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 130, 141
+
+#: Exit status where something is wrong with this package.
+FAULT = 70
 
 
 # --------------------------------------------------------------------------------------------------
@@ -80,6 +85,21 @@ def _count(what: str, finished: int, total: int) -> None:
     if finished == total:
         _end_line()
         _end_line = None
+
+
+def report(error: BaseException) -> None:
+    """Say of an error that nobody had foreseen what to report, and where it comes from."""
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    system = f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.platform()}"
+    say(
+        f"  this is a fault of spikedrf and not yours; please report it with the command and\n"
+        f"  {type(error).__name__}: {error}\n"
+        f"  spikedrf {spikedrf.__version__}, {system}\n"
+        f"  {' > '.join(places[-8:])}"
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -233,11 +253,15 @@ def spike_text(spike: Spike) -> str:
 
 
 def write(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) -> int:
-    """Write a file and say so."""
+    """Write a file and say so; whatever prevents it costs nothing but this file."""
     try:
         writer(path)
     except OSError as error:
         say(f"spikedrf {args.command}: error: {path} cannot be written: {error.strerror or error}")
+        return CANNOT_WRITE
+    except Exception as error:
+        say(f"spikedrf {args.command}: error: {path} was not written")
+        report(error)
         return CANNOT_WRITE
     if not args.quiet:
         say(f"wrote {path}")

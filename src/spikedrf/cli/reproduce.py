@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 SUMMARY = "the figures of the paper and what they show, each by its name"
 EXAMPLE = "spikedrf reproduce learning-curve vocabulary --out figures"
+EPILOG = """\
+exit status:
+  0 done; 1 a file could not be written; 2 misuse; 3 done, but some points did not converge;
+  4 a replicate of a simulation failed, 130 interrupted: figures that were done are there
+"""
 
 #: Options of the simulation, and what they are unless given.
 SIMULATION = {"d": 500, "replicates": 8, "seed": 0, "workers": None}

@@ -108,7 +108,11 @@ def text(args: argparse.Namespace, simulation: Simulation) -> str:
         for name in _MEASURED:
             mean = np.atleast_1d(getattr(simulation, name))
             sem = np.atleast_1d(getattr(simulation, f"{name}_sem"))
-            cells = " ".join(f"{m:.6g}+-{s:.1g}" for m, s in zip(mean, sem, strict=True))
+            cells = " ".join(
+                # One replicate has no standard error.
+                f"{m:.6g}+-{s:.1g}" if np.isfinite(s) else f"{m:.6g}"
+                for m, s in zip(mean, sem, strict=True)
+            )
             measured.append(f"{name} {cells}")
         lines.append(f"# measured on the first layers: {', '.join(measured)}")
     return "\n".join(lines)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.cli.table import read_table
 from spikedrf.figures.plan import Made, Plan, Skipped
 from spikedrf.figures.series import Series
 from spikedrf.plotting import FirstLayerDisplay
@@ -31,8 +30,8 @@ def make(plan: Plan) -> Made:
 
     if plan.data is None or not (plan.data / DATA).is_file():
         raise Skipped(f"needs --data FOLDER, a folder that holds {DATA}, its target last")
-    table = read_table(plan.data / DATA)
-    X, y = table.values[:, :-1], table.values[:, -1]
+    rows = np.loadtxt(plan.data / DATA, delimiter=",")
+    X, y = rows[:, :-1], rows[:, -1]
     X_fit, X_new, y_fit, y_new = train_test_split(X, y, test_size=0.2, random_state=plan.seed)
     figure = new_figure((12.0, 4.4))
     axes = figure.subplots(1, 3)

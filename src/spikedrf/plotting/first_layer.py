@@ -194,7 +194,8 @@ class FirstLayerDisplay:
         colors = np.where(values < 0, VERMILLION, BLUE)
         at = np.arange(len(order))
         ax.barh(at, values, color=list(colors), height=0.7, zorder=3)
-        ax.set_yticks(at, [self.feature_names[i] for i in order])
+        # Names are the user's: a dollar sign in one begins no formula.
+        ax.set_yticks(at, [str(self.feature_names[i]) for i in order], parse_math=False)
         ax.axvline(0.0, color=BLACK, linewidth=0.8, zorder=4)
         if self.sizes is not None:
             before = 1.0 / np.sqrt(self.sizes.size)
