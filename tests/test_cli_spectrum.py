@@ -127,6 +127,18 @@ def test_simulated_beside_the_theory(capsys):
     ) in out
 
 
+def test_the_network_has_its_own_bulk(capsys):
+    line = "spectrum --alpha 2 --alpha0 0.5 --bulk network --x 0.5 1 --json"
+    status, out, err = run(capsys, line)
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    step = GradientStep(3.0, 0.5)
+    expected = theory.spectrum([0.5, 1.0], alpha=2.0, target="sin", step=step, bulk="network")
+    np.testing.assert_allclose(result["with_step"]["density"], expected.density, rtol=1e-9)
+    before = theory.spectrum([0.5, 1.0], alpha=2.0)
+    np.testing.assert_allclose(result["without_step"]["density"], before.density, rtol=1e-9)
+
+
 def test_points_that_did_not_converge_are_marked(capsys, monkeypatch):
     """A rule that may not be refined cannot vouch for its answer."""
     monkeypatch.setattr(sys.modules["spikedrf.theory.stieltjes"], "MAX_NODES", 64)

@@ -65,8 +65,13 @@ def test_errors_before_the_readout_is_fitted(activation, g, target, beta, step, 
     model = {"lam": 0.05, "activation": activation, "target": target, "noise": noise}
     mean, sem = readouts(rng, W, 2.0, 0.05, activation, g, noise, 16)
     own = layer.solve(2.0, **model)
-    isotropic = theory.solve(2.0, step=layer, beta=beta, **model)
+    # The bulk belongs to the layer: whoever gets it uses it, unless told otherwise.
+    assert theory.solve(2.0, step=layer, beta=beta, **model).test_error == own.test_error
+    isotropic = theory.solve(2.0, step=layer, beta=beta, bulk="isotropic", **model)
     assert (own.bulk, isotropic.bulk) == ("network", "isotropic")
+    assert (
+        isotropic.test_error == theory.solve(2.0, step=layer.spike, beta=beta, **model).test_error
+    )
     predicted = np.array([own.test_error, own.train_error, own.norm])
     assert (np.abs(mean - predicted) < 4 * sem + 0.01 * mean).all(), (mean - predicted) / sem
     assert abs(mean[0] - isotropic.test_error) > 1.5 * abs(mean[0] - own.test_error)

@@ -5,7 +5,7 @@ import pytest
 
 from differences import central
 from spikedrf import GradientStep, Spike, simulate, theory
-from spikedrf.theory.rational import node_count, rational_rule, rational_weights
+from spikedrf.first_layer.rational import node_count, rational_rule, rational_weights
 from stretched_neurons import stretched_errors
 
 ERRORS = ("test_error", "train_error", "norm")

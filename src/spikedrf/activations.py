@@ -328,6 +328,13 @@ class StepMoments:
     second: float
     slope_variance: float
 
+    @property
+    def cleaned(self) -> tuple[float, float, float]:
+        """``h0, h1, h2`` without what symmetry makes zero but rounding does not."""
+        least = 1e-14 * self.second**0.5
+        h0, h1, h2 = (0.0 if abs(h) <= least else h for h in (self.h0, self.h1, self.h2))
+        return h0, h1, h2
+
 
 def step_moments(function: Activation, *, slope: bool) -> StepMoments:
     """Gaussian constants of a function, accurate to rounding if it is piecewise smooth.

@@ -137,3 +137,20 @@ def group_count(**arrays: Floats) -> int:
                 f"has {longest} ({sizes}); they must agree or be one"
             )
     return longest
+
+
+def broadcast_shape(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the common shape of named parameters.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists the names and shapes.
+    """
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listing = ", ".join(f"{name}: {shape}" for name, shape in shapes.items() if shape)
+        raise ValueError(
+            f"the parameters do not broadcast against each other ({listing})"
+        ) from None

@@ -1,120 +1,37 @@
-"""The gradient step and the spike it leaves: the parameters that everything else shares."""
+"""One large gradient step on the first layer, and the spike and bulk that it leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf.activations import FunctionLike, resolve, step_moments
-from spikedrf.parameters import check_proportions, group_count, real_array
+from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
+from spikedrf.first_layer.bulk import Bulk, Isotropic, check_bulk
+from spikedrf.first_layer.model import (
+    FirstLayer,
+    Move,
+    Producer,
+    Spike,
+    plain,
+    proportions,
+    show,
+)
+from spikedrf.first_layer.trained_bulk import TrainedBulk
+from spikedrf.inputs.neurons import Neurons, stepped
+from spikedrf.inputs.population import Population
+from spikedrf.parameters import group_count, real_array
+
+__all__ = ["GradientStep", "Spike", "StepModel"]
 
 Floats = NDArray[np.float64]
 
 
-def _plain(array: Floats) -> Any:
-    """Scalars in, scalars out."""
-    return float(array) if array.ndim == 0 else array
-
-
-def _proportions(pi: ArrayLike | None, groups: int) -> Floats:
-    if pi is None:
-        return np.full(groups, 1.0 / groups)
-    array = real_array("pi", pi, minimum=0.0)
-    if (array.shape[-1] if array.ndim else 1) != groups:
-        raise ValueError(
-            f"pi has {array.shape[-1] if array.ndim else 1} proportions for {groups} readout groups"
-        )
-    array = array.reshape(1) if array.ndim == 0 else array
-    check_proportions(array)
-    return array
-
-
 @dataclass(frozen=True, eq=False)
-class Spike:
-    r"""The spiked random features model, given directly.
-
-    A neuron of group `k` has weights ``w = r_k v + sqrt(c_k) w~`` with a unit vector ``v`` and
-    ``w~`` uniform on the unit sphere; the target direction has ``<v, theta> = gamma``.
-
-    Parameters
-    ----------
-    r : float or array_like, shape (..., K)
-        Spike strength of each readout group. A scalar is K = 1.
-    c : float or array_like, shape (..., K)
-        Bulk variance of each group, > 0. No step is ``r = 0, c = 1``.
-    gamma : float or array_like
-        Alignment of spike and target direction, in [-1, 1].
-    pi : array_like, shape (..., K), optional
-        Proportions of the groups, summing to one; equal by default.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is not a number, is out of range, or the group counts disagree.
-
-    Notes
-    -----
-    Source: Cui et al., ICML 2024, arXiv 2402.04980; several groups: Dandi et al.,
-    arXiv 2410.18938; theory.md, sections 1 to 3.
-
-    Examples
-    --------
-    >>> from spikedrf import Spike
-    >>> Spike(r=1.2, c=1.1, gamma=0.8)
-    Spike(r=1.2, c=1.1, gamma=0.8)
-    """
-
-    r: Any
-    c: Any
-    gamma: Any
-    pi: Any = None
-
-    def __post_init__(self) -> None:
-        r = real_array("r", self.r)
-        c = real_array("c", self.c, minimum=0.0, exclusive=True)
-        gamma = real_array("gamma", self.gamma, minimum=-1.0, maximum=1.0)
-        given = {"r": r, "c": c}
-        if self.pi is not None:
-            given["pi"] = real_array("pi", self.pi, minimum=0.0)
-        groups = group_count(**given)
-        object.__setattr__(self, "r", _plain(r))
-        object.__setattr__(self, "c", _plain(c))
-        object.__setattr__(self, "gamma", _plain(gamma))
-        if self.pi is not None:
-            object.__setattr__(self, "pi", _proportions(self.pi, groups))
-
-    @property
-    def groups(self) -> int:
-        """Number K of readout groups."""
-        given = {"r": np.asarray(self.r), "c": np.asarray(self.c)}
-        if self.pi is not None:
-            given["pi"] = self.pi
-        return group_count(**given)
-
-    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Return ``(r, c, gamma, pi)``, all but ``gamma`` with the groups as last axis."""
-        groups = self.groups
-
-        def with_axis(value: Any) -> Floats:
-            array = np.asarray(value, dtype=np.float64)
-            array = array.reshape(1) if array.ndim == 0 else array
-            return np.broadcast_to(array, (*array.shape[:-1], groups))
-
-        gamma = np.asarray(self.gamma, dtype=np.float64)
-        return with_axis(self.r), with_axis(self.c), gamma, _proportions(self.pi, groups)
-
-    def __repr__(self) -> str:
-        parts = [f"{name}={_show(getattr(self, name))}" for name in ("r", "c", "gamma")]
-        if self.pi is not None:
-            parts.append(f"pi={_show(self.pi)}")
-        return f"Spike({', '.join(parts)})"
-
-
-@dataclass(frozen=True, eq=False)
-class GradientStep:
+class GradientStep(Producer):
     r"""One full-batch gradient step on the first layer, from ``n0 = alpha0 d`` samples.
 
     Parameters
@@ -158,11 +75,83 @@ class GradientStep:
         if self.pi is not None:
             given["pi"] = real_array("pi", self.pi, minimum=0.0)
         groups = group_count(**given)
-        object.__setattr__(self, "eta", _plain(eta))
-        object.__setattr__(self, "alpha0", _plain(alpha0))
-        object.__setattr__(self, "u", _plain(u))
+        object.__setattr__(self, "eta", plain(eta))
+        object.__setattr__(self, "alpha0", plain(alpha0))
+        object.__setattr__(self, "u", plain(u))
         if self.pi is not None:
-            object.__setattr__(self, "pi", _proportions(self.pi, groups))
+            object.__setattr__(self, "pi", proportions(self.pi, groups))
+
+    steerable: ClassVar[tuple[str, ...]] = ("eta", "alpha0")
+    per_group: ClassVar[tuple[str, ...]] = ("u", "pi")
+    sees_labels: ClassVar[bool] = True
+
+    def first_layer(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+        *,
+        bulk: str | None = None,
+        wrt: Sequence[str] = (),
+    ) -> FirstLayer:
+        r"""Return the first layer that the step leaves.
+
+        Parameters
+        ----------
+        activation, target, noise
+            As for `spike`.
+        bulk : {"isotropic", "network"}, optional
+            The paper's isotropic bulk (default), or that of the trained network, see
+            `theory.trained_bulk`.
+        wrt : sequence of str
+            Of ``eta``, ``alpha0`` and ``noise``, those whose `FirstLayer.moves` are wanted.
+
+        Returns
+        -------
+        FirstLayer
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `spike`, or if there is no trained bulk in closed form.
+
+        Notes
+        -----
+        Source: theory.md, sections 2 and 10.
+        """
+        sigma, g = resolve(activation, "activation"), resolve(target, "target")
+        model = StepModel(self, sigma, g, noise)
+        wanted = [name for name in ("eta", "alpha0", "noise") if name in wrt]
+        # Along eta, gamma keeps its limit at eta = 0.
+        gamma = model.gamma if "eta" in wanted else np.where(model.stepped, model.gamma, 0.0)
+        name = self.own_bulk if bulk is None else bulk
+        check_bulk(name)
+        trained = None if name == "isotropic" else model.trained_bulk(sigma, g)
+        spike = model.spike(gamma)
+        own: Bulk = Isotropic(spike.arrays()[1], name)
+        # A step on linear features leaves their bulk isotropic.
+        if trained is not None and not sigma.linear:
+            own = trained
+        return FirstLayer.along_one(spike, own, model.moves(wanted))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``eta, alpha0, u, pi`` as given."""
+        return {name: getattr(self, name) for name in ("eta", "alpha0", "u", "pi")}
+
+    @property
+    def varying(self) -> dict[str, Any]:
+        """All of them that there are."""
+        return {name: value for name, value in self.parameters.items() if value is not None}
+
+    def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
+        """See `Producer.neurons`."""
+        return stepped(self.eta, self.alpha0, self.u, self.pi, sigma, population, noise)
+
+    @property
+    def training(self) -> tuple[GradientStep, ...]:
+        """The step itself."""
+        return (self,)
 
     def spike(
         self,
@@ -286,12 +275,12 @@ class GradientStep:
         -----
         Source: theory.md, section 2.
         """
-        return _plain(StepModel(self, activation, target, noise).growth())
+        return plain(StepModel(self, activation, target, noise).growth())
 
     def __repr__(self) -> str:
-        parts = [f"{name}={_show(getattr(self, name))}" for name in ("eta", "alpha0", "u")]
+        parts = [f"{name}={show(getattr(self, name))}" for name in ("eta", "alpha0", "u")]
         if self.pi is not None:
-            parts.append(f"pi={_show(self.pi)}")
+            parts.append(f"pi={show(self.pi)}")
         return f"GradientStep({', '.join(parts)})"
 
 
@@ -309,15 +298,13 @@ class StepModel:
         self.scalar = np.ndim(step.u) == 0 and step.pi is None
         self.u = np.atleast_1d(np.asarray(step.u, dtype=np.float64))
         groups = group_count(u=self.u) if step.pi is None else step.pi.shape[-1]
-        self.pi = None if step.pi is None else _proportions(step.pi, groups)
+        self.pi = None if step.pi is None else proportions(step.pi, groups)
         self.alpha0 = np.asarray(step.alpha0, dtype=np.float64)
 
-        h0 = clean(of_sigma.h0, of_sigma.second)
-        self.h1 = clean(of_sigma.h1, of_sigma.second)
-        self.h2 = clean(of_sigma.h2, of_sigma.second)
+        h0, self.h1, self.h2 = of_sigma.cleaned
         self.chk = of_sigma.slope_variance
-        self.t1 = clean(of_g.h1, of_g.second)
-        ubar = np.sum(_proportions(step.pi, groups) * self.u, axis=-1)
+        self.t1 = of_g.cleaned[1]
+        ubar = np.sum(proportions(step.pi, groups) * self.u, axis=-1)
         self.shift = ubar * h0
         # The mean residual, times h2 as it always comes.
         self.s0_h2 = (of_g.h0 - self.shift) * self.h2
@@ -355,6 +342,39 @@ class StepModel:
         if self.scalar and r.shape == (1,):
             return Spike(r=r[0], c=c[0], gamma=gamma, pi=None)
         return Spike(r=r, c=c, gamma=gamma, pi=self.pi)
+
+    def trained_bulk(self, sigma: Activation, g: Activation) -> TrainedBulk:
+        """Return the bulk of the network that takes the step.
+
+        Raises
+        ------
+        ValueError
+            If it has no closed form; the message says why.
+        """
+        head = "bulk='network' is the trained network's bulk"
+        if (self.alpha0 == 0).any():
+            raise ValueError(f"{head}: alpha0 must be > 0, got 0, which is no step")
+        groups = self.u.shape[-1] if self.pi is None else self.pi.shape[-1]
+        if groups > 1 and self.h2 != 0.0:
+            raise ValueError(
+                f"{head}, which has a closed form for several readout values only if "
+                f"E (z^2 - 1) sigma(z) = 0, as for odd activations; for {sigma.name!r} it is "
+                f"{self.h2:.3g}: use one value of u, or bulk='isotropic'"
+            )
+        u = np.broadcast_to(self.u, (*self.u.shape[:-1], groups))
+        shift = np.asarray(self.shift)
+        return TrainedBulk(g, self.h2, self.chk, u, self.eta, self.alpha0, self.noise, shift)
+
+    def moves(self, names: Sequence[str]) -> dict[str, Move]:
+        """Return how the spiked model moves along some parameters, and their scales."""
+        slopes = self.slopes() if names else {}
+        finite = np.isfinite(self.alpha0) & (self.alpha0 > 0)
+        scale = {
+            "eta": np.maximum(np.abs(self.eta), 1.0),
+            "alpha0": np.where(finite, self.alpha0, 1.0),
+            "noise": np.maximum(self.noise, 1.0),
+        }
+        return {name: Move(*slopes[name], scale[name]) for name in names}
 
     def growth(self) -> Floats:
         """See `GradientStep.growth`."""
@@ -398,17 +418,3 @@ class StepModel:
             "alpha0": through(by_alpha0, d_nu(by_alpha0)),
             "noise": through(by_noise, np.where(bare, infinite**-0.5, d_nu(by_noise))),
         }
-
-
-def clean(value: float, second: float) -> float:
-    """Zero out what symmetry makes zero but rounding does not."""
-    return 0.0 if abs(value) <= 1e-14 * second**0.5 else value
-
-
-def _show(value: Any) -> str:
-    if np.ndim(value) == 0:
-        return f"{float(value):.6g}"
-    array = np.asarray(value)
-    if array.size > 6:
-        return f"<array of shape {array.shape}>"
-    return np.array2string(array, precision=6, separator=", ")

@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_model(parser, ridge=False)
+    options.add_bulk(parser)
     group = options.add_simulation(parser, tests=False)
     group.add_argument(
         "--simulate",
@@ -95,8 +96,8 @@ def _compute(
     x = None if args.x is None else np.concatenate(args.x)
     model: dict[str, Any] = options.model_of(args)
     spectra = {
-        name: theory.spectrum(x, alpha=args.alpha, step=taken, rtol=args.rtol, **model)
-        for name, taken in (("without_step", None), ("with_step", step))
+        name: theory.spectrum(x, alpha=args.alpha, step=taken, bulk=bulk, rtol=args.rtol, **model)
+        for name, taken, bulk in (("without_step", None, None), ("with_step", step, args.bulk))
     }
     if args.simulate is None:
         return spike, spectra, {}, output.OK

@@ -292,7 +292,7 @@ class Page:
 
     def _spectrum_figure(self) -> Any:
         plot = _figure(
-            "eigenvalue x of the spiked model",
+            "eigenvalue x of the features",
             "density of ln x",
             x_axis_type="log",
             name="density",

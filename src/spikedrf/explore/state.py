@@ -164,7 +164,8 @@ here = theory.solve({self.alpha!r}, step=step, bulk="{self.bulk}", **model)
 learned = here.learned_along_target(np.linspace(-3.0, 3.0, 121))
 del model["lam"]  # the spectrum is that of the features
 picture = {{"resolution": {SPECTRUM["resolution"]!r}, "rtol": {SPECTRUM["rtol"]!r}}}
-spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, **picture, **model)
+spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, bulk="{self.bulk}",
+                           **picture, **model)
 print(here)
 """
 

@@ -38,7 +38,7 @@ class View:
     target, learned, learned_without : ndarray, shape (M,)
         The target and the mean outputs there, at the alpha of the state.
     spectrum, spectrum_without : Spectrum
-        The spectra of the features at the alpha of the state, with the bulk of the spiked model.
+        The spectra of the features at the alpha of the state, with the bulk of the state.
     spike : Spike
         What the step leaves.
     lost : int
@@ -62,7 +62,7 @@ class View:
 
 
 def view(state: State) -> View:
-    """Compute what a page shows, in a tenth of a second or less.
+    """Compute what a page shows, in a tenth of a second; with the network's bulk, in one.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def view(state: State) -> View:
         )
         del model["lam"]
         spectra = [
-            theory.spectrum(alpha=state.alpha, step=step, **SPECTRUM, **model),
+            theory.spectrum(alpha=state.alpha, step=step, bulk=state.bulk, **SPECTRUM, **model),
             theory.spectrum(alpha=state.alpha, **SPECTRUM, **model),
         ]
     reached = [curve.success for curve in curves] + [spectrum.success for spectrum in spectra]

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 
 from spikedrf import losses
 from spikedrf.activations import FunctionLike
+from spikedrf.first_layer.model import Producer
 from spikedrf.inputs.population import Inputs
 from spikedrf.losses import Loss, LossLike
 from spikedrf.multi_index import MultiIndex
-from spikedrf.parameters import ConvergenceWarning, real_array
+from spikedrf.parameters import ConvergenceWarning, broadcast_shape, real_array
 from spikedrf.running.progress import Progress
 from spikedrf.running.workers import worker_count
 from spikedrf.simulation import convex
@@ -36,8 +37,6 @@ from spikedrf.simulation.network import (
 )
 from spikedrf.simulation.replicates import Measured, Stop, fit_memory, kept, replicate, streams_of
 from spikedrf.simulation.result import ERRORS, LOSSES, MARGINS, Simulation
-from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.batch import broadcast_shape
 
 _OF_POINTS = ERRORS + LOSSES + MARGINS
 _OF_CLASSES = ("class_error", "class_error_rate")
@@ -59,7 +58,7 @@ def simulate(
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: Producer | None = None,
     noise: float = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
@@ -256,7 +255,7 @@ class _Plan:
     def specification(
         self,
         parameters: dict[str, Any],
-        step: GradientStep | Spike | None,
+        step: Producer | None,
         stream: np.random.Generator,
     ) -> dict[str, Any]:
         """Everything that a replicate depends on; ``stream`` is that of the first."""
@@ -276,7 +275,7 @@ def _plan(
     beta: Any,
     activation: FunctionLike,
     target: FunctionLike | MultiIndex,
-    step: GradientStep | Spike | None,
+    step: Producer | None,
     noise: Any,
     model: str,
     n_test: Any,

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
+from spikedrf.first_layer.model import Producer
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Population
 from spikedrf.inputs.power_law import power_law_values
-from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -103,7 +103,7 @@ def spiked_rows(
     W: Floats,
     groups: Integers,
     embedding: Embedding,
-    step: GradientStep | Spike | None,
+    step: Producer | None,
     sigma: Activation,
     noise: float,
     init: str,

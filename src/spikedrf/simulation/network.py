@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import zlib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 import spikedrf
 from spikedrf.activations import Activation, FunctionLike, resolve
+from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.simulation.latents import Embedding, draw_rows, embed, measure_spike, spiked_rows
-from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -53,7 +53,7 @@ class Network:
         ``"sphere"`` or ``"gaussian"``: rows before the step.
     population : Population or None
         Inputs and labels, unless inputs are N(0, I) and the target has one direction.
-    step : GradientStep, Spike or None
+    step : Producer or None
         As given, where there is a population.
     """
 
@@ -73,7 +73,7 @@ class Network:
     flip: float = 0.0
     init: str = "sphere"
     population: Population | None = None
-    step: GradientStep | Spike | None = None
+    step: Producer | None = None
 
     @property
     def class_weights(self) -> Floats | None:
@@ -94,7 +94,7 @@ class Network:
         blocks = self.block * 2 * (self.d + self.p)
         return 8 * ((4 * layer if self.n0 else 2 * layer) + self.n0 * self.d + blocks)
 
-    def parameters(self, step: GradientStep | Spike | None) -> dict[str, Any]:
+    def parameters(self, step: Producer | None) -> dict[str, Any]:
         """Return what was given, for labels."""
         given: dict[str, Any] = {
             "beta": self.beta, "noise": self.noise, "activation": self.sigma.name,
@@ -108,10 +108,9 @@ class Network:
 
 
 def specification(
-    network: Network, step: GradientStep | Spike | None, stream: np.random.Generator
+    network: Network, step: Producer | None, stream: np.random.Generator
 ) -> dict[str, Any]:
     """Return what tells a replicate from others, for a checkpoint; its stream is the first's."""
-    names = () if step is None else tuple(part.name for part in fields(step))
     state = repr(stream.bit_generator.state).encode()
     return {
         "version": spikedrf.__version__,
@@ -122,7 +121,7 @@ def specification(
         "model": network.model,
         "labels": network.labels,
         "step": None if step is None else type(step).__name__,
-        **{name: getattr(step, name) for name in names},
+        **producer_of(step).parameters,
         "d": network.d,
         "rng": f"{type(stream.bit_generator).__name__} {zlib.crc32(state):08x}",
     }
@@ -134,7 +133,7 @@ def make_network(
     beta: Any,
     activation: FunctionLike,
     target: FunctionLike,
-    step: GradientStep | Spike | None,
+    step: Producer | None,
     noise: Any,
     labels: str = "real",
     flip: Any = 0.0,
@@ -226,16 +225,16 @@ def _scalar(name: str, value: Any, **limits: Any) -> float:
 
 
 def _spike(
-    step: GradientStep | Spike | None, sigma: Activation, g: Activation, noise: float
+    step: Producer | None, sigma: Activation, g: Activation, noise: float
 ) -> tuple[Floats, Floats, float, Floats]:
     """Return ``r, c, gamma, pi`` of the one spiked model that is to be drawn."""
-    if step is None:
-        step = Spike(r=0.0, c=1.0, gamma=0.0)
-    elif isinstance(step, GradientStep):
-        step = step.spike(sigma, g, noise)
-    elif not isinstance(step, Spike):
-        raise TypeError(f"step must be a GradientStep, a Spike or None, got {step!r}")
-    r, c, gamma, pi = step.arrays()
+    producer = producer_of(step)
+    if producer.own_bulk != "isotropic":
+        raise ValueError(
+            f"model='srf' draws the spiked model, whose bulk is isotropic, and step={step!r} has a "
+            f"bulk of its own: give its spike"
+        )
+    r, c, gamma, pi = producer.first_layer(sigma, g, noise).spike.arrays()
     for name, value, ndim in (("r", r, 1), ("c", c, 1), ("gamma", gamma, 0), ("pi", pi, 1)):
         if value.ndim > ndim:
             raise ValueError(
@@ -245,29 +244,25 @@ def _spike(
     return r, c, float(gamma), pi
 
 
-def _trained(
-    step: GradientStep | Spike | None, sigma: Activation, d: int, p: int
-) -> dict[str, Any]:
+def _trained(step: Producer | None, sigma: Activation, d: int, p: int) -> dict[str, Any]:
     """Return groups and step of a first layer that is really trained."""
-    if isinstance(step, Spike):
-        raise ValueError("model='network' takes a GradientStep or no step, not a Spike")
-    if step is None:
+    steps = producer_of(step, "a GradientStep or None").training
+    if not steps:
         return {"groups": _group_sizes(p, np.ones(1))}
-    if not isinstance(step, GradientStep):
-        raise TypeError(f"step must be a GradientStep or None, got {step!r}")
-    u = np.atleast_1d(np.asarray(step.u, dtype=np.float64))
-    groups = u.shape[-1] if step.pi is None else step.pi.shape[-1]
-    pi = np.full(groups, 1.0 / groups) if step.pi is None else step.pi
+    (taken,) = steps
+    u = np.atleast_1d(np.asarray(taken.u, dtype=np.float64))
+    groups = u.shape[-1] if taken.pi is None else taken.pi.shape[-1]
+    pi = np.full(groups, 1.0 / groups) if taken.pi is None else taken.pi
     for name, ndim in (("eta", 0), ("alpha0", 0)):
-        if np.ndim(getattr(step, name)) > ndim:
+        if np.ndim(getattr(taken, name)) > ndim:
             raise ValueError(
                 f"step must be a single step, but its {name} is an array: within one "
                 f"simulation only alpha and lam may vary"
             )
     if u.ndim > 1 or pi.ndim > 1:
         raise ValueError("step must be a single step, but its u or pi has more than one axis")
-    alpha0 = float(step.alpha0)
-    if step.eta == 0 or alpha0 == 0:
+    alpha0 = float(taken.alpha0)
+    if taken.eta == 0 or alpha0 == 0:
         return {"groups": _group_sizes(p, np.ones(1))}
     if alpha0 == np.inf:
         raise ValueError(
@@ -285,7 +280,7 @@ def _trained(
     return {
         "groups": _group_sizes(p, pi),
         "u": np.broadcast_to(u, groups),
-        "eta": float(step.eta),
+        "eta": float(taken.eta),
         "n0": n0,
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from spikedrf.activations import FunctionLike
+from spikedrf.first_layer.model import Producer
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import number
@@ -27,7 +28,6 @@ from spikedrf.simulation.network import (
     specification,
 )
 from spikedrf.simulation.replicates import Measured, Stop, fit_memory, kept, replicate, streams_of
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.spectrum import Spectrum
 
 
@@ -111,7 +111,7 @@ def simulate_spectrum(
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: Producer | None = None,
     noise: float = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",

@@ -1,8 +1,10 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
+from spikedrf.first_layer.bulk import Bulk, BulkNodes
+from spikedrf.first_layer.model import FirstLayer
 from spikedrf.theory.baseline import bayes_error, best_linear_error, conditional_target
 from spikedrf.theory.best_function import BestFunction, best_function
-from spikedrf.theory.bulk import Bulk, trained_bulk
+from spikedrf.theory.bulk import trained_bulk
 from spikedrf.theory.calibration import Calibration
 from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.gradient import Gradient, gradient
@@ -18,7 +20,9 @@ from spikedrf.theory.stieltjes import stieltjes
 __all__ = [
     "BestFunction",
     "Bulk",
+    "BulkNodes",
     "Calibration",
+    "FirstLayer",
     "Gradient",
     "Layer",
     "LayerWarning",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation, FunctionLike, resolve
-from spikedrf.parameters import real_array
-from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.bulk import BulkRules, bulk_rules, check_bulk, given_rules, trained_columns
-from spikedrf.theory.layer import Layer
+from spikedrf.first_layer.bulk import Rules
+from spikedrf.first_layer.model import FirstLayer, Producer, Spike, producer_of
+from spikedrf.parameters import broadcast_shape, real_array
 
 Floats = NDArray[np.float64]
-Step = GradientStep | Spike | Layer | None
-Follow = Callable[[Step, Activation, Activation, Floats], tuple[Spike, Floats]]
 
 #: Quadrature rules stop growing here.
 MAX_NODES = 1 << 15
@@ -36,9 +34,9 @@ class Part:
     r, c, pi : ndarray, shape (S, K')
         The distinct spikes, restricted to those groups.
     gamma : ndarray, shape (S,)
-    columns : ndarray, shape (S, E)
-        What else tells spikes apart, see `pose`.
-    bulk : BulkRules or None
+    moves : ndarray, shape (S, E)
+        How they move with parameters of the step, see `Batch.moves`.
+    bulk : Rules or None
         Their bulks, None if these are isotropic.
     which : ndarray of int64, shape (N',)
         Index of each point's spike, ascending.
@@ -52,8 +50,8 @@ class Part:
     c: Floats
     pi: Floats
     gamma: Floats
-    columns: Floats
-    bulk: BulkRules | None
+    moves: Floats
+    bulk: Rules | None
     which: NDArray[np.int64]
     values: dict[str, NDArray[Any]]
 
@@ -81,19 +79,22 @@ class Batch:
         Broadcast shape of the parameters.
     groups : int
         Number K of readout groups.
-    spike : Spike
-        The spiked model, as it broadcasts.
+    layer : FirstLayer
+        The first layer, as it broadcasts.
     parameters : dict
         The parameters as given, for labels.
     r, c, pi : ndarray, shape (S, K)
         The distinct spikes.
     gamma : ndarray, shape (S,)
-    columns : ndarray, shape (S, E)
-        What else tells spikes apart, see `pose`.
-    bulk : BulkRules or None
-        Their bulks, None if these are isotropic.
-    bulk_name : str
-        What the caller called them.
+    moves : ndarray, shape (S, E)
+        How each spike moves with the parameters of the step that were asked for: K + K + 1 columns
+        (dr, dc, dgamma) and one for the scale of each.
+    key : ndarray, shape (S, E')
+        Which bulk each spike has: rows of `Bulk.key`.
+    rtol : float
+        Accuracy that the bulks' nodes are for.
+    everywhere : bool
+        Whether they are for a spectrum, see `Bulk.rules`.
     which : ndarray of int64, shape (N,)
         Index of each sorted point's spike, ascending.
     values : dict
@@ -104,18 +105,37 @@ class Batch:
     g: Activation
     shape: tuple[int, ...]
     groups: int
-    spike: Spike
+    layer: FirstLayer
     parameters: dict[str, Any]
     r: Floats
     c: Floats
     pi: Floats
     gamma: Floats
-    columns: Floats
-    bulk: BulkRules | None
-    bulk_name: str
+    moves: Floats
+    key: Floats
+    rtol: float
+    everywhere: bool
     which: NDArray[np.int64]
     values: dict[str, NDArray[Any]]
     _unsorted: NDArray[np.int64]
+
+    @property
+    def spike(self) -> Spike:
+        """The spiked model, as it broadcasts."""
+        return self.layer.spike
+
+    @property
+    def bulk_name(self) -> str:
+        """What the bulk is called."""
+        return self.layer.bulk.name
+
+    @cached_property
+    def bulk(self) -> Rules | None:
+        """The spikes' bulks, None if these are isotropic."""
+        if not self.which.size:
+            return None
+        bulk, moves = self.layer.bulk, tuple(self.layer.moves)
+        return bulk.rules(self.key, self.rtol, moves, everywhere=self.everywhere)
 
     def arrange(self, sorted_points: NDArray[Any]) -> Any:
         """Give an array over the sorted points (first axis) the shape of the call."""
@@ -152,7 +172,7 @@ class Batch:
             c=np.ascontiguousarray(self.c[spikes][:, live]),
             pi=np.ascontiguousarray(self.pi[spikes][:, live]),
             gamma=self.gamma[spikes],
-            columns=self.columns[spikes],
+            moves=self.moves[spikes],
             bulk=None if self.bulk is None else self.bulk.part(spikes, live),
             which=(np.cumsum(spikes) - 1)[self.which[points]].astype(np.int64),
             values={name: value[points] for name, value in self.values.items()},
@@ -166,12 +186,12 @@ def pose(
     beta: ArrayLike,
     activation: FunctionLike,
     target: FunctionLike,
-    step: Step,
+    step: Producer | None,
     noise: ArrayLike,
-    follow: Follow | None = None,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     rtol: float = 1e-8,
-    bulk_wrt: Sequence[str] = (),
+    wrt: Sequence[str] = (),
+    everywhere: bool = False,
     also: Mapping[str, NDArray[Any]] | None = None,
 ) -> Batch:
     """Check and broadcast the parameters of the theory (see `theory.solve`).
@@ -180,13 +200,13 @@ def pose(
     ----------
     alpha, lam, beta, activation, target, step, noise
         As for `theory.solve`.
-    follow : callable, optional
-        Takes ``(step, sigma, g, noise)`` and returns the spike and columns, shape (..., E), of
-        other things that come with it: equal spikes whose columns differ are told apart.
     bulk, rtol
-        As for `theory.solve`: the trained network's bulks come with the batch.
-    bulk_wrt : sequence of str
-        Parameters of the step by which these are to be differentiated.
+        As for `theory.solve`: the first layer's bulk comes with the batch.
+    wrt : sequence of str
+        Parameters of the step by which the first layer is differentiated: equal spikes that move
+        differently are told apart.
+    everywhere : bool
+        Whether the bulks are for a spectrum, see `Bulk.rules`.
     also : mapping, optional
         Further parameters, which have been checked, by name.
 
@@ -206,18 +226,14 @@ def pose(
     }
     values |= also or {}
     parameters: dict[str, Any] = {**values}
-    columns = np.empty(0)
-    if follow is None:
-        spike = spike_of(step, sigma, g, values["noise"])
-    else:
-        spike, columns = follow(step, sigma, g, values["noise"])
-    trained = np.empty(0)
-    check_bulk(bulk)
-    if bulk == "network" and not isinstance(step, Layer):
-        trained = trained_columns(step, sigma, g, values["noise"])
-    if isinstance(step, GradientStep):
-        parameters |= {"eta": step.eta, "alpha0": step.alpha0}
-    r, c, gamma, pi = spike.arrays()
+    producer = producer_of(step)
+    layer = producer.first_layer(sigma, g, values["noise"], bulk=bulk, wrt=wrt)
+    parameters |= {name: producer.parameters[name] for name in producer.steerable}
+    moves = _columns(layer)
+    key = layer.bulk.key
+    if layer.r.shape[-1] != 1 or layer.alignment.shape[-1] != 1:
+        raise NotImplementedError("the core knows one spike direction and one of the target")
+    r, c, pi, gamma = layer.r[..., 0], layer.c, layer.pi, layer.alignment[..., 0, 0]
     groups = r.shape[-1]
     spike_shape = broadcast_shape(
         {
@@ -225,8 +241,8 @@ def pose(
             "c": c.shape[:-1],
             "gamma": gamma.shape,
             "pi": pi.shape[:-1],
-            "the step": columns.shape[:-1],
-            "the bulk": trained.shape[:-1],
+            "the step": moves.shape[:-1],
+            "the bulk": key.shape[:-1],
         }
     )
     shape = broadcast_shape({k: v.shape for k, v in values.items()} | {"the spike": spike_shape})
@@ -237,8 +253,8 @@ def pose(
             np.broadcast_to(c, (*spike_shape, groups)),
             np.broadcast_to(pi, (*spike_shape, groups)),
             np.broadcast_to(gamma, spike_shape)[..., None],
-            np.broadcast_to(columns, (*spike_shape, columns.shape[-1])),
-            np.broadcast_to(trained, (*spike_shape, trained.shape[-1])),
+            np.broadcast_to(moves, (*spike_shape, moves.shape[-1])),
+            np.broadcast_to(key, (*spike_shape, key.shape[-1])),
         ],
         axis=-1,
     )
@@ -252,68 +268,41 @@ def pose(
     unsorted = np.empty_like(order)
     unsorted[order] = np.arange(order.size)
     of_r, of_c, of_pi = (rows[:, i * groups : (i + 1) * groups] for i in range(3))
-    of_step, of_bulk = np.split(rows[:, 3 * groups + 1 :], [columns.shape[-1]], axis=1)
-    rules = None
-    # A step on linear features leaves their bulk isotropic.
-    round_ = sigma.linear and not isinstance(step, Layer)
-    if bulk == "network" and not round_ and which.size:
-        rules = (
-            given_rules(step, len(rows))
-            if isinstance(step, Layer)
-            else bulk_rules(of_bulk, sigma, g, rtol, bulk_wrt)
-        )
+    of_moves, of_bulk = np.split(rows[:, 3 * groups + 1 :], [moves.shape[-1]], axis=1)
     return Batch(
         sigma=sigma,
         g=g,
         shape=shape,
         groups=groups,
-        spike=spike,
+        layer=layer,
         parameters=parameters,
         r=of_r,
         c=of_c,
         pi=of_pi,
         gamma=np.ascontiguousarray(rows[:, 3 * groups]),
-        columns=of_step,
-        bulk=rules,
-        bulk_name=bulk,
+        moves=of_moves,
+        key=of_bulk,
+        rtol=rtol,
+        everywhere=everywhere,
         which=which[order].astype(np.int64),
         values={k: np.broadcast_to(v, shape).ravel()[order] for k, v in values.items()},
         _unsorted=unsorted,
     )
 
 
-def spike_of(step: Step, sigma: Activation, g: Activation, noise: Floats) -> Spike:
-    """Return the spiked model that a step leaves.
-
-    Raises
-    ------
-    TypeError
-        If the step is none of the things that it may be.
-    """
-    if step is None:
-        return Spike(r=0.0, c=1.0, gamma=0.0)
-    if isinstance(step, Spike):
-        return step
-    if isinstance(step, Layer):
-        return step.spike
-    if isinstance(step, GradientStep):
-        # Resolved functions pass through `resolve` unchanged.
-        return step.spike(sigma, g, noise)
-    raise TypeError(f"step must be a GradientStep, a Spike or None, got {step!r}")
-
-
-def broadcast_shape(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the common shape of named parameters.
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message lists the names and shapes.
-    """
-    try:
-        return np.broadcast_shapes(*shapes.values())
-    except ValueError:
-        listing = ", ".join(f"{name}: {shape}" for name, shape in shapes.items() if shape)
-        raise ValueError(
-            f"the parameters do not broadcast against each other ({listing})"
-        ) from None
+def _columns(layer: FirstLayer) -> Floats:
+    """Return the moves of a layer as columns, see `Batch.moves`."""
+    if not layer.moves:
+        return np.empty(0)
+    groups = layer.r.shape[-2]
+    parts = []
+    for move in layer.moves.values():
+        parts += [
+            np.broadcast_to(move.r, (*move.r.shape[:-1], groups)),
+            np.broadcast_to(move.c, (*move.c.shape[:-1], groups)),
+            move.gamma[..., None],
+            move.scale[..., None],
+        ]
+    shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    columns = [np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts]
+    return np.concatenate(columns, axis=-1)

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, step_moments
+from spikedrf.first_layer.model import Producer, Spike
 from spikedrf.parameters import real_array
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, pose
 from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
 from spikedrf.theory.output import averaged_output
@@ -132,9 +132,9 @@ def best_function(
     beta: ArrayLike = np.inf,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: Producer | None = None,
     noise: ArrayLike = 0.0,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     rtol: float = 1e-8,
 ) -> BestFunction:
     r"""Return the best function that a vocabulary expresses, from infinitely many samples.
@@ -200,7 +200,7 @@ def best_function(
         "step": step,
         "noise": noise,
     }
-    batch = pose(np.inf, **model)
+    batch = pose(np.inf, **model, bulk=bulk)
     with one_warning_for_all():
         solution = solve(np.inf, **model, bulk=bulk, rtol=accuracy)
     moments = step_moments(batch.g, slope=False)

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf import _core, losses
-from spikedrf.activations import Activation, FunctionLike
+from spikedrf.activations import FunctionLike
+from spikedrf.first_layer.bulk import check_bulk
+from spikedrf.first_layer.model import Producer, Spike, producer_of
 from spikedrf.losses import LossLike
 from spikedrf.running.workers import thread_count
-from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, Step, pose, spike_of
+from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
-from spikedrf.theory.layer import Layer
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
 from spikedrf.theory.solve import refuse_infinite
 
@@ -94,9 +94,9 @@ def gradient(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | Layer | None = None,
+    step: Producer | None = None,
     noise: ArrayLike = 0.0,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     loss: LossLike = "square",
     rtol: float = 1e-8,
     workers: int | None = None,
@@ -179,7 +179,6 @@ def gradient(
         )
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
-    moves = _Moves(names)
     batch = pose(
         alpha,
         lam=lam,
@@ -188,27 +187,30 @@ def gradient(
         target=target,
         step=step,
         noise=noise,
-        follow=moves.follow,
         bulk=bulk,
         rtol=accuracy,
-        bulk_wrt=[name for name in _THROUGH_STEP if name in names],
+        wrt=[name for name in _THROUGH_STEP if name in names],
     )
     refuse_infinite(batch)
-    result = differentiate(batch, moves, accuracy, threads)
+    result = differentiate(batch, names, accuracy, threads)
     warn(result, accuracy)
     return result
 
 
-def _check_names(wrt: str | Sequence[str], step: Step, bulk: str) -> tuple[str, ...]:
+def _check_names(
+    wrt: str | Sequence[str], step: Producer | None, bulk: str | None
+) -> tuple[str, ...]:
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    producer = producer_of(step)
+    check_bulk(own := producer.own_bulk if bulk is None else bulk)
     for name in names:
         if name not in PARAMETERS:
             raise ValueError(f"wrt must name some of {', '.join(PARAMETERS)}; got {name!r}")
-        if name in _OF_STEP and not isinstance(step, GradientStep):
+        if name in _OF_STEP and name not in producer.steerable:
             raise ValueError(
                 f"wrt={name!r} needs a GradientStep, which has {name}; got step={step!r}"
             )
-        if name in _OF_SPIKE and bulk != "isotropic":
+        if name in _OF_SPIKE and own != "isotropic":
             raise ValueError(
                 f"wrt={name!r} is for bulk='isotropic': {name} of a trained network does not move "
                 f"alone; differentiate by {', '.join(_OF_STEP)}"
@@ -218,112 +220,70 @@ def _check_names(wrt: str | Sequence[str], step: Step, bulk: str) -> tuple[str, 
     return tuple(dict.fromkeys(names))
 
 
-class _Moves:
-    """How the spiked model moves with the parameters of a gradient step.
-
-    The moves come with each spike as columns, K + K + 1 for each of ``eta, alpha0, noise`` that is
-    wanted (dr, dc, dgamma) and one for its scale, so that spikes that are equal but move
-    differently are told apart.
-    """
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        self.through_step: tuple[str, ...] = ()
-
-    def follow(
-        self, step: Step, sigma: Activation, g: Activation, noise: Floats
-    ) -> tuple[Spike, Floats]:
-        if not isinstance(step, GradientStep):
-            return spike_of(step, sigma, g, noise), np.empty(0)
-        self.through_step = tuple(n for n in _THROUGH_STEP if n in self.names)
-        if not self.through_step:
-            return step.spike(sigma, g, noise), np.empty(0)
-        spike, slopes = step.spike_slopes(sigma, g, noise)
-        if "eta" not in self.names:
-            spike = step.spike(sigma, g, noise)
-        groups = spike.groups
-        scale = {
-            "eta": np.maximum(np.abs(step.eta), 1.0),
-            "alpha0": np.where(
-                np.isfinite(step.alpha0) & (np.asarray(step.alpha0) > 0), step.alpha0, 1.0
-            ),
-            "noise": np.maximum(noise, 1.0),
-        }
-        parts = []
-        for name in self.through_step:
-            dr, dc, dgamma = slopes[name]
-            parts += [
-                np.broadcast_to(dr, (*dr.shape[:-1], groups)),
-                np.broadcast_to(dc, (*dc.shape[:-1], groups)),
-                dgamma[..., None],
-                np.asarray(scale[name])[..., None],
-            ]
-        shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        columns = [np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts]
-        return spike, np.concatenate(columns, axis=-1)
-
-    def directions(self, batch: Batch, part: Part) -> tuple[list[tuple[str, int]], Floats, Floats]:
-        """Labels (name, group), moves (S, D, 2K' + 1) and scales (S, D) of a part's spikes."""
-        spikes, live = part.r.shape
-        groups = batch.groups
-        width = 2 * groups + 2
-        labels: list[tuple[str, int]] = []
-        moves: list[Floats] = []
-        scales: list[Floats] = []
-        for i, name in enumerate(self.through_step):
-            own = part.columns[:, i * width : (i + 1) * width]
-            labels.append((name, 0))
-            moves.append(
-                np.concatenate(
-                    [
-                        own[:, :groups][:, part.live],
-                        own[:, groups : 2 * groups][:, part.live],
-                        own[:, -2:-1],
-                    ],
-                    axis=1,
-                )
+def _directions(
+    batch: Batch, part: Part, names: tuple[str, ...]
+) -> tuple[list[tuple[str, int]], Floats, Floats]:
+    """Labels (name, group), moves (S, D, 2K' + 1) and scales (S, D) of a part's spikes."""
+    spikes, live = part.r.shape
+    groups = batch.groups
+    width = 2 * groups + 2
+    labels: list[tuple[str, int]] = []
+    moves: list[Floats] = []
+    scales: list[Floats] = []
+    for i, name in enumerate(batch.layer.moves):
+        own = part.moves[:, i * width : (i + 1) * width]
+        labels.append((name, 0))
+        moves.append(
+            np.concatenate(
+                [
+                    own[:, :groups][:, part.live],
+                    own[:, groups : 2 * groups][:, part.live],
+                    own[:, -2:-1],
+                ],
+                axis=1,
             )
-            scales.append(own[:, -1])
+        )
+        scales.append(own[:, -1])
 
-        def unit(name: str, group: int, column: int, scale: Floats) -> None:
-            labels.append((name, group))
-            move = np.zeros((spikes, 2 * live + 1))
-            # A Gaussian of no width has no derivative in its width.
-            edge = (column == 2 * live) & (np.abs(part.gamma) == 1.0)
-            move[:, column] = np.where(edge, np.nan, 1.0)
-            moves.append(move)
-            scales.append(scale)
+    def unit(name: str, group: int, column: int, scale: Floats) -> None:
+        labels.append((name, group))
+        move = np.zeros((spikes, 2 * live + 1))
+        # A Gaussian of no width has no derivative in its width.
+        edge = (column == 2 * live) & (np.abs(part.gamma) == 1.0)
+        move[:, column] = np.where(edge, np.nan, 1.0)
+        moves.append(move)
+        scales.append(scale)
 
-        if "gamma" in self.names:
-            unit("gamma", 0, 2 * live, np.ones(spikes))
-        for k, group in enumerate(np.flatnonzero(part.live)):
-            if "r" in self.names:
-                unit("r", int(group), k, np.maximum(np.abs(part.r[:, k]), 1.0))
-            if "c" in self.names:
-                unit("c", int(group), live + k, part.c[:, k])
-        if not labels:
-            return labels, np.zeros((spikes, 0, 2 * live + 1)), np.zeros((spikes, 0))
-        # Columns picked by a mask come transposed, and stacking keeps that.
-        return labels, np.ascontiguousarray(np.stack(moves, axis=1)), np.stack(scales, axis=1)
+    if "gamma" in names:
+        unit("gamma", 0, 2 * live, np.ones(spikes))
+    for k, group in enumerate(np.flatnonzero(part.live)):
+        if "r" in names:
+            unit("r", int(group), k, np.maximum(np.abs(part.r[:, k]), 1.0))
+        if "c" in names:
+            unit("c", int(group), live + k, part.c[:, k])
+    if not labels:
+        return labels, np.zeros((spikes, 0, 2 * live + 1)), np.zeros((spikes, 0))
+    # Columns picked by a mask come transposed, and stacking keeps that.
+    return labels, np.ascontiguousarray(np.stack(moves, axis=1)), np.stack(scales, axis=1)
 
 
-def differentiate(batch: Batch, moves: _Moves, rtol: float, threads: int | None) -> Gradient:
+def differentiate(
+    batch: Batch, names: tuple[str, ...], rtol: float, threads: int | None
+) -> Gradient:
     """Run the core on a posed batch."""
     points, groups = batch.which.size, batch.groups
     scalars = np.zeros((6, points))
     status = np.zeros(points, dtype=np.int32)
-    values = {
-        name: np.zeros((points, groups) if name in ("r", "c") else points) for name in moves.names
-    }
+    values = {name: np.zeros((points, groups) if name in ("r", "c") else points) for name in names}
     for part, mergeable in batch.parts(mergeable_spikes(batch)):
-        labels, direction, scale = moves.directions(batch, part)
+        labels, direction, scale = _directions(batch, part, names)
         if mergeable:
             part, direction = merged(part), merged_moves(part, direction)
         found = _core.Gradients(
             part.which.size,
             direction,
             np.ascontiguousarray(scale),
-            moves.names,
+            names,
             None if part.bulk is None else part.bulk.core_slopes(),
         )
         problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES)
@@ -348,7 +308,7 @@ def differentiate(batch: Batch, moves: _Moves, rtol: float, threads: int | None)
         quadrature_error=batch.arrange(scalars[5]),
         spike=batch.spike,
         parameters=batch.parameters,
-        _values={name: batch.arrange(values[name]) for name in moves.names},
+        _values={name: batch.arrange(values[name]) for name in names},
     )
 
 

@@ -1,20 +1,21 @@
-"""The theory of a first layer that has been trained already."""
+"""Spike and bulk of a first layer that has been trained already, read off its weights."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import FunctionLike, resolve, step_moments
+from spikedrf.first_layer.bulk import BulkNodes, Isotropic, check_bulk
+from spikedrf.first_layer.model import FirstLayer, Producer, Spike
 from spikedrf.parameters import real_array
-from spikedrf.step import Spike
-
-if TYPE_CHECKING:
-    from spikedrf.theory.solution import Solution
+from spikedrf.theory.solution import Solution
+from spikedrf.theory.solve import solve
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,7 +33,7 @@ class LayerWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class Layer(Producer):
     r"""A trained first layer as the theory sees it: what `from_layer` returns.
 
     Attributes
@@ -56,6 +57,8 @@ class Layer:
     value: Floats
     weight: Floats
     shape: tuple[int, int]
+
+    own_bulk = "network"
 
     @property
     def beta(self) -> float:
@@ -83,9 +86,30 @@ class Layer:
         TypeError, ValueError
             As `theory.solve`.
         """
-        from spikedrf.theory.solve import solve
+        return solve(alpha, step=self, beta=self.beta, **options)
 
-        return solve(alpha, step=self, beta=self.beta, bulk="network", **options)
+    def first_layer(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+        *,
+        bulk: str | None = None,
+        wrt: Sequence[str] = (),
+    ) -> FirstLayer:
+        """Return the layer as the theory takes it, with its own bulk.
+
+        See `Producer.first_layer`; with ``bulk="isotropic"`` it is the spike alone.
+        """
+        check_bulk(name := self.own_bulk if bulk is None else bulk)
+        own = BulkNodes(self.value, *self.weight)
+        isotropic = Isotropic(self.spike.arrays()[1])
+        return FirstLayer.along_one(self.spike, own if name == "network" else isotropic)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those of the spike."""
+        return self.spike.parameters
 
     def __repr__(self) -> str:
         p, d = self.shape
@@ -132,8 +156,7 @@ def from_layer(
     Returns
     -------
     Layer
-        ``theory.solve`` takes it as ``step``, with ``bulk="network"``; its own ``solve`` knows its
-        width too.
+        ``theory.solve`` takes it as ``step``, with its bulk; its own ``solve`` knows its width too.
 
     Raises
     ------

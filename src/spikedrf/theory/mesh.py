@@ -9,13 +9,12 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikedrf.first_layer.model import Producer, Spike, producer_of
 from spikedrf.parameters import real_array
-from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.layer import Layer
+from spikedrf.step import GradientStep
 
 Floats = NDArray[np.float64]
 Piece = tuple[slice, slice]
-Step = GradientStep | Spike | Layer | None
 
 
 class Parameters(TypedDict, total=False):
@@ -62,7 +61,7 @@ class Mesh:
         Their values.
     numbers : dict of float
         The other parameters.
-    step : GradientStep, Spike, Layer or None
+    step : Producer or None
         The step, if it was given as such: none of its parameters varies.
     u, pi : array_like or None
         Readout values and proportions that go with ``eta`` and ``alpha0``.
@@ -73,7 +72,7 @@ class Mesh:
     names: tuple[str, str]
     axes: tuple[Floats, Floats]
     numbers: dict[str, float]
-    step: Step
+    step: Producer | None
     u: Any
     pi: Any
     over: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ class Mesh:
         """Whether the parameters of a gradient step are given one by one."""
         return "alpha0" in {*self.names, *self.numbers}
 
-    def at(self, piece: Piece) -> tuple[dict[str, Any], Step]:
+    def at(self, piece: Piece) -> tuple[dict[str, Any], Producer | None]:
         """Return ``alpha, lam, beta, noise`` of a rectangle's points and their step.
 
         Each has the axes along which it varies, and length one along the others: they broadcast.
@@ -115,8 +114,8 @@ class Mesh:
 
         They depend on nothing but the mesh, so that a checkpoint fits whatever ``workers`` is.
         """
-        gradient = isinstance(self.step, GradientStep) or self._by_parameters
-        moving = {*_OF_STEP, *_OF_SPIKE} | ({"noise"} if gradient else set())
+        sees_labels = self._by_parameters or producer_of(self.step).sees_labels
+        moving = {*_OF_STEP, *_OF_SPIKE} | ({"noise"} if sees_labels else set())
         moves = [name in moving for name in self.names]
         size, spikes, points = [1, 1], _SPIKES, _POINTS
         if self.over:  # tens of points to find each optimum, or of optima
@@ -135,11 +134,8 @@ class Mesh:
     def fixed(self) -> dict[str, Any]:
         """Collect the parameters that are the same at every point."""
         fixed: dict[str, Any] = {**self.numbers, "u": self.u, "pi": self.pi}
-        if self.step is not None:
-            gradient = isinstance(self.step, GradientStep)
-            names = ("eta", "alpha0", "u", "pi") if gradient else ("r", "c", "gamma", "pi")
-            step = self.step.spike if isinstance(self.step, Layer) else self.step
-            fixed |= {name: getattr(step, name) for name in names if name not in self.over}
+        of_step = producer_of(self.step).parameters
+        fixed |= {name: value for name, value in of_step.items() if name not in self.over}
         return {name: value for name, value in fixed.items() if value is not None}
 
 
@@ -212,19 +208,7 @@ def _check_step(given: Collection[str], step: Any, u: Any, pi: Any) -> None:
             raise ValueError(f"{name} belongs to eta and alpha0, which are not given")
         if entry is not None and np.ndim(entry) > 1:
             raise ValueError(f"{name} must be a number or one-dimensional, got {entry!r}")
-    shapes = []
-    if isinstance(step, Layer):
-        step = step.spike
-    if step is not None and not isinstance(step, GradientStep | Spike):
-        raise TypeError(f"step must be a GradientStep, a Spike, a Layer or None, got {step!r}")
-    if isinstance(step, GradientStep):
-        pi_of = () if step.pi is None else step.pi
-        shapes = [np.shape(step.eta), np.shape(step.alpha0)]
-        shapes += [np.shape(step.u)[:-1], np.shape(pi_of)[:-1]]
-    elif isinstance(step, Spike):
-        r, c, gamma, proportions = step.arrays()
-        shapes = [r.shape[:-1], c.shape[:-1], gamma.shape, proportions.shape[:-1]]
-    if any(shapes):
+    if any(producer_of(step, "a GradientStep, a Spike, a Layer or None").shapes()):
         raise ValueError(
             f"step must be one step, got an array of them, {step!r}: give its parameters instead"
         )

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import FunctionLike
+from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.losses import LossLike
-from spikedrf.parameters import real_array
-from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.batch import Floats, broadcast_shape, pose
-from spikedrf.theory.bulk import check_bulk, trained_columns
+from spikedrf.parameters import broadcast_shape, real_array
+from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
 from spikedrf.theory.gradient import gradient
-from spikedrf.theory.layer import Layer
 from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.search import Optimal, Problems, Search
 from spikedrf.theory.solve import solve
@@ -36,9 +33,9 @@ def optimise(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | Layer | None = None,
+    step: Producer | None = None,
     noise: ArrayLike = 0.0,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     loss: LossLike = "square",
     bounds: Mapping[str, tuple[ArrayLike | None, ArrayLike | None]] | None = None,
     rtol: float = 1e-8,
@@ -114,10 +111,18 @@ def optimise(
     if lam is None and "lam" not in names:
         raise TypeError("lam is missing: give it, or optimise over it")
     ridge = 1.0 if lam is None or "lam" in names else lam
-    if isinstance(step, GradientStep) and "eta" in names:
-        step = replace(step, eta=0.0)
+    if "eta" in names:
+        step = producer_of(step).moved({"eta": 0.0})
+    # What is refused is refused now.
     batch = pose(
-        alpha, lam=ridge, beta=beta, activation=activation, target=target, step=step, noise=noise
+        alpha,
+        lam=ridge,
+        beta=beta,
+        activation=activation,
+        target=target,
+        step=step,
+        noise=noise,
+        bulk=bulk,
     )
     solver: dict[str, Any] = {
         "activation": batch.sigma,
@@ -127,10 +132,6 @@ def optimise(
         "rtol": accuracy,
         "workers": workers,
     }
-    # What is refused is refused now.
-    check_bulk(bulk)
-    if bulk == "network" and not isinstance(step, Layer):
-        trained_columns(step, batch.sigma, batch.g, batch.parameters["noise"])
     gradient([], lam=1.0, **solver | {"bulk": "isotropic"})
     shapes = {"the parameters": batch.shape}
     for name, ends in limits.items():
@@ -195,7 +196,7 @@ def check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:
             raise ValueError(f"over must name some of {', '.join(OVER)}; got {name!r}")
     if not names:
         raise ValueError(f"over must name at least one of {', '.join(OVER)}")
-    if "eta" in names and not isinstance(step, GradientStep):
+    if "eta" in names and "eta" not in producer_of(step).steerable:
         raise ValueError(f"over='eta' needs a GradientStep, which has eta; got step={step!r}")
     return tuple(name for name in OVER if name in names)
 

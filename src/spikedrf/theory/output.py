@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
+from spikedrf.first_layer.model import Spike
 from spikedrf.parameters import real_array
-from spikedrf.step import Spike
 
 Floats = NDArray[np.float64]
 

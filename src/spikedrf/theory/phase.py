@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 import spikedrf
 from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
+from spikedrf.first_layer.bulk import check_bulk
+from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.losses import LossLike
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.parameters import number as one_number
@@ -22,13 +24,11 @@ from spikedrf.running.checkpoint import Checkpoint
 from spikedrf.running.memory import require_memory
 from spikedrf.running.progress import Progress, reporting
 from spikedrf.running.workers import as_finished, worker_count
-from spikedrf.step import GradientStep, Spike
+from spikedrf.step import GradientStep
 from spikedrf.theory import convex
 from spikedrf.theory.batch import pose
-from spikedrf.theory.bulk import check_bulk, trained_columns
 from spikedrf.theory.convergence import one_warning_for_all
 from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
-from spikedrf.theory.layer import Layer
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.optimise import OVER, check_over, optimise
 from spikedrf.theory.optimum import Optimum
@@ -42,10 +42,10 @@ def phase_diagram(
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | Layer | None = None,
+    step: Producer | None = None,
     u: ArrayLike | None = None,
     pi: ArrayLike | None = None,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     loss: LossLike = "square",
     labels: str = "real",
     flip: float = 0.0,
@@ -157,18 +157,20 @@ def phase_diagram(
             f"loss must be 'square' and labels 'real' with over={over!r}: optima are those of "
             f"ridge regression"
         )
+    points = mesh(parameters, step, u, pi, names)
+    own = producer_of(step).own_bulk if bulk is None else bulk
+    check_bulk(own)
     plan = _Plan(
         value,
-        mesh(parameters, step, u, pi, names),
+        points,
         resolve(activation, "activation"),
         resolve(target, "target"),
-        {"bulk": bulk, "loss": kind, "rtol": rtol},
+        {"bulk": own, "loss": kind, "rtol": rtol},
         {"labels": labels, "flip": one_number("flip", flip, minimum=0.0, maximum=0.5)},
         dict(bounds or {}),
     )
-    check_bulk(bulk)
-    points = plan.mesh.shape[0] * plan.mesh.shape[1]
-    require_memory((13 + len(names)) * points, "the diagram", "choose coarser grids")
+    count = points.shape[0] * points.shape[1]
+    require_memory((13 + len(names)) * count, "the diagram", "choose coarser grids")
     at_a_time = worker_count(workers)
     plan.check()
     out = plan.room()
@@ -184,7 +186,7 @@ def phase_diagram(
         left.discard(number)
 
     with ExitStack() as stack:
-        report = stack.enter_context(reporting(progress, points, "point"))
+        report = stack.enter_context(reporting(progress, count, "point"))
         file: Checkpoint | None = None
         if checkpoint is not None:
             file = stack.enter_context(Checkpoint(checkpoint, plan.specification()))
@@ -192,7 +194,7 @@ def phase_diagram(
                 if number in left:
                     put(number, arrays)
             if report and finished:
-                report(finished, points)
+                report(finished, count)
         order = sorted(left)
         try:
             todo = [pieces[number] for number in order]
@@ -202,12 +204,12 @@ def phase_diagram(
                         file.add(order[position], arrays)
                     put(order[position], arrays)
                     if report:
-                        report(finished, points)
+                        report(finished, count)
         except KeyboardInterrupt:
             for number in left:
                 out["status"][pieces[number]] = NOT_COMPUTED
             raise PhaseDiagramInterrupted(
-                f"interrupted after {finished} of {points} points",
+                f"interrupted after {finished} of {count} points",
                 plan.diagram(out) if finished else None,
             ) from None
 
@@ -243,10 +245,8 @@ class _Plan:
                 raise ValueError(
                     "value='gain' compares a step with none: give eta and alpha0, a spike or a step"
                 )
-            if isinstance(step, GradientStep):
-                step.spike(self.sigma, self.g, values["noise"])
-            if self.solver["bulk"] == "network" and not isinstance(step, Layer):
-                trained_columns(step, self.sigma, self.g, values["noise"])
+            produce = producer_of(step).first_layer
+            produce(self.sigma, self.g, values["noise"], bulk=self.solver["bulk"])
             if not self.ridge:
                 flip = {"flip": np.asarray(self.labels["flip"])}
                 batch = pose(**values, step=step, **functions, also=flip)

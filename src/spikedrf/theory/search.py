@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
-from spikedrf.step import GradientStep, Spike
-from spikedrf.theory.batch import Floats, Step, pose
+from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.gradient import gradient
-from spikedrf.theory.layer import Layer
 from spikedrf.theory.minimise import Integers, Minimum, minimise
 from spikedrf.theory.solve import infinite_without_ridge
 
@@ -49,28 +48,29 @@ class Problems:
     Attributes
     ----------
     values : dict of ndarray
-        ``alpha, beta, lam, noise``, ``eta, alpha0, u`` (``pi``) or ``r, c, gamma, pi``, and bounds
-        as ``lowest lam`` and so on, NaN where there is the default.
-    layer : Layer or None
-        The trained layer, if the step was given as such.
+        ``alpha, beta, lam, noise``, the parameters of the step that may be arrays, and bounds as
+        ``lowest lam`` and so on, NaN where there is the default.
+    step : Producer
+        The step, whose arrays are among the values.
     """
 
     values: dict[str, Floats]
-    layer: Layer | None = None
+    step: Producer
 
     @classmethod
     def posed(
-        cls, parameters: Mapping[str, Any], step: Step, bounds: Bounds, shape: tuple[int, ...]
+        cls,
+        parameters: Mapping[str, Any],
+        step: Producer | None,
+        bounds: Bounds,
+        shape: tuple[int, ...],
     ) -> Problems:
         """Broadcast the parameters to a shape, and flatten them."""
         scalars = {name: parameters[name] for name in ("alpha", "beta", "lam", "noise")}
+        producer = producer_of(step)
         vectors: dict[str, Any] = {}
-        if isinstance(step, GradientStep):
-            scalars |= {"eta": step.eta, "alpha0": step.alpha0}
-            vectors = {"u": step.u} if step.pi is None else {"u": step.u, "pi": step.pi}
-        elif isinstance(step, Spike):
-            r, c, scalars["gamma"], pi = step.arrays()
-            vectors = {"r": r, "c": c, "pi": pi}
+        for name, value in producer.varying.items():
+            (vectors if name in producer.per_group else scalars)[name] = value
         for name, (lowest, highest) in bounds.items():
             scalars |= {f"lowest {name}": lowest, f"highest {name}": highest}
         flat = {name: np.broadcast_to(value, shape).ravel() for name, value in scalars.items()}
@@ -78,7 +78,7 @@ class Problems:
             array = np.atleast_1d(np.asarray(value, dtype=np.float64))
             groups = array.shape[-1:]
             flat[name] = np.broadcast_to(array, shape + groups).reshape(-1, *groups)
-        return cls(flat, step if isinstance(step, Layer) else None)
+        return cls(flat, producer)
 
     @property
     def size(self) -> int:
@@ -101,11 +101,7 @@ class Problems:
     def arguments(self) -> dict[str, Any]:
         """Arguments of the theory."""
         now = self.values
-        step: Step = self.layer
-        if "eta" in now:
-            step = GradientStep(now["eta"], now["alpha0"], u=now["u"], pi=now.get("pi"))
-        elif "r" in now:
-            step = Spike(now["r"], now["c"], now["gamma"], pi=now["pi"])
+        step = self.step.moved({name: now[name] for name in self.step.varying})
         return {name: now[name] for name in ("alpha", "beta", "lam", "noise")} | {"step": step}
 
     def bound(self, name: str, default: Floats) -> Floats:

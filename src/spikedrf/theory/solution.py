@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation
+from spikedrf.first_layer.model import Spike
 from spikedrf.parameters import real_array
-from spikedrf.step import Spike
 from spikedrf.theory.calibration import Calibration, Field, calibration
 from spikedrf.theory.latents.output import learned_function
 from spikedrf.theory.latents.solve import Solved

@@ -9,18 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
+from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, solve_latents
-from spikedrf.theory.layer import Layer
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, share_solutions
 from spikedrf.theory.solution import Solution
 
@@ -35,11 +34,11 @@ def solve(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: GradientStep | Spike | Layer | None = None,
+    step: Producer | None = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     loss: LossLike = "square",
     labels: str = "real",
     flip: ArrayLike = 0.0,
@@ -72,9 +71,9 @@ def solve(
     target : str, callable or MultiIndex
         Teacher function ``g``, of one direction or of several. With M directions ``gamma`` of a
         `Spike` has a last axis for them.
-    step : GradientStep, Spike, Layer or None
+    step : GradientStep, Spike, Layer, FirstLayer or None
         How the first layer was trained. None is no step: plain random features. A `Layer` is a
-        trained one (`from_layer`).
+        trained one (`from_layer`), a `FirstLayer` what any of them produces.
     noise : float or array_like
         Standard deviation of the label noise, >= 0.
     inputs : Covariance, Mixture or None
@@ -83,12 +82,13 @@ def solve(
         the isotropic bulk, which the covariance shapes.
     init : {"sphere", "gaussian"}
         Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``.
-    bulk : {"isotropic", "network"}
+    bulk : {"isotropic", "network"}, optional
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).
         The second needs a `GradientStep` with ``alpha0 > 0`` and, for several values of ``u``, an
         activation with ``E (z^2 - 1) sigma(z) = 0`` (an odd one). It matters for small batches:
-        10% of the test error at ``alpha0 = 0.3``.
+        10% of the test error at ``alpha0 = 0.3``. By default it is the layer's own: isotropic,
+        but for a `Layer` or `FirstLayer` that has another.
     loss : str or Loss
         Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
         as ``losses.Huber(delta=0.5)``. Those of the margin (logistic, hinge, squared hinge) are
@@ -149,7 +149,8 @@ def solve(
     losses.check_labels(labels, kind)
     law = beyond_white(inputs, target, init)
     if law is not None:
-        refuse_beyond_latents(step, bulk, kind, labels, flip)
+        own = producer_of(step).own_bulk if bulk is None else bulk
+        refuse_beyond_latents(step, own, kind, labels, flip)
         values = check_values(alpha, beta, lam, noise)
         accuracy = check_accuracy(rtol)
         sigma = resolve(activation, "activation")

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf.activations import FunctionLike
+from spikedrf.first_layer.model import Producer, Spike
 from spikedrf.parameters import number, real_array
 from spikedrf.running.workers import thread_count
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import Floats
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.linear_groups import mergeable_spikes
@@ -227,9 +227,9 @@ def spectrum(
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: Producer | None = None,
     noise: float = 0.0,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     resolution: float = 1e-6,
     rtol: float = 1e-8,
     workers: int | None = None,
@@ -256,10 +256,8 @@ def spectrum(
     target, noise
         Teacher function and label noise: they matter for what a `GradientStep` does to the
         features, and not at all otherwise.
-    step : GradientStep, Spike or None
-        How the first layer was trained. None is no step: plain random features.
-    bulk : {"isotropic"}
-        Bulk of the first layer: the paper's spiked random features.
+    step, bulk
+        As for `solve`: how the first layer was trained, and its bulk.
     resolution : float
         For ``x=None``: between the points of the grid the trapezoid rule gives every mass to
         within this in sum, relative to ``1 - atom``; between 1e-9 and 0.1.
@@ -291,7 +289,9 @@ def spectrum(
     -----
     At ``x = 0`` the density is its limit from the right: 0 where there is a gap, ``inf`` at a hard
     edge (``alpha = beta``). Eigenvalues below 1e-28 of their mean, which a saturating activation
-    with a strong spike makes, count as zero. Source: theory.md, section 7.
+    with a strong spike makes, count as zero. For ``bulk="network"`` see `stieltjes`: about a second
+    for the bulk, and a slowly dying tail is known to some 1e-3 of ``|s|`` only, where no gaps or
+    outliers are looked for. Source: theory.md, section 7.
 
     Examples
     --------
@@ -316,13 +316,14 @@ def _pose(
     beta: float,
     activation: FunctionLike,
     target: FunctionLike,
-    step: GradientStep | Spike | None,
+    step: Producer | None,
     noise: float,
-    bulk: str,
+    bulk: str | None,
     rtol: float,
     workers: int | None,
 ) -> Ensemble:
-    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk)
+    accuracy = check_accuracy(rtol)
+    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk, accuracy)
     if batch.shape:
         raise ValueError(
             f"only x may be an array: the other parameters together have shape {batch.shape}; "
@@ -331,12 +332,12 @@ def _pose(
     part, merge = next(batch.parts(mergeable_spikes(batch)))
     return Ensemble(
         sigma=batch.sigma,
-        spike=batch.spike,
+        layer=batch.layer,
         parameters=batch.parameters,
         groups=batch.groups,
         part=part,
         merge=merge,
-        rtol=check_accuracy(rtol),
+        rtol=accuracy,
         threads=thread_count(workers),
     )
 
@@ -373,7 +374,8 @@ def _evaluate(ensemble: Ensemble, x: Floats) -> Spectrum:
         success=success if shape else bool(success),
         status=status if shape else int(status),
         quadrature_error=arrange(out.scalars[2]),
-        spike=ensemble.spike,
+        spike=ensemble.layer.spike,
+        bulk=ensemble.layer.bulk.name,
         parameters=ensemble.parameters,
         _ensemble=ensemble,
     )

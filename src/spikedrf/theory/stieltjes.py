@@ -10,14 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike
+from spikedrf.first_layer.model import Producer
 from spikedrf.running.workers import thread_count
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.linear_groups import mergeable_spikes, merged
 
 Complexes = NDArray[np.complex128]
+
+# Quadrature rules stop growing here if the bulk has rules of its own: where these disagree, finer
+# averages over the spike do not help.
+_MOST_NODES = 1 << 11
 
 #: What to do where no root of the equations could be certified.
 CURE = "move z off the real axis"
@@ -30,9 +34,9 @@ def stieltjes(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike = "tanh",
-    step: GradientStep | Spike | None = None,
+    step: Producer | None = None,
     noise: ArrayLike = 0.0,
-    bulk: str = "isotropic",
+    bulk: str | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Any:
@@ -57,10 +61,8 @@ def stieltjes(
     target, noise
         Teacher function and label noise: they matter for what a `GradientStep` does to the
         features, and not at all otherwise.
-    step : GradientStep, Spike or None
-        How the first layer was trained. None is no step: plain random features.
-    bulk : {"isotropic"}
-        Bulk of the first layer: the paper's spiked random features.
+    step, bulk
+        As for `solve`: how the first layer was trained, and its bulk.
     rtol : float
         Quadrature nodes are added until the transform of every readout group moves by less than
         this, relative to itself. Next to an edge of the support, where the transform has a square
@@ -90,8 +92,11 @@ def stieltjes(
     -----
     Off the real axis the equations have exactly one root with ``Im V2_k > 0`` and ``Im V1 >= 0``;
     on it the right root is in that cone, or is real and moves into it with ``z``. Every answer is
-    checked for this. The part of the features that has finite rank (`Spectrum.outliers`) has no
-    weight in the limit. Source: theory.md, section 7.
+    checked for this. With ``bulk="network"`` two sets of nodes take turns to stand for the bulk;
+    they are made for each step, in about a second, from its resolvent at complex argument. Where
+    the density dies out slowly (label noise, a target without bound) they disagree by more than
+    1e-8, and the points say so. The part of the features that has finite rank
+    (`Spectrum.outliers`) has no weight in the limit. Source: theory.md, section 7.
 
     Examples
     --------
@@ -103,8 +108,8 @@ def stieltjes(
     True
     """
     at = complex_array("z", z)
-    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk, z=at)
     accuracy = check_accuracy(rtol)
+    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk, accuracy, z=at)
     threads = thread_count(workers)
     below = batch.values["z"].imag < 0.0
     infinite = (batch.values["z"] == 0.0) & (rank_ratio(batch.sigma, batch.values) <= 1.0)
@@ -147,9 +152,10 @@ def pose_spectrum(
     beta: ArrayLike,
     activation: FunctionLike,
     target: FunctionLike,
-    step: GradientStep | Spike | None,
+    step: Producer | None,
     noise: ArrayLike,
-    bulk: str,
+    bulk: str | None,
+    rtol: float,
     **also: NDArray[Any],
 ) -> Batch:
     """Check and broadcast the parameters of a spectrum (see `stieltjes`).
@@ -167,10 +173,11 @@ def pose_spectrum(
         target=target,
         step=step,
         noise=noise,
+        bulk=bulk,
+        rtol=rtol,
+        everywhere=True,
         also=also,
     )
-    if bulk != "isotropic":
-        raise ValueError(f"bulk must be 'isotropic', got {bulk!r}")
     if np.isinf(batch.values["alpha"]).any():
         raise ValueError(
             "alpha must be finite: with the samples all eigenvalues of Phi^T Phi / p grow"
@@ -281,6 +288,7 @@ def transform(
     out = _core.Transforms(z.size, part.r.shape[1], forms=forms)
     # Every chunk makes its tables and finds its first root anew: worth some hundred points.
     chunks = [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)]
-    problem = core_problem(part, sigma, sigma, rtol, MAX_NODES)  # the features know no labels
+    most = MAX_NODES if part.bulk is None else _MOST_NODES
+    problem = core_problem(part, sigma, sigma, rtol, most)  # the features know no labels
     run(problem, core_points(part, order, z), out, chunks, threads)
     return Transform.of(out).take(np.argsort(order))

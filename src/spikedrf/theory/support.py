@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.step import Spike
+from spikedrf.first_layer.model import FirstLayer
 from spikedrf.theory.batch import Floats, Part
 from spikedrf.theory.stieltjes import Transform, rank_ratio, transform
 
@@ -28,8 +28,8 @@ class Ensemble:
     ----------
     sigma : Activation
         The activation.
-    spike : Spike
-        The spiked model.
+    layer : FirstLayer
+        The first layer.
     parameters : dict
         The parameters as given, for labels.
     groups : int
@@ -45,7 +45,7 @@ class Ensemble:
     """
 
     sigma: Activation
-    spike: Spike
+    layer: FirstLayer
     parameters: dict[str, Any]
     groups: int
     part: Part
@@ -129,7 +129,12 @@ class Ensemble:
         """The ends of the intervals where the density is positive, shape (M, 2)."""
         least = _SMALLEST * self.scale
         x = np.concatenate([[least], self.grid(1e-4)])
-        positive = np.concatenate([[False], self.density(x) > 0.0, [False]])
+        out = self.at(x)
+        inside = out.V2.imag.sum(axis=1) > 0.0
+        if self.part.bulk is not None:
+            # Where its rules disagree the spectrum is not known, and a gap would be one of theirs.
+            inside |= out.counts[0] == 1
+        positive = np.concatenate([[False], inside, [False]])
         change = np.flatnonzero(positive[1:] != positive[:-1])
         x = np.concatenate([[0.0], x, [2.0 * x[-1]]])
         rises = positive[change + 1]

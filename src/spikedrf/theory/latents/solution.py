@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import losses
 from spikedrf.activations import Activation
+from spikedrf.first_layer.model import Spike, producer_of
 from spikedrf.inputs.population import Population
 from spikedrf.parameters import real_array
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.latents.solve import Solved, solve_points
-
-if TYPE_CHECKING:
-    from spikedrf.theory.solution import Solution
+from spikedrf.theory.solution import Solution
 
 Floats = NDArray[np.float64]
 
@@ -72,12 +70,10 @@ def solve_latents(
     threads: int | None,
 ) -> Solution:
     """Solve section 12 and give the answer the shape of the call; see `theory.solve`."""
-    from spikedrf.theory.solution import Solution
-
     solved = solve_points(values, sigma, population, step, init, rtol, threads)
     parameters: dict[str, Any] = dict(values)
-    if isinstance(step, GradientStep):
-        parameters |= {"eta": step.eta, "alpha0": step.alpha0}
+    producer = producer_of(step)
+    parameters |= {name: producer.parameters[name] for name in producer.steerable}
     get = solved.arrange
     scalar = not solved.shape
     test, train, noise = get("test"), get("train"), values["noise"]

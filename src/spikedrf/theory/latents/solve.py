@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.inputs.latent_layer import LatentLayer, broadcast_shapes, latent_layers
+from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.inputs.latent_layer import LatentLayer, latent_layers
 from spikedrf.inputs.population import Population
+from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
-from spikedrf.step import GradientStep, Spike
 from spikedrf.theory.latents.equations import Answer, Equations
 from spikedrf.theory.latents.frame import Frame, frame_of
 from spikedrf.theory.latents.tables import Tables, make_tables
@@ -63,7 +64,7 @@ def solve_points(
     values: dict[str, Floats],
     sigma: Activation,
     population: Population,
-    step: GradientStep | Spike | None,
+    step: Producer | None,
     init: str,
     rtol: float,
     threads: int | None,
@@ -77,7 +78,7 @@ def solve_points(
         where there is no formula for the limit.
     """
     layers, which = latent_layers(step, sigma, population, values["noise"], init)
-    shape = broadcast_shapes(
+    shape = broadcast_shape(
         {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     )
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in values.items()}
@@ -110,7 +111,7 @@ def solve_points(
         ladder.climb(flat, points, rtol, out)
 
     for_each(run, tasks, threads)
-    missed = 0.0 if step is None or isinstance(step, Spike) else population.moments[1]
+    missed = population.moments[1] if producer_of(step).sees_labels else 0.0
     if missed > 0.0:
         out["error"] = np.maximum(out["error"], missed)
         out["status"] = np.where((out["status"] == 0) & (out["error"] > rtol), 1, out["status"])

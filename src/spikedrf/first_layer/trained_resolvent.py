@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.theory.residual import ResidualLaw
+from spikedrf.first_layer.residual import ResidualLaw
 
 Numbers = NDArray[Any]
 
@@ -75,6 +75,44 @@ def trained_resolvent(
         # From the solution without them, Newton's method finds complex steps at once.
         solution = start + equations.newton(start)[0]
     return equations.forms(solution), solution
+
+
+def continued_resolvent(
+    x: Numbers, a: Numbers, b: Numbers, alpha0: Numbers, law: ResidualLaw
+) -> Numbers:
+    r"""Return `trained_resolvent` at complex arguments, by continuation from ``|x|``.
+
+    Off the negative axis ``Xi(x)`` is analytic. It is followed along the circles through ``x``,
+    from where they meet the positive axis; steps that Newton's method does not survive are halved.
+
+    Parameters
+    ----------
+    x, a, b, alpha0, law
+        As for `trained_resolvent`; ``|x|`` ascending.
+
+    Returns
+    -------
+    forms : ndarray of complex, shape (4, S, m)
+        NaN where the way is lost.
+    """
+    radius, angle = np.abs(x), np.angle(x)
+    _, xi = trained_resolvent(radius, a, b, alpha0, law)
+    xi = xi.astype(np.complex128)
+
+    def equations(at: float) -> _Equations:
+        turned = radius * np.exp(1j * angle * at)
+        return _Equations(turned, a[:, None], b[:, None], 1.0 / alpha0[:, None], law)
+
+    at, step = 0.0, 0.125
+    while at < 1.0:
+        target = min(at + step, 1.0)
+        trial, settled = equations(target).followed(xi)
+        if settled.all() or step < 1e-3:
+            xi, at = np.where(settled, trial, np.nan), target
+            step *= 1.5
+        else:
+            step *= 0.5
+    return equations(1.0).forms(xi)
 
 
 class _Equations:
@@ -196,6 +234,18 @@ class _Equations:
                 break
             xi, converged = np.where(beside, again, xi), converged | beside
         return np.where(converged, xi, np.nan)
+
+    def followed(self, xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
+        """Newton's method from a solution nearby, and where it stays near and converges."""
+        start, length = xi, np.full(self.x.shape, np.inf)
+        for _ in range(8):
+            step, _ = self.newton(xi)
+            xi = xi + step
+            length = np.abs(step).max(axis=0) / (1.0 + np.abs(xi).max(axis=0))
+            if np.nanmax(length, initial=0.0) <= 1e-13:
+                break
+        moved = np.abs(xi - start).max(axis=0) / (1.0 + np.abs(start).max(axis=0))
+        return xi, (length <= 1e-10) & (moved < 0.5)
 
     def _iterate(self, xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
         converged, length = np.zeros(self.x.shape, dtype=bool), np.full(self.x.shape, np.inf)

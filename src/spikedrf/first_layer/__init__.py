@@ -1,0 +1,1 @@
+"""The first layer: how it came about, and what of it the theory needs."""

@@ -1,0 +1,408 @@
+"""The first layer as the theory takes it, and what produces it; the spiked model given directly."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikedrf.activations import Activation, FunctionLike
+from spikedrf.first_layer.bulk import Bulk, Isotropic, check_bulk
+from spikedrf.inputs.neurons import Neurons, given, unstepped
+from spikedrf.inputs.population import Population
+from spikedrf.parameters import check_proportions, group_count, real_array
+
+Floats = NDArray[np.float64]
+
+
+class Move(NamedTuple):
+    """How a first layer moves with one parameter of what produced it: shapes as in `FirstLayer`."""
+
+    r: Floats
+    c: Floats
+    gamma: Floats
+    #: The scale on which the parameter matters.
+    scale: Floats
+
+
+class Producer(ABC):
+    """What says how the first layer came about: everything that ``step`` of the theory may be."""
+
+    #: Numbers that the test error can be differentiated by, and optimised over.
+    steerable: ClassVar[tuple[str, ...]] = ()
+
+    #: Parameters whose last axis is the readout groups.
+    per_group: ClassVar[tuple[str, ...]] = ()
+
+    #: The bulk unless another is asked for.
+    own_bulk: str = "isotropic"
+
+    #: Whether labels, and their noise, have a part in it.
+    sees_labels: ClassVar[bool] = False
+
+    @abstractmethod
+    def first_layer(
+        self,
+        activation: FunctionLike,
+        target: FunctionLike,
+        noise: ArrayLike = 0.0,
+        *,
+        bulk: str | None = None,
+        wrt: Sequence[str] = (),
+    ) -> FirstLayer:
+        """Produce the first layer.
+
+        Parameters
+        ----------
+        activation, target, noise
+            As for `theory.solve`.
+        bulk : str, optional
+            Its bulk: ``"isotropic"`` or ``"network"``; by default the producer's own.
+        wrt : sequence of str
+            Parameters, ``noise`` among them, whose `FirstLayer.moves` are wanted. Those that the
+            producer does not depend on have none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of range or there is no such bulk; the message names it.
+        """
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that was given, by name, for labels."""
+        return {}
+
+    @property
+    def varying(self) -> dict[str, Any]:
+        """The parameters that may be arrays, by name."""
+        return {}
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of the arrays among `varying`, without the groups."""
+        return [
+            np.shape(value)[: -1 if name in self.per_group else None]
+            for name, value in self.varying.items()
+        ]
+
+    def moved(self, values: dict[str, Any]) -> Producer:
+        """Return the same with other values of `varying`."""
+        return replace(self, **values) if values else self  # type: ignore[type-var]
+
+    def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
+        """Produce the neurons on inputs with latents: several directions, classes, a covariance.
+
+        Raises
+        ------
+        TypeError
+            If that is not known.
+        """
+        raise TypeError(
+            f"step must be a GradientStep, a Spike or None on inputs with latents (a target of "
+            f"several directions, a mixture, a covariance), got {self!r}"
+        )
+
+    @property
+    def training(self) -> tuple[Any, ...]:
+        """The gradient steps that a network takes to get such a first layer.
+
+        Raises
+        ------
+        ValueError
+            If a network that is trained does not get there.
+        """
+        raise ValueError(
+            f"model='network' takes a GradientStep or no step, not a {type(self).__name__}"
+        )
+
+
+def producer_of(step: Any, kinds: str = "a GradientStep, a Spike or None") -> Producer:
+    """Return what ``step`` of the theory is: None is no step.
+
+    Parameters
+    ----------
+    step : Producer or None
+        The argument.
+    kinds : str
+        What it may be, for the message.
+
+    Raises
+    ------
+    TypeError
+        If it is none of the things that it may be.
+    """
+    if step is None:
+        return NO_STEP
+    if not isinstance(step, Producer):
+        raise TypeError(f"step must be {kinds}, got {step!r}")
+    return step
+
+
+def only_isotropic(producer: Any, bulk: str | None) -> None:
+    """Refuse the trained network's bulk for a first layer that has not been trained.
+
+    Raises
+    ------
+    ValueError
+        The message names the bulk and what it was asked of.
+    """
+    name = "isotropic" if bulk is None else bulk
+    check_bulk(name)
+    if name != "isotropic":
+        raise ValueError(
+            f"bulk='network' is the trained network's bulk and needs a GradientStep; got "
+            f"step={producer!r}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FirstLayer(Producer):
+    r"""The first layer of a wide network: all that the theory knows of it.
+
+    A neuron of group `k` is ``w = sum_a r_ka v_a + Sigma_k^{1/2} N(0, I/d)`` with orthonormal
+    directions ``v_a``, ``<v_a, theta_m> = alignment_am``.
+
+    Attributes
+    ----------
+    r : ndarray, shape (..., K, R)
+        Spike of each readout group, on R directions (1 after one step).
+    c : ndarray, shape (..., K)
+        Bulk variances, ``Tr Sigma_k/d``.
+    pi : ndarray, shape (..., K)
+        Proportions of the groups.
+    alignment : ndarray, shape (..., R, M)
+        Of the spike directions with those of the target (1).
+    bulk : Bulk
+        ``Sigma_k`` by what it answers.
+    moves : dict of Move
+        How it moves with parameters of its producer, those that were asked for.
+    spike : Spike
+        The same in the words of the spiked model.
+
+    Examples
+    --------
+    >>> from spikedrf import GradientStep, theory
+    >>> layer = GradientStep(eta=3.0, alpha0=0.5).first_layer("tanh", "tanh", bulk="network")
+    >>> round(theory.solve(1.5, lam=0.05, step=layer).test_error, 5)
+    0.26355
+    """
+
+    r: Floats
+    c: Floats
+    pi: Floats
+    alignment: Floats
+    bulk: Bulk
+    spike: Spike
+    moves: dict[str, Move] = field(default_factory=dict)
+
+    @classmethod
+    def along_one(
+        cls, spike: Spike, bulk: Bulk, moves: dict[str, Move] | None = None
+    ) -> FirstLayer:
+        """Return a layer of one spike direction, for a target of one direction."""
+        r, c, gamma, pi = spike.arrays()
+        return cls(r[..., None], c, pi, gamma[..., None, None], bulk, spike, moves or {})
+
+    @property
+    def own_bulk(self) -> str:  # type: ignore[override]
+        """The name of its bulk."""
+        return self.bulk.name
+
+    def first_layer(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+        *,
+        bulk: str | None = None,
+        wrt: Sequence[str] = (),
+    ) -> FirstLayer:
+        """Return itself, or with ``bulk="isotropic"`` without its own bulk."""
+        moves = {name: move for name, move in self.moves.items() if name in wrt}
+        if bulk is None or bulk == self.bulk.name:
+            return replace(self, moves=moves)
+        only_isotropic(self, bulk)
+        return replace(self, bulk=Isotropic(self.c), moves=moves)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those of the spiked model."""
+        return self.spike.parameters
+
+    def __repr__(self) -> str:
+        return f"FirstLayer({self.spike!r}, bulk={self.bulk.name!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class Spike(Producer):
+    r"""The spiked random features model, given directly.
+
+    A neuron of group `k` has weights ``w = r_k v + sqrt(c_k) w~`` with a unit vector ``v`` and
+    ``w~`` uniform on the unit sphere; the target direction has ``<v, theta> = gamma``.
+
+    Parameters
+    ----------
+    r : float or array_like, shape (..., K)
+        Spike strength of each readout group. A scalar is K = 1.
+    c : float or array_like, shape (..., K)
+        Bulk variance of each group, > 0. No step is ``r = 0, c = 1``.
+    gamma : float or array_like
+        Alignment of spike and target direction, in [-1, 1].
+    pi : array_like, shape (..., K), optional
+        Proportions of the groups, summing to one; equal by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not a number, is out of range, or the group counts disagree.
+
+    Notes
+    -----
+    Source: Cui et al., ICML 2024, arXiv 2402.04980; several groups: Dandi et al.,
+    arXiv 2410.18938; theory.md, sections 1 to 3.
+
+    Examples
+    --------
+    >>> from spikedrf import Spike
+    >>> Spike(r=1.2, c=1.1, gamma=0.8)
+    Spike(r=1.2, c=1.1, gamma=0.8)
+    """
+
+    r: Any
+    c: Any
+    gamma: Any
+    pi: Any = None
+
+    def __post_init__(self) -> None:
+        r = real_array("r", self.r)
+        c = real_array("c", self.c, minimum=0.0, exclusive=True)
+        gamma = real_array("gamma", self.gamma, minimum=-1.0, maximum=1.0)
+        given = {"r": r, "c": c}
+        if self.pi is not None:
+            given["pi"] = real_array("pi", self.pi, minimum=0.0)
+        groups = group_count(**given)
+        object.__setattr__(self, "r", plain(r))
+        object.__setattr__(self, "c", plain(c))
+        object.__setattr__(self, "gamma", plain(gamma))
+        if self.pi is not None:
+            object.__setattr__(self, "pi", proportions(self.pi, groups))
+
+    per_group: ClassVar[tuple[str, ...]] = ("r", "c", "pi")
+
+    def first_layer(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+        *,
+        bulk: str | None = None,
+        wrt: Sequence[str] = (),
+    ) -> FirstLayer:
+        """Return the first layer, which is this with an isotropic bulk.
+
+        See `Producer.first_layer`; it depends on no function and no noise.
+        """
+        only_isotropic(self, bulk)
+        return FirstLayer.along_one(self, Isotropic(self.arrays()[1]))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``r, c, gamma, pi`` as given."""
+        return {name: getattr(self, name) for name in ("r", "c", "gamma", "pi")}
+
+    @property
+    def varying(self) -> dict[str, Any]:
+        """All of them that there are."""
+        return {name: value for name, value in self.parameters.items() if value is not None}
+
+    def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
+        """See `Producer.neurons`."""
+        return given(*self.arrays(), population)
+
+    @property
+    def groups(self) -> int:
+        """Number K of readout groups."""
+        given = {"r": np.asarray(self.r), "c": np.asarray(self.c)}
+        if self.pi is not None:
+            given["pi"] = self.pi
+        return group_count(**given)
+
+    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return ``(r, c, gamma, pi)``, all but ``gamma`` with the groups as last axis."""
+        groups = self.groups
+
+        def with_axis(value: Any) -> Floats:
+            array = np.asarray(value, dtype=np.float64)
+            array = array.reshape(1) if array.ndim == 0 else array
+            return np.broadcast_to(array, (*array.shape[:-1], groups))
+
+        gamma = np.asarray(self.gamma, dtype=np.float64)
+        return with_axis(self.r), with_axis(self.c), gamma, proportions(self.pi, groups)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={show(getattr(self, name))}" for name in ("r", "c", "gamma")]
+        if self.pi is not None:
+            parts.append(f"pi={show(self.pi)}")
+        return f"Spike({', '.join(parts)})"
+
+
+class NoStep(Producer):
+    """Plain random features: what ``step=None`` is."""
+
+    def first_layer(
+        self,
+        activation: FunctionLike = "tanh",
+        target: FunctionLike = "tanh",
+        noise: ArrayLike = 0.0,
+        *,
+        bulk: str | None = None,
+        wrt: Sequence[str] = (),
+    ) -> FirstLayer:
+        """Return the layer as it was drawn: no spike, variance one."""
+        only_isotropic(None, bulk)
+        return Spike(r=0.0, c=1.0, gamma=0.0).first_layer()
+
+    def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
+        """See `Producer.neurons`."""
+        return unstepped(population)
+
+    @property
+    def training(self) -> tuple[Any, ...]:
+        """Nothing."""
+        return ()
+
+
+NO_STEP = NoStep()
+
+
+def plain(array: Floats) -> Any:
+    """Scalars in, scalars out."""
+    return float(array) if array.ndim == 0 else array
+
+
+def proportions(pi: ArrayLike | None, groups: int) -> Floats:
+    """Return the proportions of the groups: equal unless given."""
+    if pi is None:
+        return np.full(groups, 1.0 / groups)
+    array = real_array("pi", pi, minimum=0.0)
+    if (array.shape[-1] if array.ndim else 1) != groups:
+        raise ValueError(
+            f"pi has {array.shape[-1] if array.ndim else 1} proportions for {groups} readout groups"
+        )
+    array = array.reshape(1) if array.ndim == 0 else array
+    check_proportions(array)
+    return array
+
+
+def show(value: Any) -> str:
+    """Return a parameter as it appears in a ``repr``."""
+    if np.ndim(value) == 0:
+        return f"{float(value):.6g}"
+    array = np.asarray(value)
+    if array.size > 6:
+        return f"<array of shape {array.shape}>"
+    return np.array2string(array, precision=6, separator=", ")
