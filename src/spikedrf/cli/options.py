@@ -134,16 +134,19 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_bulk(parser: argparse.ArgumentParser) -> None:
-    """Add the choice between the spiked model and the trained network's own bulk."""
+def add_bulk(parser: argparse.ArgumentParser, default: str | None = "isotropic") -> None:
+    """Add the choice between the spiked model and the trained network's own bulk.
+
+    With None as default it is isotropic too, and mentioned where it was asked for only.
+    """
     group = parser.add_argument_group("first layer")
     group.add_argument(
         "--bulk",
         choices=("isotropic", "network"),
-        default="isotropic",
+        default=default,
         help=(
             "the bulk of the weights after the step: isotropic as in the spiked model, or that of "
-            "the trained network, which differs for small batches (%(default)s)"
+            "the trained network, which differs for small batches (isotropic)"
         ),
     )
 

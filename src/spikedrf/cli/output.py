@@ -134,6 +134,8 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
     names += ["bulk", "labels", "flip", "rtol"]
     over = getattr(args, "over", [])
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    if given.get("bulk", "") is None:
+        del given["bulk"]
     given = {name: value for name, value in given.items() if name not in over}
     given |= {"over": over} if over else {}
     if hasattr(args, "loss"):

@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_model(parser, ridge=False)
-    options.add_bulk(parser)
+    options.add_bulk(parser, default=None)
     group = options.add_simulation(parser, tests=False)
     group.add_argument(
         "--simulate",
