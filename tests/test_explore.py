@@ -84,7 +84,8 @@ def test_the_view_is_the_theory(state):
     np.testing.assert_allclose(shown.without_step, without.test_error, rtol=1e-12)
     assert shown.lost == 0
     del model["lam"]
-    spectrum = theory.spectrum(shown.spectrum.x, alpha=state.alpha, step=step, **model)
+    model |= {"step": step, "bulk": state.bulk}
+    spectrum = theory.spectrum(shown.spectrum.x, alpha=state.alpha, **model)
     np.testing.assert_allclose(shown.spectrum.density, spectrum.density, rtol=1e-3, atol=1e-4)
     assert shown.spectrum.mass == pytest.approx(1.0, abs=0.02)
     assert shown.spectrum_without.mass == pytest.approx(1.0, abs=0.02)
