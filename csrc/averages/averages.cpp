@@ -1,6 +1,8 @@
 #include "averages/averages.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "numerics/dispatch.hpp"
 #include "numerics/lanes.hpp"
@@ -14,8 +16,9 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
   const std::size_t n = tables.stride;
   const int features = pair_count(tables.groups) + tables.groups;
   const double* weight = tables.weight();
+  const double* inverse_weight = tables.inverse_weight();
   // The reciprocal is the only division per node and iteration.
-  if (features == 2) {
+  if (features == 2 && inverse_weight == nullptr) {
     const double* f0 = tables.feature(0);
     const double* f1 = tables.feature(1);
     const double v0 = v[0];
@@ -50,10 +53,19 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
     const double va = v[a];
     for (std::size_t i = 0; i < n; ++i) w_omega[i] += va * f[i];
   }
-  for (std::size_t i = 0; i < n; ++i) {
-    const double omega = 1.0 / (weighting.epsilon + weighting.chi * w_omega[i]);
-    w_omega[i] = weight[i] * omega;
-    w_omega2[i] = w_omega[i] * omega;
+  if (inverse_weight == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const double omega = 1.0 / (weighting.epsilon + weighting.chi * w_omega[i]);
+      w_omega[i] = weight[i] * omega;
+      w_omega2[i] = w_omega[i] * omega;
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) {
+      const double omega =
+          1.0 / (weighting.epsilon * inverse_weight[i] + weighting.chi * w_omega[i]);
+      w_omega[i] = weight[i] * omega;
+      w_omega2[i] = w_omega[i] * omega;
+    }
   }
   for (int a = 0; a < features; ++a) {
     const double* f = tables.feature(a);
@@ -155,12 +167,19 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
   const Latents& latents = tables.latents;
   // Four rows at a time would save loads for many groups; with K <= 4 everything is in L1.
   for (std::size_t i = 0; i < n; ++i) bias[i] = h[i];
-  for (int k = 0; k < groups; ++k) {
+  // In pairs: the table of a spike has as many columns as groups.
+  const int columns = tables.columns();
+  const int pairs = std::min(groups, columns);
+  for (int k = 0; k < pairs; ++k) {
     const double* mu0 = tables.mu0(k);
     const double* column = tables.column(k);
     for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i] + theta[k] * column[i];
   }
-  for (int a = groups; a < tables.columns(); ++a) {
+  for (int k = pairs; k < groups; ++k) {
+    const double* mu0 = tables.mu0(k);
+    for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i];
+  }
+  for (int a = pairs; a < columns; ++a) {
     const double* column = tables.column(a);
     for (std::size_t i = 0; i < n; ++i) bias[i] -= theta[a] * column[i];
   }
@@ -195,6 +214,47 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
   }
   *mean_omega2 = collect(total);
   return {dot(tables.weight(), bias, n), dot(w_omega2, bias, n)};
+}
+
+void class_errors(const Tables& tables, const double* m, const double* theta, const double* psi,
+                  const double* q, double noise2, const double* w_omega2, double epsilon,
+                  const double* bias, ClassErrors* out) noexcept {
+  const int groups = tables.groups;
+  const int features = pair_count(groups) + groups;
+  const Latents& latents = tables.latents;
+  const double* inverse_weight = tables.inverse_weight();
+  for (int c = 0; c < tables.classes(); ++c) {
+    ClassErrors sum;
+    for (std::size_t i = tables.begin(c); i < tables.begin(c + 1); ++i) {
+      double spread = 0.0;
+      for (int a = 0; a < features; ++a) spread += q[a] * tables.feature(a)[i];
+      const double power = bias[i] + noise2 + spread;
+      const double weight = tables.weight()[i];
+      // The training residual is that of a fresh sample over 1 + w V, w its weight in the loss.
+      const double shrunk = epsilon * (inverse_weight == nullptr ? 1.0 : inverse_weight[i]);
+      sum.share += weight;
+      sum.test += weight * power;
+      sum.train += w_omega2[i] * shrunk * shrunk * power;
+      double mean = 0.0;
+      for (int k = 0; k < groups; ++k) mean += m[k] * tables.mu0(k)[i];
+      for (int a = 0; a < tables.columns(); ++a) mean += theta[a] * tables.column(a)[i];
+      double width = std::max(spread, 0.0);
+      for (int l = latents.spans; l < latents.directions(); ++l) {
+        const double* const overlap =
+            l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
+        double slope = 0.0;
+        for (int k = 0; k < groups; ++k) slope += overlap[k] * tables.mu1(k)[i];
+        width += slope * slope;
+      }
+      // The readout of a fresh sample is N(mean, width).
+      const double label = tables.h()[i];
+      if (std::fabs(label) != 1.0) sum.wrong = std::numeric_limits<double>::quiet_NaN();
+      const double margin = label * mean;
+      const double none = margin > 0.0 ? 0.0 : margin < 0.0 ? 1.0 : 0.5;
+      sum.wrong += weight * (width > 0.0 ? 0.5 * std::erfc(margin / std::sqrt(2.0 * width)) : none);
+    }
+    out[c] = sum;
+  }
 }
 
 }  // namespace spikedrf

@@ -4,6 +4,7 @@
 //   omega = 1 / (epsilon + chi V(kappa)),    V = sum_a v_a f_a.
 // epsilon = chi = 1 is the ordinary theory; chi = 0 the population limit alpha = inf (V = 0);
 // epsilon = 0 the ridgeless limit of an interpolating network (V ~ 1/lam, see resolvent.hpp).
+// Samples of a class may have a weight in the loss: one over it stands in front of epsilon then.
 // None of the sums carries the factor delta = n/p.
 #pragma once
 
@@ -62,5 +63,18 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
                              const double* theta, const double* psi, double* bias,
                              double* feature_bias, double* feature_omega2,
                              double* mean_omega2) noexcept;
+
+// The errors of the samples of one class, times its proportion, which is `share`.
+struct ClassErrors {
+  double share = 0.0;
+  double test = 0.0;
+  double train = 0.0;
+  double wrong = 0.0;  // fresh samples whose readout has another sign than the label; NaN if not +-1
+};
+
+// One for every class. `bias` is what error_averages left, T+ on the nodes.
+void class_errors(const Tables& tables, const double* m, const double* theta, const double* psi,
+                  const double* q, double noise2, const double* w_omega2, double epsilon,
+                  const double* bias, ClassErrors* out) noexcept;
 
 }  // namespace spikedrf

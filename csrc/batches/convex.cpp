@@ -215,6 +215,7 @@ class ConvexClimber {
     result.psi = equations_.psi.data();
     result.q = equations_.q();
     result.v = equations_.v.data();
+    result.columns = result.free_entries = equations_.groups();
     return result;
   }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "equations/bulk.hpp"
 #include "functions/loss.hpp"
@@ -81,6 +82,41 @@ struct Accuracy {
   std::size_t max_nodes = 1u << 15;
 };
 
+// Tables that are made elsewhere, for inputs and labels of any kind (theory.md, section 12).
+class TableSource {
+ public:
+  virtual ~TableSource() = default;
+  enum class Made { ready, exhausted, failed };
+  // On a rule that gets finer with the level.
+  virtual Made make(std::size_t level, int groups, const Latents& latents, Tables& tables) = 0;
+};
+
+// Rows for Tables::take, from whoever can make them.
+struct TableRows {
+  std::vector<double> rows;  // of `nodes` numbers
+  std::size_t nodes = 0;     // none: there is no rule as fine
+  std::vector<std::size_t> begin;
+};
+
+class CallbackTables final : public TableSource {
+ public:
+  // Not 0: failed.
+  using Function = int (*)(void* context, std::size_t level, TableRows* rows);
+  CallbackTables(Function function, void* context) : function_(function), context_(context) {}
+
+  Made make(std::size_t level, int groups, const Latents& latents, Tables& tables) override {
+    TableRows made;
+    if (function_(context_, level, &made) != 0) return Made::failed;
+    if (made.nodes == 0) return Made::exhausted;
+    tables.take(made.rows.data(), made.nodes, made.begin, groups, latents);
+    return Made::ready;
+  }
+
+ private:
+  Function function_;
+  void* context_;
+};
+
 struct Problem {
   Spikes spikes;
   GaussianMoments* activation;
@@ -88,6 +124,11 @@ struct Problem {
   Loss loss{};
   LabelKind labels = LabelKind::real;
   Accuracy accuracy{};
+  // Several directions, classes, lengths: of one spike, whose tables are these. Square loss of real
+  // labels only.
+  Latents latents{};
+  TableSource* source = nullptr;
+  int classes = 1;
 };
 
 // Sorted by spike, so that a run of points with one spike is consecutive. Spectra have z instead of

@@ -9,9 +9,23 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
   const Spikes& spikes = problem.spikes;
   const int K = spikes.groups;
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
-  OrderParameters<KS> order(K, Latents());
+  OrderParameters<KS> order(K, problem.latents);
+  if (problem.source != nullptr) order.by_class.resize(static_cast<std::size_t>(problem.classes));
   const bool linear = problem.activation->linear();
-  const auto watch = [](std::size_t, const Regime&, const Errors&) { return 0.0; };
+  // The errors of the classes are certified too.
+  std::vector<ClassErrors> before;
+  const auto watch = [&](std::size_t level, const Regime&, const Errors& errors) {
+    double moved = 0.0;
+    for (std::size_t i = 0; i < before.size() && level > 0; ++i) {
+      const ClassErrors& now = order.by_class[i];
+      const double floor = 1e-6 * now.share;
+      moved = std::max(moved, relative_change(now.test, before[i].test, floor * errors.excess));
+      if (std::isnan(now.wrong)) continue;  // labels are no signs
+      moved = std::max(moved, relative_change(now.wrong, before[i].wrong, floor));
+    }
+    before = order.by_class;
+    return moved;
+  };
 
   std::size_t point = 0;
   while (point < points.count) {
@@ -40,6 +54,9 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
       answer.psi = order.psi.data();
       answer.q = order.q.data();
       answer.v = step_a.v.data();
+      answer.columns = static_cast<int>(order.theta.size());
+      answer.free_entries = static_cast<int>(order.psi.size());
+      if (!order.by_class.empty()) answer.by_class = &order.by_class;
       answer.unit = std::isinf(alpha) ? 0.0 : 1.0 / climber.regime.weighting.epsilon;
       answer.free = linear && ridgeless && beta >= 1.0 && alpha > 1.0;
       answer.unbounded = answer.free && beta == 1.0;

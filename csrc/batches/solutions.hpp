@@ -4,13 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
+#include "averages/averages.hpp"
 #include "batches/problem.hpp"
 #include "numerics/small_matrix.hpp"
 
 namespace spikedrf {
 
-// One entry (row of K, block of K x K) for every point.
+// One entry (row of K, block of K x K) for every point; a row of theta has one for each column, a row of
+// psi K for each free direction (latents.hpp).
 struct Solutions {
   double* test_error;
   double* excess_error;
@@ -32,6 +35,9 @@ struct Solutions {
   std::int32_t* status;
   std::int32_t* nit;
   std::int64_t* nodes;
+  // Null, or a row for each class: test errors and rates of wrong signs.
+  double* class_error = nullptr;
+  double* class_wrong = nullptr;
 };
 
 // What was found at one point.
@@ -47,7 +53,10 @@ struct Answer {
   double test_margin = std::numeric_limits<double>::quiet_NaN();
   double train_margin = std::numeric_limits<double>::quiet_NaN();
   const double *m = nullptr, *theta = nullptr, *psi = nullptr;
-  // On the pairs (off-diagonal entries doubled), then on the groups: q1 - psi psi^T and q2, V1 and V2.
+  int columns = 0, free_entries = 0;  // entries of theta and psi
+  const std::vector<ClassErrors>* by_class = nullptr;
+  // On the pairs (off-diagonal entries doubled), then on the groups: q1, V1 without the latents' part,
+  // and q2, V2. What is stored of q1 has that of the free directions.
   const double *q = nullptr, *v = nullptr;
   // V1 and V2 belong to a scaled problem: infinite in the ridgeless limit, zero at alpha = inf.
   double unit = 1.0;
@@ -78,19 +87,36 @@ inline void store(const Answer& answer, bool solved, int K, std::size_t point,
   to.nodes[point] = static_cast<std::int64_t>(answer.nodes);
   to.residual[point] = answer.residual;
   to.quadrature_error[point] = solved ? answer.moved : kInfinity;
+  for (int a = 0; a < answer.columns; ++a) {
+    put(to.theta, point * static_cast<std::size_t>(answer.columns) + static_cast<std::size_t>(a),
+        answer.theta[a]);
+  }
+  for (int a = 0; a < answer.free_entries; ++a) {
+    put(to.psi, point * static_cast<std::size_t>(answer.free_entries) + static_cast<std::size_t>(a),
+        answer.psi[a]);
+  }
+  if (to.class_error != nullptr && answer.by_class != nullptr) {
+    std::size_t entry = point * answer.by_class->size();
+    for (const ClassErrors& errors : *answer.by_class) {
+      put(to.class_error, entry, errors.test / errors.share);
+      put(to.class_wrong, entry++, errors.wrong / errors.share);
+    }
+  }
   const auto width = static_cast<std::size_t>(K);
   for (int k = 0; k < K; ++k) {
     const std::size_t row = point * width + static_cast<std::size_t>(k);
     put(to.m, row, answer.m[k]);
-    put(to.theta, row, answer.theta[k]);
-    put(to.psi, row, answer.psi[k]);
     put(to.q2, row, answer.unbounded ? kInfinity : answer.q[P + k]);
     put(to.V2, row, answer.free && answer.unit > 0.0 ? kInfinity : answer.v[P + k] * answer.unit);
     for (int l = 0; l < K; ++l) {
       const int a = pair_index(k, l, K);
       const double share = k == l ? 1.0 : 0.5;
       const std::size_t entry = row * width + static_cast<std::size_t>(l);
-      put(to.q1, entry, share * answer.q[a] + answer.psi[k] * answer.psi[l]);
+      double linear = share * answer.q[a];
+      for (int f = 0; f < answer.free_entries; f += K) {
+        linear += answer.psi[f + k] * answer.psi[f + l];
+      }
+      put(to.q1, entry, linear);
       put(to.V1, entry, answer.v[a] == 0.0 ? 0.0 : share * answer.v[a] * answer.unit);
     }
   }

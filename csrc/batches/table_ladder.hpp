@@ -16,16 +16,25 @@ class TableLadder {
  public:
   TableLadder(const Problem& problem, std::size_t index, bool with_slopes = false,
               const Variation& more = {}, RuleLadder::Start start = RuleLadder::Start::hermite)
-      : groups_(problem.spikes.groups),
+      : problem_(problem),
+        groups_(problem.spikes.groups),
         r_(problem.spikes.r + index * static_cast<std::size_t>(groups_)),
         c_(problem.spikes.c + index * static_cast<std::size_t>(groups_)),
-        gamma_(problem.spikes.gamma[index]),
+        gamma_(problem.source == nullptr ? problem.spikes.gamma[index] : 0.0),
         activation_(*problem.activation),
         target_(*problem.target),
         with_slopes_(with_slopes),
         rules_(variation(more), problem.accuracy.max_nodes, start) {}
 
   Reached reach(std::size_t level) {
+    while (problem_.source != nullptr && tables_.size() <= level) {
+      tables_.emplace_back();
+      const auto made = problem_.source->make(tables_.size() - 1, groups_, problem_.latents,
+                                              tables_.back());
+      if (made == TableSource::Made::ready) continue;
+      tables_.pop_back();
+      return made == TableSource::Made::failed ? Reached::failed : Reached::exhausted;
+    }
     while (tables_.size() <= level) {
       Rule rule;
       if (!rules_.make(static_cast<int>(tables_.size()), rule)) return Reached::exhausted;
@@ -46,6 +55,7 @@ class TableLadder {
 
  private:
   Variation variation(Variation result) const {
+    if (problem_.source != nullptr) return result;
     for (int k = 0; k < groups_; ++k) {
       activation_.add_variation(r_[k], std::sqrt(c_[k]), result);
     }
@@ -54,6 +64,7 @@ class TableLadder {
     return result;
   }
 
+  const Problem& problem_;
   int groups_;
   const double* r_;
   const double* c_;

@@ -28,6 +28,7 @@
 #include "equations/regime.hpp"
 #include "numerics/dual.hpp"
 #include "numerics/small_matrix.hpp"
+#include "tables/latents.hpp"
 
 namespace spikedrf {
 

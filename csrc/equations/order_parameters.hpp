@@ -52,7 +52,8 @@ class OrderParameters {
     penalty_target_.assign(C, 0.0);
   }
 
-  // Everything that follows from a converged step A. `noise2` is the variance of the label noise.
+  // Everything that follows from a converged step A. `noise2` is the variance of the label noise. With
+  // several classes their own errors are left in `by_class`.
   Errors solve(const Tables& tables, const Regime& regime, Resolvent<KS>& step_a, double noise2);
 
   // The readout's overlaps m_k, and P of section 12: theta in the columns (direction by direction,
@@ -65,6 +66,8 @@ class OrderParameters {
   // Orthonormal vectors a with sum_k a_k mu0_k = 0 on all nodes, one a row: m is free along them.
   int dependencies = 0;
   Buffer<KS * KS> dependency;
+
+  std::vector<ClassErrors> by_class;
 
   // Step B once more, with the same functions and weights and another right-hand side:
   //   (E omega phi phi^T + diag(0, S / delta)) (m; theta) = E omega phi f + (0; pull).
@@ -309,6 +312,12 @@ Errors OrderParameters<KS>::solve(const Tables& tables, const Regime& regime,
   errors.slope_rounding = errors.rounding * amplification_;
   // omega here is (1/(1 + V)) / epsilon.
   errors.train *= regime.weighting.epsilon * regime.weighting.epsilon;
+  if (by_class.empty()) return errors;
+  class_errors(tables, m.data(), theta.data(), psi.data(), q.data(), noise2,
+               step_a.w_omega2.data(), regime.weighting.epsilon, step_a.node_scratch.data(),
+               by_class.data());
+  errors.train = 0.0;  // weights in the loss differ between classes
+  for (const ClassErrors& errors_there : by_class) errors.train += errors_there.train;
   return errors;
 }
 

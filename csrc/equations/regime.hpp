@@ -7,7 +7,6 @@
 
 #include "averages/averages.hpp"
 #include "equations/bulk.hpp"
-#include "tables/latents.hpp"
 
 namespace spikedrf {
 
@@ -29,7 +28,6 @@ struct Regime {
   Weighting weighting;
   const double* pi = nullptr;
   Bulk bulk{};
-  Latents latents{};
 };
 
 }  // namespace spikedrf

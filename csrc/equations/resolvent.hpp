@@ -91,7 +91,7 @@ void Resolvent<KS>::start(const Tables& tables, const Regime& regime) {
   const int K = groups();
   const int P = pairs();
   const double most = regime.delta / regime.weighting.epsilon;
-  for (int a = 0; a < size(); ++a) x[a] = most * tables.mean_feature()[a];
+  for (int a = 0; a < size(); ++a) x[a] = most * tables.pulled_feature()[a];
   for (int k = 0; k < K; ++k) {
     double c = 0.0;
     for (int j = 0; j < regime.bulk.nodes; ++j) {

@@ -412,6 +412,13 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
     level_power_[static_cast<std::size_t>(k)] = level;
     level_lost_ = level_lost_ || activation.underflows(r[k], sd);
   }
+  begin_ = {0, nodes};
+  complete();
+  return true;
+}
+
+void Tables::complete() {
+  const int pairs = pair_count(groups);
   for (int k = 0; k < groups; ++k) {
     for (int l = k; l < groups; ++l) {
       double* f = row(feature_at() + pair_index(k, l, groups));
@@ -432,9 +439,57 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   }
   label_power_ = 0.0;
   for (std::size_t i = 0; i < nodes; ++i) {
-    label_power_ += weight()[i] * (h()[i] * h()[i] + hz()[i] * hz()[i] + g2()[i]);
+    double power = h()[i] * h()[i] + g2()[i];
+    for (int l = 0; l < latents.rest(); ++l) power += hz(l)[i] * hz(l)[i];
+    label_power_ += weight()[i] * power;
   }
-  return true;
+}
+
+void Tables::take(const double* rows, std::size_t count, const std::vector<std::size_t>& begin,
+                  int group_count, const Latents& of) {
+  groups = group_count;
+  latents = of;
+  nodes = count;
+  begin_ = begin;
+  stride = (nodes + lanes - 1) / lanes * lanes;
+  const int pairs = pair_count(groups);
+  data_.assign(static_cast<std::size_t>(feature_at() + pairs + groups) * stride, 0.0);
+  const double* next = rows;
+  const auto put = [&](int to) {
+    std::copy(next, next + nodes, row(to));
+    next += nodes;
+  };
+  put(0);
+  inverse_weight_.clear();
+  if (std::any_of(next, next + nodes, [](double value) { return value != 1.0; })) {
+    inverse_weight_.assign(stride, 1.0);
+    std::copy(next, next + nodes, inverse_weight_.begin());
+  }
+  next += nodes;
+  for (int to = 1; to < feature_at(); ++to) put(to);
+  for (int k = 0; k < groups; ++k) put(feature_at() + pairs + k);
+  feature_power_ = 0.0;
+  level_power_.assign(static_cast<std::size_t>(groups), 0.0);
+  level_lost_ = false;
+  for (int k = 0; k < groups; ++k) {
+    const double* mu2 = row(feature_at() + pairs + k);
+    double& level = level_power_[static_cast<std::size_t>(k)];
+    for (std::size_t i = 0; i < nodes; ++i) {
+      level += weight()[i] * mu0(k)[i] * mu0(k)[i];
+      feature_power_ += weight()[i] * (mu1(k)[i] * mu1(k)[i] + mu2[i]);
+    }
+    feature_power_ += level;
+  }
+  complete();
+  pulled_feature_.clear();
+  if (inverse_weight_.empty()) return;
+  pulled_feature_.assign(mean_feature_.size(), 0.0);
+  for (int a = 0; a < pairs + groups; ++a) {
+    for (std::size_t i = 0; i < nodes; ++i) {
+      pulled_feature_[static_cast<std::size_t>(a)] +=
+          weight()[i] / inverse_weight_[i] * feature(a)[i];
+    }
+  }
 }
 
 }  // namespace spikedrf

@@ -165,6 +165,18 @@ class Tables {
   // f_a: mu1_k mu1_l for the pairs k <= l (packed), then mu2_k^2; V = sum_a v_a f_a.
   const double* feature(int a) const { return row(feature_at() + a); }
 
+  // Classes of inputs, whose nodes follow each other: those of class i are begin(i) to begin(i + 1).
+  int classes() const { return static_cast<int>(begin_.size()) - 1; }
+  std::size_t begin(int i) const { return begin_[static_cast<std::size_t>(i)]; }
+  // One over the weight that a node's samples have in the loss; null if all weigh one.
+  const double* inverse_weight() const {
+    return inverse_weight_.empty() ? nullptr : inverse_weight_.data();
+  }
+  // E f_a with the samples' weights: the average at V = 0.
+  const std::vector<double>& pulled_feature() const {
+    return pulled_feature_.empty() ? mean_feature_ : pulled_feature_;
+  }
+
   // E f_a, the label power E hh without noise, and the feature power E sum_k (mu0^2 + c mu1^2 + mu2^2).
   const std::vector<double>& mean_feature() const { return mean_feature_; }
   double label_power() const { return label_power_; }
@@ -178,13 +190,21 @@ class Tables {
             double gamma, GaussianMoments& activation, GaussianMoments& target,
             TableSlopes* slopes = nullptr);
 
+  // From rows that were made elsewhere, one number for each node: weight, one over the weight in the
+  // loss, h, g2, hz of every direction that kappa does not fix, mu0, mu1, columns and mu2^2.
+  void take(const double* rows, std::size_t count, const std::vector<std::size_t>& begin,
+            int group_count, const Latents& of);
+
  private:
   const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride; }
   double* row(int i) { return data_.data() + static_cast<std::size_t>(i) * stride; }
+  void complete();  // the features, and the averages below
   int mu0_at() const { return 3 + latents.rest(); }
   int feature_at() const { return mu0_at() + 2 * groups + columns(); }
 
+  std::vector<std::size_t> begin_;
   std::vector<double> kappa_, data_, mean_feature_, level_power_, scratch_;
+  std::vector<double> inverse_weight_, pulled_feature_;
   double label_power_ = 0.0;
   double feature_power_ = 0.0;
   bool level_lost_ = false;

@@ -24,21 +24,26 @@ class Function:
         self, mean: Floats, sd: float, effort: int = 0, slopes: bool = False
     ) -> Floats: ...
 
+Latents = tuple[int, int, int, bool]
+
 class Problem:
     def __init__(
         self,
         activation: int | Evaluator,
-        target: int | Evaluator,
+        target: int | Evaluator | None,
         r: Floats,
         c: Floats,
         pi: Floats,
-        gamma: Floats,
+        gamma: Floats | None,
         *,
         bulk: tuple[Floats, Floats] | None = None,
         loss: tuple[int, float] = (0, 0.0),
         signs: bool = False,
         rtol: float = 1e-8,
         max_nodes: int = 32768,
+        latents: Latents | None = None,
+        tables_at: Callable[[int], tuple[Floats, Sequence[int]] | None] | None = None,
+        classes: int = 1,
     ) -> None: ...
     def tables(self, level: int) -> Floats | None: ...
 
@@ -62,7 +67,12 @@ class Solutions:
     matrices: Floats
     counts: NDArray[np.int32]
     nodes: NDArray[np.int64]
-    def __init__(self, points: int, groups: int) -> None: ...
+    columns: Floats
+    free: Floats
+    by_class: Floats
+    def __init__(
+        self, points: int, groups: int, latents: Latents | None = None, classes: int = 1
+    ) -> None: ...
 
 class Gradients:
     scalars: Floats

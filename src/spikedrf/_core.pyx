@@ -55,7 +55,23 @@ cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
     cdef enum class LabelKind(int):
         pass
 
+cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
+    cdef struct Latents:
+        int spans
+        int coupled
+        int free
+        cbool lengths
+
 cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
+    cdef cppclass TableSource:
+        pass
+    cdef struct TableRows:
+        vector[double] rows
+        size_t nodes
+        vector[size_t] begin
+    ctypedef int (*TableFunction)(void*, size_t, TableRows*) noexcept
+    cdef cppclass CallbackTables(TableSource):
+        CallbackTables(TableFunction, void*)
     cdef struct Spikes:
         size_t count
         int groups
@@ -76,6 +92,9 @@ cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
         Loss loss
         LabelKind labels
         Accuracy accuracy
+        Latents latents
+        TableSource* source
+        int classes
     cdef struct CorePoints "spikedrf::Points":
         size_t count
         const int64_t* spike
@@ -108,6 +127,8 @@ cdef extern from "batches/solutions.hpp" namespace "spikedrf" nogil:
         int32_t* status
         int32_t* nit
         int64_t* nodes
+        double* class_error
+        double* class_wrong
 
 cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
     cdef struct Directions:
@@ -252,6 +273,25 @@ cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, 
     return 0
 
 
+cdef int call_table_maker(void* context, size_t level, TableRows* out) noexcept with gil:
+    cdef Problem problem = <Problem>context
+    cdef const double[:, ::1] rows
+    cdef size_t i
+    try:
+        made = problem.tables_at(level)
+        if made is not None:
+            rows, begin = made
+            out.nodes = rows.shape[1]
+            out.rows.assign(&rows[0, 0], &rows[0, 0] + rows.shape[0] * rows.shape[1])
+            for i in begin:
+                out.begin.push_back(i)
+    except BaseException as error:
+        # No exception may cross the C++ frames between here and the caller, who raises it.
+        problem.error = error
+        return 1
+    return 0
+
+
 cdef class Problem:
     """First layers, activation and target, the readout's loss, and the accuracy wanted of it all.
 
@@ -260,25 +300,44 @@ cdef class Problem:
     which take turns on the quadrature rules, and `weight` (1 + forms x spikes rules x nodes): the
     weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. `loss` is
     (kind, parameter) of the core's losses.
+
+    With `latents` = (spans, coupled, free, lengths) and `classes` there is one spike, whose tables
+    are what `tables_at(level)` returns: rows of one number for each node (weight, one over the
+    weight in the loss, h, g2, hz of each direction beside kappa, mu0, mu1, columns, mu2^2) and where
+    the nodes of each class begin, and the last end; None beyond the finest rule. Pairs of directions
+    are then (l, m), l <= m, and `target` and `gamma` None.
     """
 
     cdef CoreProblem core
     cdef object activation, target
+    cdef object tables_at, error
+    cdef CallbackTables* source
     # What the pointers point into.
     cdef const double[:, ::1] r, c, pi
     cdef const double[::1] gamma
     cdef const double[:, :, ::1] value, weight
 
     def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=(0, 0.0),
-                  bint signs=False, double rtol=1e-8, size_t max_nodes=1 << 15):
+                  bint signs=False, double rtol=1e-8, size_t max_nodes=1 << 15, latents=None,
+                  tables_at=None, int classes=1):
         cdef Spikes* spikes = &self.core.spikes
-        self.activation, self.target = activation, target
+        self.activation, self.target = activation, activation if target is None else target
+        self.source = NULL
+        self.core.source = NULL
+        self.core.classes = classes
+        self.core.latents = Latents(1, 1, 1, False)
+        if latents is not None:
+            spans, coupled, free, lengths = latents
+            self.core.latents = Latents(spans, coupled, free, lengths)
+            self.tables_at = tables_at
+            self.source = new CallbackTables(call_table_maker, <void*>self)
+            self.core.source = self.source
         self.r, self.c, self.pi, self.gamma = r, c, pi, gamma
         spikes.count = self.r.shape[0]
         spikes.groups = <int>self.r.shape[1]
         spikes.r = &self.r[0, 0]
         spikes.c = &self.c[0, 0]
-        spikes.gamma = &self.gamma[0]
+        spikes.gamma = &self.gamma[0] if self.gamma is not None else NULL
         spikes.pi = &self.pi[0, 0]
         spikes.bulk_nodes = 0
         spikes.bulk_rules = 1
@@ -288,12 +347,15 @@ cdef class Problem:
             spikes.bulk_rules = <int>(<size_t>self.value.shape[0] // spikes.count)
             spikes.bulk.value = &self.value[0, 0, 0]
             spikes.bulk.trace = &self.weight[0, 0, 0]
-            spikes.bulk.directions = 2
+            spikes.bulk.directions = self.core.latents.coupled + self.core.latents.free
             spikes.bulk.forms = &self.weight[1, 0, 0]
             spikes.bulk.stride = self.weight.shape[1] * self.weight.shape[2]
         self.core.loss = Loss(<LossKind><int>loss[0], loss[1])
         self.core.labels = <LabelKind><int>signs
         self.core.accuracy = Accuracy(rtol, max_nodes)
+
+    def __dealloc__(self):
+        del self.source
 
     def tables(self, size_t level):
         """The tables of the first spike on one rule of its ladder, None once that is at its end.
@@ -353,11 +415,19 @@ cdef class Solutions:
 
     scalars: test, excess, train, norm, residual, quadrature_error, test_loss, train_loss, margin,
     train_margin; vectors: m, theta, psi, q2, V2; matrices: q1, V1; counts: status, nit; nodes.
+    With latents theta is `columns` (points x columns) and psi `free` (points x free K) instead, and
+    by_class (2 x points x classes) has test errors and rates of wrong signs.
     """
 
-    cdef readonly object scalars, vectors, matrices, counts, nodes
+    cdef readonly object scalars, vectors, matrices, counts, nodes, columns, free, by_class
 
-    def __init__(self, Py_ssize_t points, Py_ssize_t groups):
+    def __init__(self, Py_ssize_t points, Py_ssize_t groups, latents=None, Py_ssize_t classes=1):
+        self.columns = self.free = self.by_class = None
+        if latents is not None:
+            _, coupled, free, lengths = latents
+            self.columns = np.zeros((points, max((coupled + lengths) * groups, 1)))
+            self.free = np.zeros((points, max(free * groups, 1)))
+            self.by_class = np.zeros((2, points, classes))
         self.scalars = np.zeros((10, points))
         self.vectors = np.zeros((5, points, groups))
         self.matrices = np.zeros((2, points, groups, groups))
@@ -391,6 +461,16 @@ cdef class Solutions:
         to.status = &counts[0, start]
         to.nit = &counts[1, start]
         to.nodes = &nodes[start]
+        to.class_error = NULL
+        to.class_wrong = NULL
+        cdef double[:, ::1] columns, free
+        cdef double[:, :, ::1] by_class
+        if self.columns is not None:
+            columns, free, by_class = self.columns, self.free, self.by_class
+            to.theta = &columns[start, 0]
+            to.psi = &free[start, 0]
+            to.class_error = &by_class[0, start, 0]
+            to.class_wrong = &by_class[1, start, 0]
         return to
 
 
@@ -518,7 +598,9 @@ def run(Problem problem, Points points, wanted, Py_ssize_t start, Py_ssize_t sto
     with nogil:
         done = core_run(core, part, results)
     if not done:
-        raise sigma.error if sigma.error is not None else g.error
+        for error in (sigma.error, g.error, problem.error):
+            if error is not None:
+                raise error
 
 
 def loss_prox(int kind, double parameter, double V, const double[::1] x):

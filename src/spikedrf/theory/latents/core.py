@@ -1,0 +1,117 @@
+"""First layers in latent coordinates, as the core takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikedrf import _core
+from spikedrf.activations import Activation
+from spikedrf.theory.core import run
+from spikedrf.theory.latents.frame import Frame
+from spikedrf.theory.latents.tables import Tables, make_tables
+
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """How the latents of a frame are arranged in the core.
+
+    Attributes
+    ----------
+    order : ndarray of int, shape (L',)
+        The frame's latents: that of the spike, those in which the means of classes differ from
+        zero (together they are coupled), then the free ones.
+    latents : tuple
+        How many of each kind, as the core takes it, and whether there are columns of lengths.
+    """
+
+    order: NDArray[np.int64]
+    latents: _core.Latents
+
+    @classmethod
+    def of(cls, frame: Frame) -> Shape:
+        """Arrange the latents."""
+        beside = np.arange(frame.spikes, frame.size)
+        coupled = (frame.means[:, beside] != 0.0).any(axis=0)
+        order = np.concatenate([np.arange(frame.spikes), beside[coupled], beside[~coupled]])
+        lengths = bool((frame.layer.ve > 0.0).any())
+        count = frame.spikes + int(coupled.sum())
+        return cls(order, (frame.spikes, count, int((~coupled).sum()), lengths))
+
+
+def core_rows(frame: Frame, shape: Shape, tables: Tables) -> tuple[Floats, list[int]]:
+    """Return tables as the core takes them, the nodes of one class after those of another."""
+    spans, coupled, _, lengths = shape.latents
+    scale = np.sqrt(frame.layer.ve)[:, None]
+    parts = []
+    for i, weight in enumerate(tables.weight):
+        used = weight > 1e-22 * weight.max()
+        beside = [tables.slope[i, :, at - spans] for at in shape.order[spans:]]
+        columns = []
+        for place, at in enumerate(shape.order[:coupled]):
+            latent = tables.kappa if place < spans else frame.means[i, at]
+            columns.append(latent * tables.mu1)
+        if lengths:
+            columns.append(scale * tables.length)
+        inverse = np.full_like(weight, 1.0 / frame.population.weights[i])
+        rows = [weight, inverse, tables.y[i], tables.rest[i], *beside, tables.mu0, tables.mu1]
+        parts.append(np.vstack([*rows, *columns, tables.mu2])[:, used])
+    begin = np.cumsum([0, *(part.shape[1] for part in parts)])
+    return np.ascontiguousarray(np.concatenate(parts, axis=1)), begin.tolist()
+
+
+def core_bulk(frame: Frame, shape: Shape) -> tuple[Floats, Floats] | None:
+    """Return the values and weights of the bulk's nodes, None if it is isotropic."""
+    w, sigma = frame.population.dimensions, frame.layer.sigma
+    if w.size == 1:
+        return None
+    upper = np.triu_indices(shape.order.size)
+    forms = frame.A[:, shape.order][:, :, shape.order][:, upper[0], upper[1]]
+    weight = np.concatenate([w[None], forms.T])[:, None]
+    return np.ascontiguousarray(sigma.T[None]), np.ascontiguousarray(weight)
+
+
+def solve_frame(
+    frame: Frame,
+    sigma: Activation,
+    noise: Floats,
+    alpha: Floats,
+    beta: Floats,
+    lam: Floats,
+    rtol: float,
+    threads: int | None,
+) -> tuple[Shape, _core.Solutions]:
+    """Solve points (arrays of one length) of one first layer, certified."""
+    shape = Shape.of(frame)
+    layer = frame.layer
+    made: dict[int, tuple[Floats, list[int]] | None] = {}
+
+    def tables_at(level: int) -> tuple[Floats, list[int]] | None:
+        if level not in made:
+            tables = make_tables(frame, sigma, level)
+            made[level] = None if tables is None else core_rows(frame, shape, tables)
+        return made[level]
+
+    classes = len(frame.means)
+    problem = _core.Problem(
+        sigma.core,
+        None,
+        np.ascontiguousarray(frame.r[None]),
+        np.ascontiguousarray(layer.c[None]),
+        np.ascontiguousarray(layer.pi[None]),
+        None,
+        bulk=core_bulk(frame, shape),
+        rtol=rtol,
+        latents=shape.latents,
+        tables_at=tables_at,
+        classes=classes,
+    )
+    points = _core.Points(np.zeros(alpha.size, dtype=np.int64), alpha, beta, lam=lam, noise=noise)
+    out = _core.Solutions(alpha.size, frame.r.size, shape.latents, classes)
+    chunks = [slice(i, min(i + 4096, alpha.size)) for i in range(0, alpha.size, 4096)]
+    return shape, run(problem, points, out, chunks, threads)
