@@ -84,7 +84,7 @@ def test_bad_covariances(given, message):
 
 @pytest.mark.parametrize(("exponent", "target"), [(0.3, None), (0.5, -2.0), (0.4, 0.4)])
 def test_power_law_keeps_its_promise(exponent, target):
-    law = Covariance.power_law(exponent, target_exponent=target, nodes=10)
+    law = Covariance.power_law(exponent, target_exponent=target, nodes=10, dimension=None)
     assert law.dimensions @ law.eigenvalues == pytest.approx(1.0)
     # lambda(u) = (1 - a) u^-a, by substitution u = t^m where the integrands are smooth in t.
     t, w = np.polynomial.legendre.leggauss(400)
@@ -99,7 +99,7 @@ def test_power_law_keeps_its_promise(exponent, target):
             exact = density @ (value / (1 + x * value))
             ours = share @ (law.eigenvalues / (1 + x * law.eigenvalues))
             assert ours == pytest.approx(exact, rel=1.1 * law.accuracy + 1e-7)
-    finer = Covariance.power_law(exponent, target_exponent=target, nodes=20)
+    finer = Covariance.power_law(exponent, target_exponent=target, nodes=20, dimension=None)
     assert finer.accuracy < 0.1 * law.accuracy
 
 
@@ -110,9 +110,9 @@ def test_power_law_in_finite_dimension():
     ours = law.dimensions @ (law.eigenvalues / (1 + law.eigenvalues))
     assert ours == pytest.approx(np.mean(value / (1 + value)), rel=law.accuracy + 1e-12)
     with pytest.raises(ValueError, match="exponent must be < 1 without dimension, got"):
-        Covariance.power_law(1.2)
+        Covariance.power_law(1.2, dimension=None)
     with pytest.raises(ValueError, match="target_exponent must be < 1 without dimension"):
-        Covariance.power_law(0.5, target_exponent=1.0)
+        Covariance.power_law(0.5, target_exponent=1.0, dimension=None)
     with pytest.raises(ValueError, match="nodes must be 2 to 64, got 1"):
         Covariance.power_law(0.5, nodes=1)
 

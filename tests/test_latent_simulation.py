@@ -158,7 +158,7 @@ def test_white_inputs_are_as_before():
             ValueError, "weights of the classes are for the square loss",
         ),
         (
-            {"inputs": Covariance.power_law(0.6), "init": "gaussian"},
+            {"inputs": Covariance.power_law(0.6, dimension=None), "init": "gaussian"},
             ValueError, "give dimension= to Covariance.power_law",
         ),
     ],

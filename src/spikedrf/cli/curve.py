@@ -45,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f"values, or MIN:MAX:N:log ({ALPHA}; {SIMULATED_ALPHA} with --simulate)",
     )
     options.add_model(parser, several=True)
+    options.add_inputs(parser)
     options.add_bulk(parser)
     options.add_loss(parser)
     group = options.add_simulation(parser)
@@ -121,7 +122,8 @@ def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
     curves = _solve(args, args.alpha)
     best_linear = bayes_error = None
     if args.labels == "real":
-        best_linear = theory.best_linear_error(args.target, args.noise)
+        model = options.model_of(args)
+        best_linear = theory.best_linear_error(model["target"], args.noise, model.get("inputs"))
     else:
         bayes_error = float(theory.bayes_error(args.target, args.noise, args.flip))
     simulations: dict[str, Simulation] = {}
@@ -205,6 +207,7 @@ def _json(result: _Result) -> dict[str, Any]:
         "alpha": result.args.alpha,
         **{
             name: {column: getattr(curve, column) for column in _columns_of(result.args)}
+            | {name: value for name, value in _by_class(curve).items() if value is not None}
             for name, curve in result.curves.items()
         },
         "gain": _gain(result.curves),
@@ -217,6 +220,11 @@ def _json(result: _Result) -> dict[str, Any]:
             for name, simulation in result.simulations.items()
         }
     return collected
+
+
+def _by_class(curve: Solution) -> dict[str, Any]:
+    """Return the errors of the classes of the inputs, None where there are none."""
+    return {name: getattr(curve, name) for name in ("class_error", "class_error_rate")}
 
 
 def _columns_of(args: argparse.Namespace) -> list[str]:
@@ -276,6 +284,11 @@ def _columns(result: _Result) -> dict[tuple[str, str], list[str]]:
         columns[_OTHER, f"{curves[_OTHER].bulk} bulk"] = _cells(curves[_OTHER])
         z = beside["with_step"][f"z_{_OTHER}"]["test_error"]
         columns[_OTHER, "z"] = [f"{x:.2f}" for x in z]
+    for name, values in _by_class(curves["with_step"]).items():
+        if values is not None:
+            word = "wrong in class" if name.endswith("rate") else "class"
+            for i, column in enumerate(values.T, 1):
+                columns[name, f"{word} {i}"] = [f"{x:#.6g}" for x in column]
     if not beside:
         train = curves["with_step"].train_error
         columns["", "train with step"] = [f"{e:#.6g}" for e in train]

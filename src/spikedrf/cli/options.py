@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from spikedrf import losses
 from spikedrf.activations import NAMES
+from spikedrf.cli import inputs
 from spikedrf.losses import Loss
 from spikedrf.parameters import ConvergenceWarning
 
@@ -87,7 +88,13 @@ def add_model(
     group.add_argument(
         "--activation", metavar="NAME", default="tanh", help="of the network (%(default)s)"
     )
-    group.add_argument("--target", metavar="NAME", default="sin", help="teacher g (%(default)s)")
+    group.add_argument(
+        "--target",
+        type=inputs.target,
+        metavar="NAME[:M]",
+        default="sin",
+        help=f"{inputs.TARGET_HELP} (%(default)s)",
+    )
     group.add_argument("--eta", default=3.0, help="size of the step (%(default)g)", **number)
     group.add_argument(
         "--alpha0",
@@ -104,6 +111,23 @@ def add_model(
         group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
     group.add_argument(
         "--noise", default=0.0, help="standard deviation of the labels (%(default)g)", **number
+    )
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add what the inputs and the rows before the step are."""
+    group = parser.add_argument_group("inputs")
+    group.add_argument(
+        "--inputs",
+        type=inputs.inputs,
+        metavar="INPUTS",
+        help=f"{inputs.INPUTS_HELP} (white)",
+    )
+    group.add_argument(
+        "--init",
+        choices=("sphere", "gaussian"),
+        default="sphere",
+        help="rows of the first layer before the step (%(default)s)",
     )
 
 
@@ -327,8 +351,14 @@ def axes_of(args: argparse.Namespace) -> list[str]:
 
 def model_of(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of the theory and of a simulation, all but the step."""
-    names = ("lam", "beta", "activation", "target", "noise", "loss", "labels", "flip")
-    return {name: getattr(args, name) for name in names if hasattr(args, name)}
+    names = ("lam", "beta", "activation", "noise", "loss", "labels", "flip")
+    model = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    model["target"] = inputs.target_of(args.target)
+    if getattr(args, "inputs", None) is not None:
+        model["inputs"] = inputs.inputs_of(args.inputs)
+    if getattr(args, "init", "sphere") != "sphere":
+        model["init"] = args.init
+    return model
 
 
 def is_ridge(args: argparse.Namespace) -> bool:
@@ -341,6 +371,12 @@ def step_of(args: argparse.Namespace) -> tuple[GradientStep, Spike]:
     from spikedrf import GradientStep
 
     step = GradientStep(eta=args.eta, alpha0=args.alpha0, u=args.u, pi=args.pi)
+    model = model_of(args)
+    if {"inputs", "init"} & set(model) or not isinstance(model["target"], str):
+        from spikedrf.theory.latents.solution import spike_on
+
+        names = ("activation", "target", "noise", "inputs", "init")
+        return step, spike_on(step, **{name: model[name] for name in names if name in model})
     return step, step.spike(args.activation, args.target, args.noise)
 
 

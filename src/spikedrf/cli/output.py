@@ -131,12 +131,15 @@ def print_json(
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """Collect the options that are the same for every number printed."""
     names = ["activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise"]
-    names += ["bulk", "labels", "flip", "rtol"]
+    names += ["inputs", "init", "bulk", "labels", "flip", "rtol"]
     over = getattr(args, "over", [])
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if given.get("bulk", "") is None:
         del given["bulk"]
     given = {name: value for name, value in given.items() if name not in over}
+    for name, unsaid in (("inputs", None), ("init", "sphere")):
+        if name in given and given[name] == unsaid:
+            del given[name]
     given |= {"over": over} if over else {}
     if hasattr(args, "loss"):
         given["loss"] = {"name": args.loss.name, **vars(args.loss)}
@@ -209,6 +212,10 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
             parts.append(f"${symbol} = {text}$")
         else:
             parts.append(f"{name} {' '.join(f'{x:g}' for x in numbers)}")
+    if getattr(args, "inputs", None) is not None:
+        parts.append(f"inputs {args.inputs}")
+    if getattr(args, "init", "sphere") == "gaussian":
+        parts.append("Gaussian rows")
     if getattr(args, "bulk", "isotropic") == "network":
         parts.append("network's own bulk")
     if hasattr(args, "loss"):

@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser, f"samples over dimension: values, ranges MIN:MAX:N or MIN:MAX:N:log ({ALPHA})"
     )
     options.add_model(parser, several=True)
+    options.add_inputs(parser)
     options.add_loss(parser)
     options.add_output(parser, (".csv",))
 

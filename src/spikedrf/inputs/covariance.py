@@ -47,7 +47,8 @@ class Covariance:
         Mean of the eigenvalues as given: the mean square of an input.
     accuracy : float
         Largest relative error of ``sum_j w_j lambda_j/(1 + x lambda_j)`` over x from 1e-3 to 1e3,
-        where the nodes stand for a continuous spectrum (`power_law`); else 0.
+        for the dimensions and for the target, where the nodes stand for more eigenvalues
+        (`power_law`); else 0.
     law : tuple of float, or None
         Exponents of the eigenvalues and of the target, of a power law.
     moments : float
@@ -125,27 +126,28 @@ class Covariance:
         *,
         target_exponent: float | None = None,
         nodes: int = 12,
-        dimension: int | None = None,
+        dimension: int | None = 1000,
     ) -> Covariance:
-        r"""Return ``lambda_k ~ k^-exponent``, as nodes.
+        r"""Return ``lambda_k ~ k^-exponent``, ``k = 1 .. dimension``, as nodes.
 
-        In many dimensions the spectrum is ``lambda(u) = (1 - exponent) u^-exponent`` for u uniform
-        in (0, 1). The nodes are those of the Gauss rule, in the variable ``lambda^-1/4``, for the
-        mean of the shares of the dimensions and of the target.
+        The nodes are those of the Gauss rule, in the variable ``lambda^-1/4``, for the mean of the
+        shares of the dimensions and of the target.
 
         Parameters
         ----------
         exponent : float
-            0 <= exponent < 1, or anything >= 0 with ``dimension``: from 1 on the largest
-            eigenvalues hold all the variance as the dimension grows.
+            >= 0.
         target_exponent : float, optional
             The target's share of variance along the k-th direction is ``~ k^-target_exponent``:
-            positive for a target at the head, negative at the tail; < 1 without ``dimension``. By
-            default it is spread evenly.
+            positive for a target at the head, negative at the tail. By default it is spread evenly.
         nodes : int
             Number of eigenvalues, 2 to 64; `accuracy` is the error that they leave.
-        dimension : int, optional
-            Sum over ``k = 1..dimension`` instead of the limit.
+        dimension : int or None
+            How far k goes, at least 2. A simulation has its own d, which should be this one if
+            eigenvalues of the head matter. None is the limit of many dimensions,
+            ``lambda(u) = (1 - exponent) u^-exponent`` for u uniform in (0, 1): both exponents must
+            be < 1 there, since the head would hold all the variance, and after a step or with
+            Gaussian rows smaller still.
 
         Returns
         -------
@@ -161,7 +163,7 @@ class Covariance:
         >>> from spikedrf import Covariance
         >>> law = Covariance.power_law(0.5, target_exponent=0.8)
         >>> law, bool(law.accuracy < 1e-3)
-        (Covariance(12 eigenvalues, 0.502 to 75.1), True)
+        (Covariance(12 eigenvalues, 0.521 to 16.2), True)
         """
         from spikedrf.inputs.power_law import power_law_nodes
 

@@ -9,21 +9,29 @@ from numpy.typing import ArrayLike
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
+from spikedrf.inputs.population import Inputs, beyond_white
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import Floats, number, real_array
+from spikedrf.theory.latents.solution import best_linear
 
 
-def best_linear_error(target: FunctionLike, noise: float = 0.0) -> float:
+def best_linear_error(
+    target: FunctionLike | MultiIndex, noise: float = 0.0, inputs: Inputs = None
+) -> float:
     r"""Return the test error of the best affine function of the input.
 
     ``Var g(z) - (E z g(z))^2 + noise^2`` with ``z ~ N(0, 1)``: what remains of the target when its
-    constant and its linear part are known exactly.
+    constant and its linear part are known exactly. With other inputs, or several directions,
+    ``Var y - b' C^{-1} b + noise^2``, ``b`` and ``C`` the covariances of label and latents.
 
     Parameters
     ----------
-    target : str or callable
+    target : str, callable or MultiIndex
         Teacher function ``g``.
     noise : float
         Standard deviation of the label noise, >= 0.
+    inputs : Covariance, Mixture or None
+        As for `theory.solve`.
 
     Returns
     -------
@@ -39,6 +47,9 @@ def best_linear_error(target: FunctionLike, noise: float = 0.0) -> float:
     Source: theory.md, section 2 (``t1``) and section 5.
     """
     sd = float(real_array("noise", noise, minimum=0.0))
+    law = beyond_white(inputs, target, "sphere")
+    if law is not None:
+        return best_linear(law, sd)
     moments = step_moments(resolve(target, "target"), slope=False)
     left = moments.second - moments.h0**2 - moments.h1**2
     # A linear target leaves nothing but rounding.

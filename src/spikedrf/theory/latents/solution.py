@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import losses
-from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Spike, producer_of
-from spikedrf.inputs.population import Population
+from spikedrf.activations import Activation, resolve
+from spikedrf.first_layer.model import Producer, Spike, producer_of
+from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.population import Population, check_init, population
 from spikedrf.parameters import real_array
+from spikedrf.theory.latents.frame import frame_of
 from spikedrf.theory.latents.solve import Solved, solve_points
 from spikedrf.theory.solution import Solution
 
@@ -153,3 +155,40 @@ def _spike(solved: Solved) -> Spike:
     if r.shape == (1,):
         return Spike(r[0], c[0], gamma)
     return Spike(r, c, gamma, None if r.shape[-1] == 1 else pi)
+
+
+def spike_on(
+    step: Producer | None,
+    activation: Any = "tanh",
+    target: Any = "tanh",
+    noise: ArrayLike = 0.0,
+    inputs: Any = None,
+    init: str = "sphere",
+) -> Spike:
+    """Return the spike that a step leaves on inputs, as `GradientStep.spike` on white ones.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `theory.solve`.
+    """
+    law = population(inputs, target)
+    sigma = resolve(activation, "activation")
+    values = real_array("noise", noise, minimum=0.0)
+    layers, which = latent_layers(step, sigma, law, values, check_init(init))
+    frames = [frame_of(law, layer) for layer in layers]
+    return _spike(Solved({}, frames, which.ravel(), which.shape))
+
+
+def best_linear(population: Population, noise: float) -> float:
+    r"""Return the error of the best linear function of the inputs, noise included.
+
+    ``Var y - b' C^{-1} b`` with the covariances ``b`` of labels and latents and ``C`` of the
+    latents: what of the inputs is beside the latents says nothing of the label.
+    """
+    (mean, power, *along), _ = population.moments
+    rho, means = population.proportions, population.means
+    center = rho @ means
+    covariance = np.eye(population.latents) + (means - center).T @ (rho[:, None] * (means - center))
+    b = np.array(along) - mean * center
+    return float(power - mean**2 - b @ np.linalg.solve(covariance, b) + noise**2)
