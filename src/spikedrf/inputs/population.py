@@ -149,6 +149,20 @@ class Population:
             before = now
         return now, missed
 
+    def best_linear_error(self, noise: float) -> float:
+        r"""Return the error of the best affine function of the inputs, noise included.
+
+        ``Var y - b' C^{-1} b`` with the covariances ``b`` of labels and latents and ``C`` of the
+        latents: what of the inputs is beside the latents says nothing of the label.
+        """
+        (mean, power, *along), _ = self.moments
+        center = self.proportions @ self.means
+        away = self.means - center
+        covariance = np.eye(self.latents) + away.T @ (self.proportions[:, None] * away)
+        b = np.array(along) - mean * center
+        left = power - mean**2 - b @ np.linalg.solve(covariance, b)
+        return float(left if left > 1e-14 * power else 0.0) + noise**2
+
     @property
     def fingerprint(self) -> str:
         """What tells it from others."""

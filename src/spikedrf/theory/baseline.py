@@ -12,7 +12,6 @@ from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import Floats, number, real_array
-from spikedrf.theory.latents.solution import best_linear
 
 
 def best_linear_error(
@@ -49,7 +48,7 @@ def best_linear_error(
     sd = float(real_array("noise", noise, minimum=0.0))
     law = beyond_white(inputs, target, "sphere")
     if law is not None:
-        return best_linear(law, sd)
+        return law.best_linear_error(sd)
     moments = step_moments(resolve(target, "target"), slope=False)
     left = moments.second - moments.h0**2 - moments.h1**2
     # A linear target leaves nothing but rounding.

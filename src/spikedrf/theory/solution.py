@@ -57,7 +57,7 @@ class Solution:
         Order parameters of theory.md, section 4. ``psi`` has a last axis for the latents beside the
         spike where there are several.
     q1, V1 : ndarray, shape S + (K, K)
-        The same; ``q1`` without the latents' part where section 12 is solved.
+        The same; ``q1`` has the part of the latents along which all classes have mean zero.
     success : bool or ndarray, shape S
         Whether the point reached ``rtol``.
     status : int or ndarray, shape S

@@ -78,14 +78,14 @@ def solve_latents(
     parameters |= {name: producer.parameters[name] for name in producer.steerable}
     get = solved.arrange
     scalar = not solved.shape
-    test, train, noise = get("test"), get("train"), values["noise"]
+    test, train = get("test"), get("train")
     theta, psi = _columns(solved)
     status, success = get("status"), get("status") == 0
     by_class = population.mixture is not None
     return Solution(
         test_error=test,
         train_error=train,
-        excess_error=test - noise**2,
+        excess_error=get("excess"),
         norm=get("norm"),
         m=get("m"),
         theta=theta,
@@ -178,17 +178,3 @@ def spike_on(
     layers, which = latent_layers(step, sigma, law, values, check_init(init))
     frames = [frame_of(law, layer) for layer in layers]
     return _spike(Solved({}, frames, which.ravel(), which.shape))
-
-
-def best_linear(population: Population, noise: float) -> float:
-    r"""Return the error of the best linear function of the inputs, noise included.
-
-    ``Var y - b' C^{-1} b`` with the covariances ``b`` of labels and latents and ``C`` of the
-    latents: what of the inputs is beside the latents says nothing of the label.
-    """
-    (mean, power, *along), _ = population.moments
-    rho, means = population.proportions, population.means
-    center = rho @ means
-    covariance = np.eye(population.latents) + (means - center).T @ (rho[:, None] * (means - center))
-    b = np.array(along) - mean * center
-    return float(power - mean**2 - b @ np.linalg.solve(covariance, b) + noise**2)

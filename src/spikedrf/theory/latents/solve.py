@@ -14,18 +14,13 @@ from spikedrf.inputs.latent_layer import LatentLayer, latent_layers
 from spikedrf.inputs.population import Population
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
-from spikedrf.theory.latents.equations import Answer, Equations
+from spikedrf.theory.latents.core import Shape, solve_frame
 from spikedrf.theory.latents.frame import Frame, frame_of
-from spikedrf.theory.latents.tables import Tables, make_tables
 
 Floats = NDArray[np.float64]
 
-# Doubles of a chunk of points, and where Newton's method has failed.
-_CHUNK, _FAILED = 2_000_000, 1e-8
-# Rounding does not let errors be told apart below this, relative.
-_ROUNDING = 1e-13
-
-_SCALARS = ("test", "train", "norm")
+_POINTS = ("noise", "alpha", "beta", "lam")
+_SCALARS = ("test", "excess", "train", "norm", "residual", "error")
 _PER_CLASS = ("by_class", "wrong")
 _PER_GROUP = ("m", "q2", "V2", "lengths")
 _MATRICES = ("q1", "V1")
@@ -38,7 +33,7 @@ class Solved:
     Attributes
     ----------
     values : dict of ndarray
-        ``test, train, norm, residual, error`` (P,), ``status, nit`` and ``nodes`` (P,),
+        ``test, excess, train, norm, residual, error`` (P,), ``status, nit`` and ``nodes`` (P,),
         ``by_class, wrong`` (P, C), ``m, q2, V2, lengths`` (P, K), ``q1, V1`` (P, K, K) and
         ``columns`` (P, K, L').
     frames : list of Frame
@@ -89,7 +84,7 @@ def solve_points(
     size = max((frame.size for frame in frames), default=1)
     classes, count = population.classes, which.size
     out: dict[str, NDArray[Any]] = {
-        **{name: np.full(count, np.nan) for name in (*_SCALARS, "residual", "error")},
+        **{name: np.full(count, np.nan) for name in _SCALARS},
         **{name: np.zeros(count, dtype=np.int32) for name in ("status", "nit")},
         "nodes": np.zeros(count, dtype=np.int64),
         **{name: np.full((count, classes), np.nan) for name in _PER_CLASS},
@@ -100,15 +95,18 @@ def solve_points(
     tasks = []
     for index, layer in enumerate(layers):
         points = np.flatnonzero(which == index)
-        if not points.size:
-            continue
-        live = layer.pi > 0.0
-        alive = frames[index] if live.all() else frame_of(population, _only(layer, live))
-        tasks.append((_Ladder(alive, sigma, np.flatnonzero(live)), points))
+        if points.size:
+            live = np.flatnonzero(layer.pi > 0.0)
+            alive = frame_of(population, _only(layer, live))
+            tasks.append((alive, live, points))
+    # A single first layer shares out its points, several are shared out themselves.
+    inner = threads if len(tasks) == 1 else 1
 
-    def run(task: tuple[_Ladder, NDArray[np.int64]]) -> None:
-        ladder, points = task
-        ladder.climb(flat, points, rtol, out)
+    def run(task: tuple[Frame, NDArray[np.int64], NDArray[np.int64]]) -> None:
+        frame, live, points = task
+        noise, alpha, beta, lam = (flat[name][points] for name in _POINTS)
+        shape, solutions = solve_frame(frame, sigma, noise, alpha, beta, lam, rtol, inner)
+        _put(out, frame, shape, solutions, live, points)
 
     for_each(run, tasks, threads)
     missed = population.moments[1] if producer_of(step).sees_labels else 0.0
@@ -118,7 +116,7 @@ def solve_points(
     return Solved(out, frames, which, shape)
 
 
-def _only(layer: LatentLayer, live: NDArray[np.bool_]) -> LatentLayer:
+def _only(layer: LatentLayer, live: NDArray[np.int64]) -> LatentLayer:
     """Leave out groups without neurons."""
     return replace(
         layer, r=layer.r[live], pi=layer.pi[live], sigma=layer.sigma[live], c=layer.c[live],
@@ -143,98 +141,34 @@ def _refuse_limits(flat: dict[str, Floats], sigma: Activation) -> None:
         )
 
 
-class _Ladder:
-    """The rules of one first layer, coarse to fine; those of several points are shared."""
-
-    def __init__(self, frame: Frame, sigma: Activation, live: NDArray[np.int64]) -> None:
-        self.frame, self.sigma, self.live = frame, sigma, live
-        self._tables: list[Tables | None] = []
-
-    def tables(self, level: int) -> Tables | None:
-        while len(self._tables) <= level:
-            self._tables.append(make_tables(self.frame, self.sigma, len(self._tables)))
-        return self._tables[level]
-
-    def climb(
-        self,
-        flat: dict[str, Floats],
-        points: NDArray[np.int64],
-        rtol: float,
-        out: dict[str, NDArray[Any]],
-    ) -> None:
-        first = self.tables(0)
-        assert first is not None
-        rows = first.kappa.size * (len(self.frame.means) + self.frame.size)
-        each = 4 * rows * (2 * self.live.size + self.frame.size * self.live.size)
-        chunk = max(1, _CHUNK // each)
-        for start in range(0, points.size, chunk):
-            self._climb(flat, points[start : start + chunk], rtol, out)
-
-    def _climb(
-        self,
-        flat: dict[str, Floats],
-        points: NDArray[np.int64],
-        rtol: float,
-        out: dict[str, NDArray[Any]],
-    ) -> None:
-        answer = self._solve(flat, points, 0, None)
-        assert answer is not None
-        self._put(answer, points, out)
-        out["error"][points] = np.inf
-        at, level = points, 0
-        while at.size:
-            level += 1
-            before = answer
-            answer = self._solve(flat, at, level, (before.B, before.g))
-            if answer is None:
-                out["status"][at] = 1
-                break
-            self._put(answer, at, out)
-            moved = np.zeros(at.size)
-            for name in _SCALARS:
-                new, old = getattr(answer, name), getattr(before, name)
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    change = np.abs(new - old) / np.abs(new)
-                moved = np.fmax(moved, np.where(new == old, 0.0, change))
-                if name == "test":
-                    out["error"][at] = np.maximum(moved, _ROUNDING)
-            failed = ~(answer.residual < _FAILED)
-            out["status"][at] = np.where(failed, 2, 0)
-            going = ~failed & ~(moved <= rtol)
-            at = at[going]
-            answer = _rows(answer, going)
-        failed = points[out["status"][points] == 2]
-        for name in (*_SCALARS, *_PER_CLASS, *_PER_GROUP, *_MATRICES, "columns"):
-            out[name][failed] = np.nan
-
-    def _solve(
-        self,
-        flat: dict[str, Floats],
-        at: NDArray[np.int64],
-        level: int,
-        start: tuple[Floats, Floats] | None,
-    ) -> Answer | None:
-        tables = self.tables(level)
-        if tables is None:
-            return None
-        alpha, beta, lam, noise = (flat[name][at] for name in ("alpha", "beta", "lam", "noise"))
-        return Equations(self.frame, tables).solve(alpha, beta, lam, noise, start)
-
-    def _put(self, answer: Answer, at: NDArray[np.int64], out: dict[str, NDArray[Any]]) -> None:
-        live, which = self.live, self.frame.population.which
-        for name in (*_SCALARS, "residual"):
-            out[name][at] = getattr(answer, name)
-        for name in _PER_CLASS:
-            out[name][np.ix_(at, which)] = getattr(answer, name)
-        for name in _PER_GROUP:
-            out[name][np.ix_(at, live)] = getattr(answer, name)
-        for name in _MATRICES:
-            out[name][np.ix_(at, live, live)] = getattr(answer, name)
-        out["columns"][np.ix_(at, live, np.arange(self.frame.size))] = answer.columns
-        out["nit"][at] += answer.iterations
-        out["nodes"][at] = answer.nodes
-
-
-def _rows(answer: Answer, keep: NDArray[np.bool_]) -> Answer:
-    """Return the answers of some points."""
-    return Answer(**{name: value[keep] for name, value in vars(answer).items()})
+def _put(
+    out: dict[str, NDArray[Any]],
+    frame: Frame,
+    shape: Shape,
+    solutions: Any,
+    live: NDArray[np.int64],
+    at: NDArray[np.int64],
+) -> None:
+    """Scatter the solutions of one first layer, in the order of its frame."""
+    K, count = live.size, at.size
+    names = ("test", "excess", "train", "norm", "residual", "error")
+    for name, values in zip(names, solutions.scalars[:6], strict=True):
+        out[name][at] = values
+    vectors = dict(zip(("m", "theta", "psi", "q2", "V2"), solutions.vectors, strict=True))
+    for name in ("m", "q2", "V2"):
+        out[name][np.ix_(at, live)] = vectors[name]
+    for name, matrix in zip(("q1", "V1"), solutions.matrices, strict=True):
+        out[name][np.ix_(at, live, live)] = matrix
+    out["status"][at], out["nit"][at] = solutions.counts
+    out["nodes"][at] = solutions.nodes
+    for name, values in zip(("by_class", "wrong"), solutions.by_class, strict=True):
+        out[name][np.ix_(at, frame.population.which)] = values
+    _, coupled, free, lengths = shape.latents
+    columns = np.zeros((count, frame.size, K))
+    ends = np.cumsum([coupled * K, K if lengths else 0])
+    columns[:, shape.order[:coupled]] = solutions.columns[:, : ends[0]].reshape(count, coupled, K)
+    columns[:, shape.order[coupled:]] = solutions.free[:, : free * K].reshape(count, free, K)
+    out["columns"][np.ix_(at, live, np.arange(frame.size))] = columns.swapaxes(1, 2)
+    if lengths:
+        scale = np.sqrt(frame.layer.ve)
+        out["lengths"][np.ix_(at, live)] = scale * solutions.columns[:, ends[0] : ends[1]]
