@@ -26,6 +26,19 @@ class Function:
 
 Latents = tuple[int, int, int, bool]
 
+def class_rule(
+    sigma: Function,
+    r: Floats,
+    c: Floats,
+    mean: float,
+    level: int,
+    max_nodes: int,
+    labels: Function | None = None,
+    offset: float = 0.0,
+    slope: float = 0.0,
+    sd: float = 1.0,
+) -> Floats | None: ...
+
 class Problem:
     def __init__(
         self,

@@ -55,6 +55,19 @@ cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
     cdef enum class LabelKind(int):
         pass
 
+cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
+    cdef struct Rule:
+        vector[double] node
+        vector[double] weight
+    cdef struct ScalarLabels:
+        const GaussianMoments* function
+        double offset
+        double slope
+        double sd
+    cbool core_class_rule "spikedrf::class_rule"(
+        const GaussianMoments&, int, const double*, const double*, double, const ScalarLabels&,
+        size_t, int, Rule&) except +
+
 cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
     cdef struct Latents:
         int spans
@@ -271,6 +284,29 @@ cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, 
         function.error = error
         return 1
     return 0
+
+
+def class_rule(Function sigma, const double[::1] r, const double[::1] c, double mean, int level,
+               size_t max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
+               double sd=1.0):
+    """Nodes and weights of a rule for z ~ N(0, 1), kappa = mean + z: None beyond the finest.
+
+    It resolves features sigma(r_k kappa + sqrt(c_k) N(0, 1)) and labels(offset + slope z + sd N).
+    """
+    cdef Rule rule
+    cdef ScalarLabels of = ScalarLabels(NULL, offset, slope, sd)
+    cdef Py_ssize_t i
+    if labels is not None:
+        of.function = labels.moments
+    if not core_class_rule(sigma.moments[0], <int>r.shape[0], &r[0], &c[0], mean, of, max_nodes,
+                           level, rule):
+        return None
+    out = np.empty((2, rule.node.size()))
+    cdef double[:, ::1] view = out
+    for i in range(view.shape[1]):
+        view[0, i] = rule.node[i]
+        view[1, i] = rule.weight[i]
+    return out
 
 
 cdef int call_table_maker(void* context, size_t level, TableRows* out) noexcept with gil:

@@ -47,22 +47,17 @@ class Shape:
 def core_rows(frame: Frame, shape: Shape, tables: Tables) -> tuple[Floats, list[int]]:
     """Return tables as the core takes them, the nodes of one class after those of another."""
     spans, coupled, _, lengths = shape.latents
-    scale = np.sqrt(frame.layer.ve)[:, None]
-    parts = []
-    for i, weight in enumerate(tables.weight):
-        used = weight > 1e-22 * weight.max()
-        beside = [tables.slope[i, :, at - spans] for at in shape.order[spans:]]
-        columns = []
-        for place, at in enumerate(shape.order[:coupled]):
-            latent = tables.kappa if place < spans else frame.means[i, at]
-            columns.append(latent * tables.mu1)
-        if lengths:
-            columns.append(scale * tables.length)
-        inverse = np.full_like(weight, 1.0 / frame.population.weights[i])
-        rows = [weight, inverse, tables.y[i], tables.rest[i], *beside, tables.mu0, tables.mu1]
-        parts.append(np.vstack([*rows, *columns, tables.mu2])[:, used])
-    begin = np.cumsum([0, *(part.shape[1] for part in parts)])
-    return np.ascontiguousarray(np.concatenate(parts, axis=1)), begin.tolist()
+    count = np.diff(tables.begin)
+    inverse = np.repeat(1.0 / frame.population.weights, count)
+    rows = [tables.weight, inverse, tables.y, tables.rest]
+    rows += [tables.slope[:, at - spans] for at in shape.order[spans:]]
+    rows += [tables.mu0, tables.mu1]
+    for place, at in enumerate(shape.order[:coupled]):
+        latent = tables.kappa if place < spans else np.repeat(frame.means[:, at], count)
+        rows.append(latent * tables.mu1)
+    if lengths:
+        rows.append(np.sqrt(frame.layer.ve)[:, None] * tables.length)
+    return np.ascontiguousarray(np.vstack([*rows, tables.mu2])), tables.begin
 
 
 def core_bulk(frame: Frame, shape: Shape) -> tuple[Floats, Floats] | None:

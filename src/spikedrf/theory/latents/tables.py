@@ -15,13 +15,8 @@ from spikedrf.theory.latents.frame import Frame
 
 Floats = NDArray[Any]
 
-# kappa has Gauss-Legendre panels of so many nodes, so far beside the means of the classes.
-_DEGREE, _REACH = 16, 9.0
-# Panels are no wider than this, and than so many scales of what varies fastest.
-_WIDEST, _SCALES = 1.5, 4.0
-
-#: Nodes of kappa at most.
-MOST_NODES = 1 << 14
+#: Nodes of kappa at most, for each class.
+MOST_NODES = 1 << 15
 
 # Points an axis of the trapezoid rule over one, two or three latents, level by level.
 _REST = {
@@ -37,22 +32,25 @@ _MOST_LEVELS = 9
 class Tables:
     r"""What steps A, B and C see of activation and labels.
 
+    The nodes of one class follow those of another.
+
     Attributes
     ----------
-    kappa : ndarray, shape (N,)
-        Nodes.
-    weight : ndarray, shape (C, N)
-        Weights of the classes, proportions included: they sum to one.
+    begin : list of int
+        Where the nodes of each class begin, and the last end.
+    kappa, weight : ndarray, shape (N,)
+        Nodes, and weights with the proportions of the classes: they sum to one.
     mu0, mu1, mu2, length : ndarray, shape (K, N)
         Section 3's tables, ``mu2`` squared, and ``E (z^2 - 1) sigma/2``, the column of lengths.
-    y : ndarray, shape (C, N)
+    y : ndarray, shape (N,)
         ``E y`` given kappa and the class.
-    slope : ndarray, shape (C, N, L' - R)
+    slope : ndarray, shape (N, L' - R)
         ``E y zeta_l``, with ``zeta_l`` the latents beside kappa, from the class's mean.
-    rest : ndarray, shape (C, N)
+    rest : ndarray, shape (N,)
         ``E y^2`` less the squares of these, without noise.
     """
 
+    begin: list[int]
     kappa: Floats
     weight: Floats
     mu0: Floats
@@ -68,19 +66,29 @@ def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
     """Return the tables on a rule that gets finer with the level, None beyond the finest."""
     if level >= _levels(frame):
         return None
-    nodes = _nodes(frame, level)
-    if nodes is None:
-        return None
-    kappa, weight = nodes
-    groups = frame.r.size
     function = _core.Function(sigma.core)
+    rules = [_rule(frame, function, i, level) for i in range(len(frame.means))]
+    z, weight = [], []
+    for rule, rho in zip(rules, frame.population.proportions, strict=True):
+        if rule is None:
+            return None
+        z.append(rule[0])
+        weight.append(rho * rule[1])
+    begin = [0, *np.cumsum([part.size for part in z]).tolist()]
+    center = frame.means[:, 0] if frame.spikes else np.zeros(len(frame.means))
+    kappa = np.concatenate([at + part for at, part in zip(center, z, strict=True)])
+    groups = frame.r.size
     mu0, mu1, mu2, length = np.empty((4, groups, kappa.size))
     for k in range(groups):
         sd = float(np.sqrt(frame.layer.c[k]))
         e = function(np.ascontiguousarray(frame.r[k] * kappa), sd, level, True)
         mu0[k], mu1[k], mu2[k], length[k] = e[0], e[1] / sd, e[2], 0.5 * e[3]
-    y, slope, rest = _labels(frame, kappa, level)
-    return Tables(kappa, weight, mu0, mu1, mu2, length, y, slope, rest)
+    y, rest = np.zeros((2, kappa.size))
+    slope = np.zeros((kappa.size, frame.size - frame.spikes))
+    for i, shift in enumerate(z):
+        part = slice(begin[i], begin[i + 1])
+        _labels(frame, i, shift, level, y[part], slope[part], rest[part])
+    return Tables(begin, kappa, np.concatenate(weight), mu0, mu1, mu2, length, y, slope, rest)
 
 
 def _levels(frame: Frame) -> int:
@@ -91,67 +99,42 @@ def _levels(frame: Frame) -> int:
     return len(_REST[frame.labels])
 
 
-def _nodes(frame: Frame, level: int) -> tuple[Floats, Floats] | None:
-    rho = frame.population.proportions[:, None]
+def _scalar(frame: Frame, i: int) -> tuple[float, float, float]:
+    """Offset, slope and width of the argument of labels that are a function of one direction."""
+    along = float(frame.turn[0, 0]) if frame.spikes else 0.0
+    across = float(frame.turn[frame.spikes, 0]) if frame.labels else 0.0
+    return float(frame.population.means[i, 0]), along, across
+
+
+def _rule(frame: Frame, function: _core.Function, i: int, level: int) -> Floats | None:
+    """Nodes and weights of z, kappa = mean + z, for class i."""
     if not frame.spikes:
-        return np.zeros(1), rho.copy()
-    center = frame.means[:, 0]
-    with np.errstate(divide="ignore"):
-        scale = np.min(np.sqrt(frame.layer.c) / np.abs(frame.r))
-    width = min(_WIDEST, _SCALES * float(scale))
-    breaks = []
+        return np.array([[0.0], [1.0]])
+    r, c = np.ascontiguousarray(frame.r), np.ascontiguousarray(frame.layer.c)
+    rule = (function, r, c, float(frame.means[i, 0]), level, MOST_NODES)
     g = frame.population.scalar
-    if g is not None:
-        along = float(frame.turn[0, 0])
-        across = float(np.sqrt(max(1.0 - along**2, 0.0)))
-        kinks, grain = ((0.0,), 0.5) if g.code is not None else g.structure
-        width = min(width, max(_SCALES * max(across, 2.0 * grain), 0.02))
-        if abs(along) > 1e-12:
-            # Where the label bends on average, and around it where it does so in a short stretch.
-            around = np.array([0.0, -8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0])[
-                : 9 if 0.0 < across < 0.2 else 1
-            ]
-            for mean, own in zip(frame.population.means[:, 0], center, strict=True):
-                for kink in kinks:
-                    at = own + (kink - mean) / along
-                    breaks += list(at + around * across / along)
-    low, high = center.min() - _REACH, center.max() + _REACH
-    count = int(np.ceil((high - low) / width)) << level
-    if count * _DEGREE > MOST_NODES:
-        return None
-    edges = np.linspace(low, high, count + 1)
-    inside = [b for b in breaks if low < b < high]
-    edges = np.unique(np.concatenate([edges, inside]))
-    node, weight = np.polynomial.legendre.leggauss(_DEGREE)
-    half = 0.5 * np.diff(edges)[:, None]
-    kappa = (edges[:-1, None] + half * (1.0 + node)).ravel()
-    own = (half * weight).ravel()
-    density = np.exp(-0.5 * (kappa - center[:, None]) ** 2) / np.sqrt(2.0 * np.pi)
-    total = own * density
-    keep = total.max(axis=0) > 1e-22
-    return kappa[keep], rho * total[:, keep]
+    if g is None:
+        return _core.class_rule(*rule)
+    offset, along, across = _scalar(frame, i)
+    return _core.class_rule(*rule, _core.Function(g.core), offset, along, abs(across))
 
 
-def _labels(frame: Frame, kappa: Floats, level: int) -> tuple[Floats, Floats, Floats]:
+def _labels(
+    frame: Frame, i: int, shift: Floats, level: int, y: Floats, slope: Floats, rest: Floats
+) -> None:
+    """Fill the labels' moments in class i, ``shift`` away from its mean along the spike."""
     law, spikes = frame.population, frame.spikes
-    classes, nodes = len(frame.means), kappa.size
-    y, rest = np.zeros((2, classes, nodes))
-    slope = np.zeros((classes, nodes, frame.size - spikes))
     if law.numbers is not None:
-        y[:] = law.numbers[:, None]
-        return y, slope, rest
+        y[:] = law.numbers[i]
+        return
     if law.scalar is not None:
-        function = _core.Function(law.scalar.core)
-        along = float(frame.turn[0, 0]) if spikes else 0.0
-        across = float(frame.turn[spikes, 0]) if frame.labels else 0.0
-        for i in range(classes):
-            shift = kappa - frame.means[i, 0] if spikes else kappa
-            mean = np.ascontiguousarray(law.means[i, 0] + along * shift)
-            e = function(mean, across, level)
-            y[i], rest[i] = e[0], e[2]
-            if frame.labels:
-                slope[i, :, 0] = e[1]
-        return y, slope, rest
+        offset, along, across = _scalar(frame, i)
+        mean = np.ascontiguousarray(offset + along * shift)
+        e = _core.Function(law.scalar.core)(mean, across, level)
+        y[:], rest[:] = e[0], e[2]
+        if frame.labels:
+            slope[:, 0] = e[1]
+        return
     if frame.labels:
         points = _REST[frame.labels]
         zeta, w = gaussian_grid(frame.labels, points[level])
@@ -160,15 +143,13 @@ def _labels(frame: Frame, kappa: Floats, level: int) -> tuple[Floats, Floats, Fl
     # Latents of the population at a node: their mean given kappa, then what the rest adds.
     away = zeta @ frame.turn[spikes : spikes + frame.labels]
     chunk = max(1, _EVALUATIONS // len(zeta))
-    for i in range(classes):
-        for start in range(0, nodes, chunk):
-            part = slice(start, start + chunk)
-            s = law.means[i] + np.zeros((kappa[part].size, 1))
-            if spikes:
-                s = s + np.multiply.outer(kappa[part] - frame.means[i, 0], frame.turn[0])
-            value = law.label(s[:, None, :] + away, i)
-            y[i, part] = value @ w
-            slope[i, part, : frame.labels] = value @ (w[:, None] * zeta)
-            left = value - y[i, part, None] - slope[i, part, : frame.labels] @ zeta.T
-            rest[i, part] = left**2 @ w
-    return y, slope, rest
+    for start in range(0, shift.size, chunk):
+        part = slice(start, start + chunk)
+        s = law.means[i] + np.zeros((shift[part].size, 1))
+        if spikes:
+            s = s + np.multiply.outer(shift[part], frame.turn[0])
+        value = law.label(s[:, None, :] + away, i)
+        y[part] = value @ w
+        slope[part, : frame.labels] = value @ (w[:, None] * zeta)
+        left = value - y[part, None] - slope[part, : frame.labels] @ zeta.T
+        rest[part] = left**2 @ w

@@ -1,0 +1,44 @@
+// The rules over kappa of one class of inputs: kappa = mean + z, z ~ N(0, 1).
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#include "numerics/quadrature.hpp"
+#include "tables/moments.hpp"
+
+namespace spikedrf {
+
+// How features or labels vary with z where they are functions of offset + slope z + sd N(0, 1).
+inline void add_shifted(const GaussianMoments& function, double offset, double slope, double sd,
+                        Variation& variation) {
+  if (slope == 0.0) return;
+  Variation own;
+  function.add_variation(slope, sd, own);
+  variation.everywhere = std::fmin(variation.everywhere, own.everywhere);
+  for (const Variation::Feature& feature : own.features) {
+    variation.features.push_back({feature.centre - offset / slope, feature.scale});
+  }
+}
+
+// Labels as a function of offset + slope z + sd N(0, 1), if that is what they are.
+struct ScalarLabels {
+  const GaussianMoments* function = nullptr;
+  double offset = 0.0, slope = 0.0, sd = 1.0;
+};
+
+// The rule of a level, in z; false if there is none as fine.
+inline bool class_rule(const GaussianMoments& activation, int groups, const double* r,
+                       const double* c, double mean, const ScalarLabels& labels,
+                       std::size_t max_nodes, int level, Rule& rule) {
+  Variation variation;
+  for (int k = 0; k < groups; ++k) {
+    add_shifted(activation, r[k] * mean, r[k], std::sqrt(c[k]), variation);
+  }
+  if (labels.function != nullptr) {
+    add_shifted(*labels.function, labels.offset, labels.slope, labels.sd, variation);
+  }
+  return RuleLadder(variation, max_nodes).make(level, rule);
+}
+
+}  // namespace spikedrf
