@@ -93,7 +93,7 @@ def _legendre(order: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(order)
 
 
-def _panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+def panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights, with the N(0,1) density, on panels (last axis: edges)."""
     x, w = _legendre(order)
     left, right = edges[..., :-1, None], edges[..., 1:, None]
@@ -104,7 +104,7 @@ def _panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
     return nodes.reshape(shape), weights.reshape(shape)
 
 
-def _offsets(scale: float, refine: float) -> np.ndarray:
+def offsets_around(scale: float, refine: float) -> np.ndarray:
     """Panel edges beside a kink: widths s, s, 2s, 4s, ... capped at 1/2, up to 2 Z_LIMIT."""
     cap = 0.5 / refine
     width = min(cap, scale / refine)
@@ -126,7 +126,7 @@ def _gauss_moments(
         value = f(shift)
         return value, np.zeros_like(value), np.zeros_like(value), value**2
     out = np.empty((4, shift.size))
-    offsets = _offsets(1 / scale, refine)
+    offsets = offsets_around(1 / scale, refine)
     relative = np.concatenate([-offsets[:0:-1], offsets])
     chunk = max(1, int(1e6 / (relative.size * order)))
     for start in range(0, shift.size, chunk):
@@ -134,7 +134,7 @@ def _gauss_moments(
         kink = np.clip(-shift[part] / scale, -Z_LIMIT, Z_LIMIT)
         edges = np.clip(kink[:, None] + relative, -Z_LIMIT, Z_LIMIT)
         edges[:, 0], edges[:, -1] = -Z_LIMIT, Z_LIMIT
-        z, w = _panels(edges, order)
+        z, w = panels(edges, order)
         value = f(shift[part, None] + scale * z)
         centre = f(shift[part, None])  # a constant taken out first keeps the sums accurate
         rest = value - centre
@@ -217,7 +217,7 @@ def kappa_rule(
         if rmax > 0 and not (settles and rmax * at > 25):
             width = min(width, 0.5 / rmax)
         edges.append(min(at + width / refine, KAPPA_LIMIT))
-    nodes, weights = _panels(np.array(edges), order)
+    nodes, weights = panels(np.array(edges), order)
     return np.concatenate([-nodes[::-1], nodes]), np.concatenate([weights[::-1], weights])
 
 
@@ -244,7 +244,7 @@ def spike(
     pi = np.full(u.size, 1 / u.size) if pi is None else np.asarray(pi, dtype=float)
     if alpha0 == 0:
         return np.zeros(u.size), np.ones(u.size), 0.0
-    z, w = _panels(np.linspace(-Z_LIMIT, Z_LIMIT, 89), 20)  # 0 is a breakpoint
+    z, w = panels(np.linspace(-Z_LIMIT, Z_LIMIT, 89), 20)  # 0 is a breakpoint
     sigma, g = functions[activation](z), functions[target](z)
     h0, h1, h2 = w @ sigma, w @ (z * sigma), w @ ((z * z - 1) * sigma)
     t1 = w @ (z * g)
@@ -435,7 +435,7 @@ class _Core:
 # --------------------------------------------------------------------------------------------
 
 
-def _order_parameters(alpha, beta, lam, table, kappa, weights, c, pi):
+def order_parameters(alpha, beta, lam, table, kappa, weights, c, pi):
     """Steps A, B, C and the errors, for given tables; see `solve`."""
     mu0, mu1, mu2sq, h, hz, hh = table
     size = len(c)
@@ -595,7 +595,7 @@ def solve(
     elif lam == 0 and alpha < beta and spiked:
         raise ValueError("lam -> 0 has in general no finite limit with a spike and alpha < beta")
     else:
-        out = _order_parameters(alpha, beta, lam, *arguments)
+        out = order_parameters(alpha, beta, lam, *arguments)
     out = {name: np.asarray(x, float) if np.ndim(x) else float(x) for name, x in out.items()}
     return {**out, "kappa": kappa, "weights": weights}
 
@@ -604,7 +604,7 @@ def _extrapolate(alpha, beta, arguments):
     """lam -> 0 by Richardson extrapolation (in sqrt(lam) at beta = 1, where g ~ lam^{-1/2})."""
     power = 0.5 if beta == 1 else 1.0
     steps = np.array([1.0, 2.0, 4.0]) * (1e-6 if power == 1 else 1e-3)
-    runs = [_order_parameters(alpha, beta, s ** (1 / power), *arguments) for s in steps]
+    runs = [order_parameters(alpha, beta, s ** (1 / power), *arguments) for s in steps]
     # Lagrange weights of the quadratic through the three points, at 0
     w = [np.prod([-s2 / (s1 - s2) for s2 in steps if s2 != s1]) for s1 in steps]
     out = {key: sum(a * run[key] for a, run in zip(w, runs, strict=True)) for key in runs[0]}

@@ -1,9 +1,12 @@
 """Whatever it is given, every public function answers, flags its answer, or says what is wrong.
 
 Never a crash or a number that is not a number without a flag, and never an exception that a reader
-could not make sense of: `TypeError`, `ValueError` and `MemoryError`, with a message.
+could not make sense of: `TypeError`, `ValueError` and `MemoryError` with a message that names an
+argument.
 """
 
+import inspect
+import re
 import warnings
 
 import numpy as np
@@ -100,8 +103,14 @@ def steps(draw):
 step = (st.one_of(st.none(), steps()), not_numbers)
 
 
-def attempt(call, *args, allowed=(ConvergenceWarning,), **given):
-    """Return what the call returns, or None if it says what is wrong."""
+def attempt(call, *args, allowed=(ConvergenceWarning,), names=(), **given):
+    """Return what the call returns, or None if it says what is wrong with which argument.
+
+    The arguments are those of the call and of the step, and what else is in ``names``.
+    """
+    names = {*names, *given, *inspect.signature(call).parameters}
+    if isinstance(given.get("step"), tuple):
+        names |= {*given["step"][1]}
     with warnings.catch_warnings():
         for category in allowed:
             warnings.simplefilter("ignore", category)
@@ -112,7 +121,7 @@ def attempt(call, *args, allowed=(ConvergenceWarning,), **given):
             return call(*args, **given)
         except (TypeError, ValueError, MemoryError) as error:
             told = str(error)
-    assert told.strip(), "an exception without a message"
+    assert names & set(re.findall(r"\w+", told)), f"no argument ({', '.join(names)}) in: {told}"
     return None
 
 
@@ -398,7 +407,7 @@ def test_ridge(drawn, given):
         statistics.update(phi, y)
         return statistics.solve(lam)
 
-    attempt(streamed, allowed=noisy)
+    attempt(streamed, allowed=noisy, names=("Phi", "y", "lam"))
 
 
 @some
@@ -422,7 +431,7 @@ def test_theory_of_a_layer(drawn, given):
         return theory.solve(2.0, lam=0.1, step=layer, rtol=1e-5, workers=1)
 
     # It warns where the layer is not what the theory is about.
-    solution = attempt(run, allowed=(UserWarning, *noisy))
+    solution = attempt(run, allowed=(UserWarning, *noisy), names=("W", "theta", *given))
     if solution is not None:
         never_nan_unless_flagged(solution, "test_error", "train_error", "norm")
 
@@ -476,7 +485,10 @@ def test_estimators(estimator, data):
         return (fitted.predict if hasattr(fitted, "predict") else fitted.transform)(X)
 
     # It warns where the gradient vanishes, a solver stops early or numbers overflow.
-    predicted = attempt(run, allowed=(UserWarning, RuntimeWarning))
+    # scikit-learn says "data", "array" and "samples" of X and y.
+    words = ("data", "array", "samples")
+    names = ("X", "y", "sample_weight", *words, *given)
+    predicted = attempt(run, allowed=(UserWarning, RuntimeWarning), names=names)
     if predicted is not None and np.abs(X.astype(float)).max() < 1e50:
         assert predicted.shape[0] == len(X)
         assert np.isfinite(predicted).all()

@@ -177,6 +177,8 @@ def test_assumptions_that_are_off():
     [
         ({"W": np.ones(3)}, ValueError, r"W must have shape \(p, d\)"),
         ({"W": "x"}, TypeError, "W must be"),
+        ({"W": np.full((4, 5), 1e200)}, ValueError, "W must be smaller"),
+        ({"W": np.eye(1, 5) * np.ones((4, 1))}, ValueError, "W must have a bulk"),
         ({"W": np.full((4, 5), np.nan)}, ValueError, "W must be finite"),
         ({"theta": np.ones(4)}, ValueError, r"theta must be a direction of shape \(5,\)"),
         ({"theta": np.zeros(5)}, ValueError, "theta must be a direction"),

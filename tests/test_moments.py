@@ -42,8 +42,8 @@ def slopes_by_quadrature(f, mean, sd):
     out = []
     for m in mean:
         kink = np.clip(-m / sd, -11.0, 11.0)
-        edges = np.clip(kink + brute_force._offsets(1 / sd, 1.0) * [[-1], [1]], -11.0, 11.0)
-        z, w = brute_force._panels(np.unique(edges), 20)
+        edges = np.clip(kink + brute_force.offsets_around(1 / sd, 1.0) * [[-1], [1]], -11.0, 11.0)
+        z, w = brute_force.panels(np.unique(edges), 20)
         value = f(m + sd * z) - f(np.array(m))
         rest = value - w @ value - (w @ (z * value)) * z
         w2 = w * rest**2

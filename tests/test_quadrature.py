@@ -141,7 +141,7 @@ def test_shifted_kinks_and_jumps_of_callables(role, gamma):
         w = (half * weight).ravel() * np.exp(-0.5 * kappa**2) / np.sqrt(2 * np.pi)
         table = shifted_tables(kappa, step, names, function, b)
         for i, alpha in enumerate((0.5, 2.0)):
-            exact = brute_force._order_parameters(
+            exact = brute_force.order_parameters(
                 alpha, 1.0, 0.01, table, kappa, w, np.array([1.1]), np.array([1.0])
             )
             for name, key in NAMES:

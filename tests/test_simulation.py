@@ -472,7 +472,7 @@ def test_what_does_not_fit_is_refused_in_bytes(monkeypatch):
 
 
 def test_workers_are_as_many_as_fit(monkeypatch):
-    plan, _, _ = experiment._plan([1.0], 500, 0.1, 1.0, "tanh", "tanh", None, 0.0, "srf", None)
+    plan, _, _ = experiment._plan(alpha=[1.0], d=500, lam=0.1)
     for available, threads in ((2.5, 2), (1.0, 1), (100, 8), (None, 8)):
         size = None if available is None else int(available * plan.bytes)
         monkeypatch.setattr(replicates, "available_memory", lambda size=size: size)
@@ -490,9 +490,8 @@ def test_workers_are_as_many_as_fit(monkeypatch):
     ],
 )
 def test_the_estimate_holds(alpha, lam, beta, model):
-    arguments = (STEP, 0.0, model, 500)
-    plan, _, _ = experiment._plan(alpha, 400, lam, beta, "tanh", "tanh", *arguments)
     options = {"lam": lam, "beta": beta, "step": STEP, "model": model, "n_test": 500}
+    plan, _, _ = experiment._plan(alpha=alpha, d=400, **options)
     simulate(alpha, d=10, replicates=1, **options)  # imports
     tracemalloc.start()
     try:

@@ -423,7 +423,10 @@ def _differentiation(node: Floats) -> Floats:
 
 
 def _checked(function: ScalarFunction, x: Floats, argument: str, name: str) -> Floats:
-    value = np.asarray(function(x))
+    try:
+        value = np.asarray(function(x))
+    except TypeError as error:  # it takes no arrays, or nothing at all
+        raise TypeError(f"{argument}={name!r} must take an array: {error}") from error
     if value.shape != np.shape(x):
         raise ValueError(
             f"{argument}={name!r} must be vectorised: for an input of shape {np.shape(x)} it "

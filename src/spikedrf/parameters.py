@@ -1,5 +1,6 @@
 """What a parameter may be, and what is said when it is not."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,25 @@ def group_count(**arrays: Floats) -> int:
                 f"has {longest} ({sizes}); they must agree or be one"
             )
     return longest
+
+
+def names_among(argument: str, value: Any, known: Iterable[str]) -> tuple[str, ...]:
+    """Return one name or several, without repetition, in the order given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, or one is unknown; the message names the argument and those that are.
+    """
+    listing = ", ".join(known)
+    try:
+        names = (value,) if isinstance(value, str) else tuple(value)
+    except TypeError:
+        raise TypeError(f"{argument} must name some of {listing}; got {value!r}") from None
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(f"{argument} must name some of {listing}; got {name!r}")
+    return tuple(dict.fromkeys(names))
 
 
 def broadcast_shape(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

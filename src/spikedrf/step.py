@@ -23,7 +23,7 @@ from spikedrf.first_layer.model import (
 from spikedrf.first_layer.trained_bulk import TrainedBulk
 from spikedrf.inputs.neurons import Neurons, stepped
 from spikedrf.inputs.population import Population
-from spikedrf.parameters import group_count, real_array
+from spikedrf.parameters import broadcast_shape, group_count, real_array
 
 __all__ = ["GradientStep", "Spike", "StepModel"]
 
@@ -304,6 +304,15 @@ class StepModel:
         h0, self.h1, self.h2 = of_sigma.cleaned
         self.chk = of_sigma.slope_variance
         self.t1 = of_g.cleaned[1]
+        broadcast_shape(
+            {
+                "eta": np.shape(step.eta),
+                "alpha0": self.alpha0.shape,
+                "u": self.u.shape[:-1],
+                "pi": () if step.pi is None else step.pi.shape[:-1],
+                "noise": self.noise.shape,
+            }
+        )
         ubar = np.sum(proportions(step.pi, groups) * self.u, axis=-1)
         self.shift = ubar * h0
         # The mean residual, times h2 as it always comes.

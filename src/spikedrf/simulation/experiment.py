@@ -183,8 +183,9 @@ def simulate(
     kind = losses.resolve(loss)
     losses.check_labels(labels, kind)
     plan, parameters, shape = _plan(
-        alpha, d, lam, beta, activation, target, step, noise, model, n_test, kind, labels, flip,
-        inputs, init,
+        alpha=alpha, d=d, lam=lam, beta=beta, activation=activation, target=target, step=step,
+        noise=noise, model=model, n_test=n_test, loss=kind, labels=labels, flip=flip, inputs=inputs,
+        init=init,
     )  # fmt: skip
     count = integer("replicates", replicates)
     at_a_time = min(worker_count(workers), count)
@@ -269,16 +270,17 @@ class _Plan:
 
 
 def _plan(
+    *,
     alpha: ArrayLike,
     d: Any,
     lam: ArrayLike,
-    beta: Any,
-    activation: FunctionLike,
-    target: FunctionLike | MultiIndex,
-    step: Producer | None,
-    noise: Any,
-    model: str,
-    n_test: Any,
+    beta: Any = 1.0,
+    activation: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
+    step: Producer | None = None,
+    noise: Any = 0.0,
+    model: str = "srf",
+    n_test: Any = None,
     loss: Loss = _RIDGE,
     labels: str = "real",
     flip: Any = 0.0,

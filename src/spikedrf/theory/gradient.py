@@ -14,6 +14,7 @@ from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Producer, Spike, producer_of
 from spikedrf.losses import LossLike
+from spikedrf.parameters import names_among
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
@@ -200,12 +201,10 @@ def gradient(
 def _check_names(
     wrt: str | Sequence[str], step: Producer | None, bulk: str | None
 ) -> tuple[str, ...]:
-    names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    names = names_among("wrt", wrt, PARAMETERS)
     producer = producer_of(step)
     check_bulk(own := producer.own_bulk if bulk is None else bulk)
     for name in names:
-        if name not in PARAMETERS:
-            raise ValueError(f"wrt must name some of {', '.join(PARAMETERS)}; got {name!r}")
         if name in _OF_STEP and name not in producer.steerable:
             raise ValueError(
                 f"wrt={name!r} needs a GradientStep, which has {name}; got step={step!r}"
@@ -217,7 +216,7 @@ def _check_names(
             )
     if not names:
         raise ValueError(f"wrt must name at least one of {', '.join(PARAMETERS)}")
-    return tuple(dict.fromkeys(names))
+    return names
 
 
 def _directions(

@@ -194,7 +194,11 @@ def from_layer(
         raise ValueError(f"W must have shape (p, d) with p, d >= 2, got {W.shape}")
     p, d = W.shape
     direction = _direction(theta, X, y, target, d)
-    square, vectors = np.linalg.eigh(W.T @ W)
+    with np.errstate(over="ignore"):
+        covariance = W.T @ W
+    if not np.isfinite(covariance).all():
+        raise ValueError("W must be smaller: products of its rows overflow")
+    square, vectors = np.linalg.eigh(covariance)
     v = vectors[:, -1]
     along = W @ v
     if along.sum() < 0:
@@ -212,10 +216,17 @@ def from_layer(
     left = W - r[which, None] * v
     length = np.einsum("ij,ij->i", left, left)
     c = np.bincount(which, length) / count
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        shape = (left.T / c[which]) @ left
+    if p <= r.size or not (c > 1e-24 * r**2).all() or not np.isfinite(shape).all():
+        raise ValueError(
+            "W must have a bulk: nothing but rounding is left of the rows of a group beside its "
+            "spike, or no group has more than one row"
+        )
     _check_groups(along, which, r, width, length / c[which], d)
 
     gamma = float(np.clip(v @ direction, -1.0, 1.0))
-    eigenvalue, U = np.linalg.eigh((left.T / c[which]) @ left)
+    eigenvalue, U = np.linalg.eigh(shape)
     seen = {"v": U.T @ v, "theta": U.T @ direction}
     # Sampling noise in the direction, of all directions alike, is what its length exceeds one by.
     noise = float(direction @ direction) - 1.0

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.losses import LossLike
-from spikedrf.parameters import broadcast_shape, real_array
+from spikedrf.parameters import broadcast_shape, names_among, real_array
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
 from spikedrf.theory.gradient import gradient
@@ -190,10 +190,7 @@ def check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:
     ValueError
         If it is nothing, or something else, or the step has no such parameter.
     """
-    names = (over,) if isinstance(over, str) else tuple(over)
-    for name in names:
-        if name not in OVER:
-            raise ValueError(f"over must name some of {', '.join(OVER)}; got {name!r}")
+    names = names_among("over", over, OVER)
     if not names:
         raise ValueError(f"over must name at least one of {', '.join(OVER)}")
     if "eta" in names and "eta" not in producer_of(step).steerable:

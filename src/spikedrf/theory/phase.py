@@ -18,7 +18,7 @@ from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.losses import LossLike
-from spikedrf.parameters import ConvergenceWarning
+from spikedrf.parameters import ConvergenceWarning, names_among
 from spikedrf.parameters import number as one_number
 from spikedrf.running.checkpoint import Checkpoint
 from spikedrf.running.memory import require_memory
@@ -147,7 +147,7 @@ def phase_diagram(
     """
     if value not in VALUES:
         raise ValueError(f"value must be one of {', '.join(VALUES)}, got {value!r}")
-    names = (over,) if isinstance(over, str) else tuple(over)
+    names = names_among("over", over, OVER)
     if value in OVER and value not in names:
         raise ValueError(f"value={value!r} is the best {value}: over must name it, got {over!r}")
     kind = losses.resolve(loss)
