@@ -197,3 +197,30 @@ def test_a_kink_of_two_directions_is_flagged_or_right():
 def test_bad_input(given, error, message):
     with pytest.raises(error, match=message):
         theory.solve(**{"alpha": 1.0, "lam": 0.1} | given)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "weights of classes, gelu",
+        "two directions, tanh, K = 2",
+        "covariance, a step, gelu, K = 2, gaussian",
+        "covariance and classes, relu, K = 3",
+    ],
+)
+def test_gradient(name):
+    """Exact derivatives against central differences of sixth order."""
+    alpha, model = latent_cases.arguments(name)
+    model = {"alpha": alpha, "noise": 0.2} | model
+    names = ["alpha", "beta", "lam"]
+    if isinstance(model.get("step"), Spike):
+        names.append("noise")
+    found = theory.gradient(**model, wrt=names, rtol=1e-9)
+    assert found.success
+    assert found.test_error == pytest.approx(float(theory.solve(**model).test_error), rel=1e-9)
+    weights = np.array([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / 60.0
+    for each in names:
+        step = 2e-2 * model[each]
+        at = model[each] + step * np.arange(-3, 4)
+        error = theory.solve(**model | {each: at}, rtol=1e-11).test_error
+        assert found[each] == pytest.approx(weights @ error / step, rel=2e-7)

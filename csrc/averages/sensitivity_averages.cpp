@@ -1,5 +1,6 @@
 #include "averages/sensitivity_averages.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "numerics/dispatch.hpp"
@@ -28,35 +29,78 @@ void source_weights(const Tables& tables, const double* v, const double* v_dot,
     }
   }
   const double* const w = tables.weight();
+  const double* const inverse_weight = tables.inverse_weight();
+  if (inverse_weight == nullptr) {
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < n; ++i) {
+      shift[i] *= weighting.chi / (weighting.epsilon + weighting.chi * response[i]);
+    }
+  } else {
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < n; ++i) {
+      shift[i] *= weighting.chi /
+                  (weighting.epsilon * inverse_weight[i] + weighting.chi * response[i]);
+    }
+  }
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
-    shift[i] *= weighting.chi / (weighting.epsilon + weighting.chi * response[i]);
-    response[i] = w[i] - delta * w_omega[i] * shift[i];
+  for (std::size_t i = 0; i < n; ++i) response[i] = w[i] - delta * w_omega[i] * shift[i];
+}
+
+namespace {
+
+// res -= sum_k m_k mu0_k + sum_a theta_a column_a, and resz_l -= P_l.mu1 for the directions that kappa
+// does not fix.
+SPIKEDRF_INLINE void take_readout(const Tables& tables, const double* m, const double* theta,
+                                  const double* psi, double* res, double* resz) {
+  const std::size_t n = tables.stride;
+  const int groups = tables.groups;
+  const Latents& latents = tables.latents;
+  const int columns = tables.columns();
+  const int pairs = std::min(groups, columns);  // mu0 and kappa mu1 nearly cancel after a weak step
+  for (int k = 0; k < pairs; ++k) {
+    const double* const mu0 = tables.mu0(k);
+    const double* const column = tables.column(k);
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < n; ++i) res[i] -= m[k] * mu0[i] + theta[k] * column[i];
+  }
+  for (int k = pairs; k < groups; ++k) {
+    const double* const mu0 = tables.mu0(k);
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < n; ++i) res[i] -= m[k] * mu0[i];
+  }
+  for (int a = pairs; a < columns; ++a) {
+    const double* const column = tables.column(a);
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < n; ++i) res[i] -= theta[a] * column[i];
+  }
+  for (int l = latents.spans; l < latents.directions(); ++l) {
+    const double* const overlap =
+        l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
+    double* const row = resz + static_cast<std::size_t>(l - latents.spans) * n;
+    for (int k = 0; k < groups; ++k) {
+      const double* const mu1 = tables.mu1(k);
+      SPIKEDRF_SIMD
+      for (std::size_t i = 0; i < n; ++i) row[i] -= overlap[k] * mu1[i];
+    }
   }
 }
+
+}  // namespace
 
 SPIKEDRF_MULTIVERSION
 void residuals(const Tables& tables, const double* m, const double* theta, const double* psi,
                double delta, const double* w_omega, SourceNodes& nodes, double* column) noexcept {
   const std::size_t n = tables.stride;
   const double* const h = tables.h();
-  const double* const hz = tables.hz();
   double* const res = nodes.res.data();
   double* const resz = nodes.resz.data();
-  for (std::size_t i = 0; i < n; ++i) {
-    res[i] = h[i];
-    resz[i] = hz[i];
+  for (std::size_t i = 0; i < n; ++i) res[i] = h[i];
+  for (int l = 0; l < tables.latents.rest(); ++l) {
+    const double* const hz = tables.hz(l);
+    double* const row = resz + static_cast<std::size_t>(l) * n;
+    for (std::size_t i = 0; i < n; ++i) row[i] = hz[i];
   }
-  for (int k = 0; k < tables.groups; ++k) {
-    const double* const mu0 = tables.mu0(k);
-    const double* const mu1 = tables.mu1(k);
-    const double* const kappa_mu1 = tables.kappa_mu1(k);
-    SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
-      res[i] -= m[k] * mu0[i] + theta[k] * kappa_mu1[i];
-      resz[i] -= psi[k] * mu1[i];
-    }
-  }
+  take_readout(tables, m, theta, psi, res, resz);
   const double* const weight = nodes.weight.data();
   SPIKEDRF_SIMD
   for (std::size_t i = 0; i < n; ++i) {
@@ -78,21 +122,23 @@ void residual_power(const Tables& tables, const double* m_dot, const double* the
   double* const power = nodes.power.data();
   double* const power_dot = nodes.power_dot.data();
   const double* const g2 = tables.g2();
-  for (std::size_t i = 0; i < n; ++i) res_dot[i] = resz_dot[i] = 0.0;
-  for (int k = 0; k < tables.groups; ++k) {
-    const double* const mu0 = tables.mu0(k);
-    const double* const mu1 = tables.mu1(k);
-    const double* const kappa_mu1 = tables.kappa_mu1(k);
-    SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
-      res_dot[i] -= m_dot[k] * mu0[i] + theta_dot[k] * kappa_mu1[i];
-      resz_dot[i] -= psi_dot[k] * mu1[i];
-    }
-  }
+  const int rest = tables.latents.rest();
+  std::fill_n(res_dot, n, 0.0);
+  std::fill_n(resz_dot, n * static_cast<std::size_t>(rest), 0.0);
+  take_readout(tables, m_dot, theta_dot, psi_dot, res_dot, resz_dot);
   SPIKEDRF_SIMD
   for (std::size_t i = 0; i < n; ++i) {
-    power[i] = res[i] * res[i] + resz[i] * resz[i] + g2[i] + noise2;
-    power_dot[i] = 2.0 * (res[i] * res_dot[i] + resz[i] * resz_dot[i]);
+    power[i] = res[i] * res[i] + g2[i] + noise2;
+    power_dot[i] = 2.0 * res[i] * res_dot[i];
+  }
+  for (int l = 0; l < rest; ++l) {
+    const double* const still = resz + static_cast<std::size_t>(l) * n;
+    const double* const moved = resz_dot + static_cast<std::size_t>(l) * n;
+    SPIKEDRF_SIMD
+    for (std::size_t i = 0; i < n; ++i) {
+      power[i] += still[i] * still[i];
+      power_dot[i] += 2.0 * still[i] * moved[i];
+    }
   }
   for (int a = 0; a < features; ++a) {
     const double* const f = tables.feature(a);
@@ -132,14 +178,17 @@ SourceSums source_sums(const Tables& tables, const double* q_dot, const double* 
   const double* const power = nodes.power.data();
   const double* const shift = nodes.shift.data();
   const double* const weight = nodes.weight.data();
+  const double* const inverse_weight = tables.inverse_weight();
   double total[kLanes] = {}, once[kLanes] = {}, twice[kLanes] = {}, size[kLanes] = {};
   for (std::size_t i = 0; i < n; i += kLanes) {
     for (int j = 0; j < kLanes; ++j) {
       total[j] += weight[i + j];
       const double lost = shift[i + j] * power[i + j];
       once[j] += w_omega[i + j] * (power_dot[i + j] - lost);
-      twice[j] += w_omega2[i + j] * (power_dot[i + j] - 2.0 * lost);
-      size[j] += w_omega2[i + j] * (std::fabs(power_dot[i + j]) + 2.0 * std::fabs(lost));
+      const double square =
+          inverse_weight == nullptr ? w_omega2[i + j] : w_omega2[i + j] * inverse_weight[i + j];
+      twice[j] += square * (power_dot[i + j] - 2.0 * lost);
+      size[j] += square * (std::fabs(power_dot[i + j]) + 2.0 * std::fabs(lost));
     }
   }
   return {collect(total), collect(once), collect(twice), collect(size)};

@@ -13,17 +13,21 @@ namespace spikedrf {
 struct SourceNodes {
   std::vector<double> shift;      // chi omega V.: omega. = -shift omega
   std::vector<double> weight;     // w (delta omega + s). = w (1 - delta omega shift)
-  std::vector<double> res, resz;  // h - mean, hz - psi.mu1
+  std::vector<double> res, resz;  // h - mean; hz_l - P_l.mu1, direction by direction
   std::vector<double> res_dot, resz_dot;
   std::vector<double> power, power_dot;  // tau = T + q + noise^2: the residual power given kappa
   // What the derivatives with respect to the tables have in common, see `weigh_tables`.
   std::vector<double> pull, pullz, loss, loss_dot, pairs;
 
-  void reserve(std::size_t n) {
+  void reserve(const Tables& tables) {
+    const std::size_t n = tables.stride;
     if (shift.size() >= n) return;
-    for (auto* row : {&shift, &weight, &res, &resz, &res_dot, &resz_dot, &power, &power_dot,
-                      &pull, &pullz, &loss, &loss_dot, &pairs}) {
+    for (auto* row : {&shift, &weight, &res, &res_dot, &power, &power_dot, &pull, &pullz, &loss,
+                      &loss_dot, &pairs}) {
       row->resize(n);
+    }
+    for (auto* rows : {&resz, &resz_dot}) {
+      rows->resize(n * static_cast<std::size_t>(tables.latents.rest()));
     }
   }
 };
@@ -47,7 +51,7 @@ void residual_power(const Tables& tables, const double* m_dot, const double* the
 struct SourceSums {
   double weight;        // E (delta omega + s).
   double omega_power;   // E (omega tau).
-  double omega2_power;  // E (omega^2 tau).
+  double omega2_power;  // E (omega^2 tau). over the weights in the loss
   double omega2_size;   // the same without cancellation
 };
 // Completes power_dot by q_dot.

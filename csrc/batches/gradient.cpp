@@ -73,8 +73,8 @@ bool jumps(const Tables& tables, const TableSlopes& slopes, const Resolvent<KS>&
 template <int KS>
 class Watcher {
  public:
-  Watcher(const Gradients& wanted, int groups, int bulk_nodes)
-      : sensitivity_(groups, std::max(bulk_nodes, 1), Latents()),
+  Watcher(const Gradients& wanted, int groups, int bulk_nodes, const Latents& latents)
+      : sensitivity_(groups, std::max(bulk_nodes, 1), latents),
         directions_(wanted.directions),
         isotropic_(bulk_nodes == 0),
         wanted_{wanted.by_alpha, wanted.by_beta, wanted.by_lam, wanted.by_noise},
@@ -186,8 +186,8 @@ bool gradient_groups(const Problem& problem, const Points& points, const Gradien
   const int K = spikes.groups;
   const bool linear = problem.activation->linear();
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
-  OrderParameters<KS> order(K, Latents());
-  Watcher<KS> watcher(results, K, spikes.bulk_nodes);
+  OrderParameters<KS> order(K, problem.latents);
+  Watcher<KS> watcher(results, K, spikes.bulk_nodes, problem.latents);
 
   std::size_t point = 0;
   while (point < points.count) {

@@ -98,7 +98,7 @@ void Sensitivity<KS>::solve(const Tables& tables, const TableSlopes* slopes, con
   const double* w_omega = step_a.w_omega.data();
   const double* w_omega2 = step_a.w_omega2.data();
   const double feedback = regime.delta * regime.weighting.chi;
-  nodes_.reserve(tables.stride);
+  nodes_.reserve(tables);
   response = 0.0;
   for (int a = 0; a < n; ++a) {
     response += step_a.v[a] * tables.mean_feature()[static_cast<std::size_t>(a)];

@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf import _core, losses
-from spikedrf.activations import FunctionLike
+from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Producer, Spike, producer_of
+from spikedrf.inputs.population import Inputs, Population, beyond_white
 from spikedrf.losses import LossLike
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import names_among
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
+from spikedrf.theory.latents.gradient import check_latent_names, differentiate_points
+from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, spike_of
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
 from spikedrf.theory.solve import refuse_infinite
 
@@ -94,11 +98,13 @@ def gradient(
     wrt: str | Sequence[str] = ("alpha", "beta", "lam", "noise"),
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: Producer | None = None,
     noise: ArrayLike = 0.0,
     bulk: str | None = None,
     loss: LossLike = "square",
+    inputs: Inputs = None,
+    init: str = "sphere",
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Gradient:
@@ -116,7 +122,7 @@ def gradient(
 
     Parameters
     ----------
-    alpha, lam, beta, activation, target, step, noise, bulk, loss, workers
+    alpha, lam, beta, activation, target, step, noise, bulk, loss, inputs, init, workers
         As for `solve`; only the square loss.
     wrt : str or sequence of str
         The parameters, among
@@ -127,6 +133,9 @@ def gradient(
         * ``eta``, ``alpha0``: of a `GradientStep`, through ``r, c, gamma``;
         * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed;
           not with ``bulk="network"``, where they do not move alone.
+
+        With ``inputs``, a target of several directions or ``init="gaussian"`` only ``alpha``,
+        ``beta``, ``lam`` and, unless there is a `GradientStep`, ``noise``.
     rtol : float
         Quadrature nodes are added until the errors and the derivatives move by less than this.
 
@@ -180,12 +189,20 @@ def gradient(
         )
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
+    law = beyond_white(inputs, target, init)
+    if law is not None:
+        result = _in_latents(
+            check_values(alpha, beta, lam, noise), activation, law, step, init, bulk, names,
+            accuracy, threads,
+        )  # fmt: skip
+        warn(result, accuracy)
+        return result
     batch = pose(
         alpha,
         lam=lam,
         beta=beta,
         activation=activation,
-        target=target,
+        target=resolve_target(target),
         step=step,
         noise=noise,
         bulk=bulk,
@@ -196,6 +213,40 @@ def gradient(
     result = differentiate(batch, names, accuracy, threads)
     warn(result, accuracy)
     return result
+
+
+def _in_latents(
+    values: dict[str, Floats],
+    activation: FunctionLike,
+    law: Population,
+    step: Producer | None,
+    init: str,
+    bulk: str | None,
+    names: tuple[str, ...],
+    accuracy: float,
+    threads: int | None,
+) -> Gradient:
+    own = producer_of(step).own_bulk if bulk is None else bulk
+    refuse_beyond_latents(step, own, losses.Square(), "real", 0.0)
+    check_latent_names(names, step)
+    posed, found = differentiate_points(
+        values, resolve(activation, "activation"), law, step, init, names, accuracy, threads
+    )
+
+    def arrange(value: Any) -> Any:
+        return value.reshape(posed.shape)[()]
+
+    status = arrange(found["status"])
+    success: Any = status == 0
+    return Gradient(
+        test_error=arrange(found["test"]),
+        success=success if posed.shape else bool(success),
+        status=status if posed.shape else int(status),
+        quadrature_error=arrange(found["error"]),
+        spike=spike_of(posed.frames, posed.which, posed.shape),
+        parameters={**values},
+        _values={name: arrange(found[name]) for name in names},
+    )
 
 
 def _check_names(

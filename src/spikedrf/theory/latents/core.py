@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
-from spikedrf.theory.core import run
+from spikedrf.theory.core import Results, run
 from spikedrf.theory.latents.frame import Frame
 from spikedrf.theory.latents.tables import Tables, make_tables
 
@@ -71,18 +72,8 @@ def core_bulk(frame: Frame, shape: Shape) -> tuple[Floats, Floats] | None:
     return np.ascontiguousarray(sigma.T[None]), np.ascontiguousarray(weight)
 
 
-def solve_frame(
-    frame: Frame,
-    sigma: Activation,
-    noise: Floats,
-    alpha: Floats,
-    beta: Floats,
-    lam: Floats,
-    rtol: float,
-    threads: int | None,
-) -> tuple[Shape, _core.Solutions]:
-    """Solve points (arrays of one length) of one first layer, certified."""
-    shape = Shape.of(frame)
+def frame_problem(frame: Frame, shape: Shape, sigma: Activation, rtol: float) -> _core.Problem:
+    """Return the problem that a first layer poses."""
     layer = frame.layer
     made: dict[int, tuple[Floats, list[int]] | None] = {}
 
@@ -92,8 +83,7 @@ def solve_frame(
             made[level] = None if tables is None else core_rows(frame, shape, tables)
         return made[level]
 
-    classes = len(frame.means)
-    problem = _core.Problem(
+    return _core.Problem(
         sigma.core,
         None,
         np.ascontiguousarray(frame.r[None]),
@@ -104,9 +94,39 @@ def solve_frame(
         rtol=rtol,
         latents=shape.latents,
         tables_at=tables_at,
-        classes=classes,
+        classes=len(frame.means),
     )
-    points = _core.Points(np.zeros(alpha.size, dtype=np.int64), alpha, beta, lam=lam, noise=noise)
-    out = _core.Solutions(alpha.size, frame.r.size, shape.latents, classes)
-    chunks = [slice(i, min(i + 4096, alpha.size)) for i in range(0, alpha.size, 4096)]
-    return shape, run(problem, points, out, chunks, threads)
+
+
+def _run(
+    problem: _core.Problem, at: dict[str, Floats], wanted: Results, threads: int | None
+) -> Results:
+    count = at["alpha"].size
+    points = _core.Points(
+        np.zeros(count, dtype=np.int64), at["alpha"], at["beta"], lam=at["lam"], noise=at["noise"]
+    )
+    chunks = [slice(i, min(i + 4096, count)) for i in range(0, count, 4096)]
+    return run(problem, points, wanted, chunks, threads)
+
+
+def solve_frame(
+    frame: Frame, sigma: Activation, at: dict[str, Floats], rtol: float, threads: int | None
+) -> tuple[Shape, _core.Solutions]:
+    """Solve points of one first layer, arrays ``alpha, beta, lam, noise``, certified."""
+    shape = Shape.of(frame)
+    out = _core.Solutions(at["alpha"].size, frame.r.size, shape.latents, len(frame.means))
+    return shape, _run(frame_problem(frame, shape, sigma, rtol), at, out, threads)
+
+
+def differentiate_frame(
+    frame: Frame,
+    sigma: Activation,
+    at: dict[str, Floats],
+    names: Sequence[str],
+    rtol: float,
+    threads: int | None,
+) -> _core.Gradients:
+    """Differentiate the test error by some of ``alpha, beta, lam, noise``, the layer fixed."""
+    nothing = np.zeros((1, 0, 2 * frame.r.size + 1)), np.zeros((1, 0))
+    out = _core.Gradients(at["alpha"].size, *nothing, names)
+    return _run(frame_problem(frame, Shape.of(frame), sigma, rtol), at, out, threads)

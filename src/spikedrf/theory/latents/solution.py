@@ -13,7 +13,7 @@ from spikedrf.first_layer.model import Producer, Spike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Population, check_init, population
 from spikedrf.parameters import real_array
-from spikedrf.theory.latents.frame import frame_of
+from spikedrf.theory.latents.frame import Frame, frame_of
 from spikedrf.theory.latents.solve import Solved, solve_points
 from spikedrf.theory.solution import Solution
 
@@ -100,7 +100,7 @@ def solve_latents(
         residual=get("residual"),
         nodes=int(get("nodes")) if scalar else get("nodes"),
         quadrature_error=get("error"),
-        spike=_spike(solved),
+        spike=spike_of(solved.frames, solved.which, solved.shape),
         test_loss=0.5 * test,
         train_loss=0.5 * train,
         class_error=get("by_class") if by_class else None,
@@ -139,11 +139,10 @@ def _columns(solved: Solved) -> tuple[Any, Any]:
     return theta.reshape(solved.shape + theta.shape[1:]), psi.reshape(solved.shape + psi.shape[1:])
 
 
-def _spike(solved: Solved) -> Spike:
+def spike_of(frames: list[Frame], which: NDArray[np.int64], shape: tuple[int, ...]) -> Spike:
     """Return the spikes as they broadcast; the alignment has an axis for several latents."""
-    frames = solved.frames
     same = len(frames) == 1
-    index = np.zeros((), dtype=np.int64) if same else solved.which.reshape(solved.shape)
+    index = np.zeros((), dtype=np.int64) if same else which.reshape(shape)
 
     def gather(name: str) -> Any:
         value = np.array([getattr(frame.layer, name) for frame in frames])
@@ -177,4 +176,4 @@ def spike_on(
     values = real_array("noise", noise, minimum=0.0)
     layers, which = latent_layers(step, sigma, law, values, check_init(init))
     frames = [frame_of(law, layer) for layer in layers]
-    return _spike(Solved({}, frames, which.ravel(), which.shape))
+    return spike_of(frames, which.ravel(), which.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,6 @@ from spikedrf.theory.latents.frame import Frame, frame_of
 
 Floats = NDArray[np.float64]
 
-_POINTS = ("noise", "alpha", "beta", "lam")
 _SCALARS = ("test", "excess", "train", "norm", "residual", "error")
 _PER_CLASS = ("by_class", "wrong")
 _PER_GROUP = ("m", "q2", "V2", "lengths")
@@ -55,16 +55,58 @@ class Solved:
         return value.reshape(self.shape + value.shape[1:])[()]
 
 
-def solve_points(
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """The points of a call, flat, and their distinct first layers.
+
+    Attributes
+    ----------
+    flat : dict of ndarray, shape (P,)
+        ``alpha, beta, lam, noise``.
+    which : ndarray of int64, shape (P,)
+        The layer of each point.
+    shape : tuple of int
+        Shape of the call.
+    frames : list of Frame
+        Of the layers.
+    tasks : list of tuple
+        For each layer that has points: its frame without groups that have no neurons, the groups
+        that have some, and the points.
+    """
+
+    flat: dict[str, Floats]
+    which: NDArray[np.int64]
+    shape: tuple[int, ...]
+    frames: list[Frame]
+    tasks: list[tuple[Frame, NDArray[np.int64], NDArray[np.int64]]]
+
+    def at(self, points: NDArray[np.int64]) -> dict[str, Floats]:
+        """Return the parameters of some points."""
+        return {name: np.ascontiguousarray(value[points]) for name, value in self.flat.items()}
+
+    def for_each_layer(
+        self,
+        run: Callable[[Frame, NDArray[np.int64], NDArray[np.int64], int | None], None],
+        threads: int | None,
+    ) -> None:
+        """Call ``run(*task, threads)``: one layer shares out its points, several themselves."""
+        inner = threads if len(self.tasks) == 1 else 1
+
+        def one(task: tuple[Frame, NDArray[np.int64], NDArray[np.int64]]) -> None:
+            frame, live, points = task
+            run(frame, live, points, inner)
+
+        for_each(one, self.tasks, threads)
+
+
+def pose_latents(
     values: dict[str, Floats],
     sigma: Activation,
     population: Population,
     step: Producer | None,
     init: str,
-    rtol: float,
-    threads: int | None,
-) -> Solved:
-    """Solve every point of the broadcast parameters ``alpha, beta, lam, noise`` and the step's.
+) -> Posed:
+    """Broadcast the parameters ``alpha, beta, lam, noise`` and the step's.
 
     Raises
     ------
@@ -79,10 +121,36 @@ def solve_points(
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in values.items()}
     which = np.broadcast_to(which, shape).ravel()
     _refuse_limits(flat, sigma)
-    groups = layers[0].r.size
+    tasks = []
+    for index, layer in enumerate(layers):
+        points = np.flatnonzero(which == index)
+        if points.size:
+            live = np.flatnonzero(layer.pi > 0.0)
+            tasks.append((frame_of(population, _only(layer, live)), live, points))
     frames = [frame_of(population, layer) for layer in layers]
-    size = max((frame.size for frame in frames), default=1)
-    classes, count = population.classes, which.size
+    return Posed(flat, which, shape, frames, tasks)
+
+
+def solve_points(
+    values: dict[str, Floats],
+    sigma: Activation,
+    population: Population,
+    step: Producer | None,
+    init: str,
+    rtol: float,
+    threads: int | None,
+) -> Solved:
+    """Solve every point of the broadcast parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pose_latents`.
+    """
+    posed = pose_latents(values, sigma, population, step, init)
+    groups = posed.frames[0].r.size
+    size = max((frame.size for frame in posed.frames), default=1)
+    classes, count = population.classes, posed.which.size
     out: dict[str, NDArray[Any]] = {
         **{name: np.full(count, np.nan) for name in _SCALARS},
         **{name: np.zeros(count, dtype=np.int32) for name in ("status", "nit")},
@@ -92,28 +160,24 @@ def solve_points(
         **{name: np.zeros((count, groups, groups)) for name in _MATRICES},
         "columns": np.zeros((count, groups, size)),
     }
-    tasks = []
-    for index, layer in enumerate(layers):
-        points = np.flatnonzero(which == index)
-        if points.size:
-            live = np.flatnonzero(layer.pi > 0.0)
-            alive = frame_of(population, _only(layer, live))
-            tasks.append((alive, live, points))
-    # A single first layer shares out its points, several are shared out themselves.
-    inner = threads if len(tasks) == 1 else 1
 
-    def run(task: tuple[Frame, NDArray[np.int64], NDArray[np.int64]]) -> None:
-        frame, live, points = task
-        noise, alpha, beta, lam = (flat[name][points] for name in _POINTS)
-        shape, solutions = solve_frame(frame, sigma, noise, alpha, beta, lam, rtol, inner)
+    def run(
+        frame: Frame, live: NDArray[np.int64], points: NDArray[np.int64], threads: int | None
+    ) -> None:
+        shape, solutions = solve_frame(frame, sigma, posed.at(points), rtol, threads)
         _put(out, frame, shape, solutions, live, points)
 
-    for_each(run, tasks, threads)
-    missed = population.moments[1] if producer_of(step).sees_labels else 0.0
+    posed.for_each_layer(run, threads)
+    missed = missed_by_labels(population, step)
     if missed > 0.0:
         out["error"] = np.maximum(out["error"], missed)
         out["status"] = np.where((out["status"] == 0) & (out["error"] > rtol), 1, out["status"])
-    return Solved(out, frames, which, shape)
+    return Solved(out, posed.frames, posed.which, posed.shape)
+
+
+def missed_by_labels(population: Population, step: Producer | None) -> float:
+    """Return the relative error of the labels' moments where the first layer depends on them."""
+    return population.moments[1] if producer_of(step).sees_labels else 0.0
 
 
 def _only(layer: LatentLayer, live: NDArray[np.int64]) -> LatentLayer:

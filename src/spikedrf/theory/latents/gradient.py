@@ -1,0 +1,81 @@
+"""Derivatives of the test error in latent coordinates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikedrf.activations import Activation
+from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.inputs.population import Population
+from spikedrf.theory.latents.core import differentiate_frame
+from spikedrf.theory.latents.frame import Frame
+from spikedrf.theory.latents.solve import Posed, missed_by_labels, pose_latents
+
+Floats = NDArray[np.float64]
+
+#: What it can be differentiated by: the readout's side.
+NAMES = ("alpha", "beta", "lam", "noise")
+
+
+def check_latent_names(names: tuple[str, ...], step: Producer | None) -> None:
+    """Refuse parameters through which the first layer would move.
+
+    Raises
+    ------
+    ValueError
+        The message names them.
+    """
+    where = "with inputs, a target of several directions or init='gaussian'"
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(
+                f"wrt={name!r} is not known {where}: the first layer moves with it; wrt may be "
+                f"{', '.join(NAMES)}"
+            )
+        if name == "noise" and producer_of(step).sees_labels:
+            raise ValueError(
+                f"wrt='noise' is not known {where} for a GradientStep, which learns from noisy "
+                f"labels too; it is for a Spike, or no step"
+            )
+
+
+def differentiate_points(
+    values: dict[str, Floats],
+    sigma: Activation,
+    population: Population,
+    step: Producer | None,
+    init: str,
+    names: tuple[str, ...],
+    rtol: float,
+    threads: int | None,
+) -> tuple[Posed, dict[str, NDArray[Any]]]:
+    """Differentiate at every point: ``test, error, status`` and one array for each name, flat.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pose_latents`.
+    """
+    posed = pose_latents(values, sigma, population, step, init)
+    count = posed.which.size
+    out: dict[str, NDArray[Any]] = {name: np.zeros(count) for name in ("test", "error", *names)}
+    out["status"] = np.zeros(count, dtype=np.int32)
+
+    def run(
+        frame: Frame, live: NDArray[np.int64], points: NDArray[np.int64], threads: int | None
+    ) -> None:
+        found = differentiate_frame(frame, sigma, posed.at(points), names, rtol, threads)
+        test, *slopes, error = found.scalars
+        out["test"][points], out["error"][points] = test, error
+        out["status"][points] = found.status
+        for name in names:
+            out[name][points] = slopes[NAMES.index(name)]
+
+    posed.for_each_layer(run, threads)
+    missed = missed_by_labels(population, step)
+    out["error"] = np.maximum(out["error"], missed)
+    out["status"] = np.where((out["status"] == 0) & (missed > rtol), 1, out["status"])
+    return posed, out
