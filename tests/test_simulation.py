@@ -552,8 +552,8 @@ MISUSE = [
     ({"step": GradientStep(1.0, 1.0, u=[[1.0, 2.0]]), "model": "network"}, ValueError, "one axis"),
     ({"step": GradientStep([1.0, 2.0], 1.0)}, ValueError, "step must be a single spike, but its r"),
     ({"step": Spike(1.0, 1.0, [0.1, 0.2])}, ValueError, "single spike, but its gamma"),
-    ({"step": STEP, "model": "network", "activation": "sign"}, ValueError, "has no derivative"),
-    ({"step": STEP, "model": "network", "activation": np.cbrt}, ValueError, "has no derivative"),
+    ({"step": STEP, "model": "network", "activation": "sign"}, ValueError, "gradient step"),
+    ({"step": STEP, "model": "network", "activation": np.cbrt}, ValueError, "not converge"),
     ({"step": Spike([1, 2, 3], 1, 0.5), "beta": 0.05}, ValueError, "d is too small: of p = 2"),
 ]  # fmt: skip
 

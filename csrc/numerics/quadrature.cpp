@@ -31,6 +31,9 @@ constexpr int kPanelLevelCount = static_cast<int>(sizeof(kPanelLevels) / sizeof(
 constexpr int kHermiteLevels = 2;
 constexpr double kMildScale = 0.7;
 
+// Where a panel is cut, as a share of it.
+constexpr double kCut = 0.38;
+
 // The trapezoid rule converges like exp(-2 pi scale / step), from some 30 nodes on with fewer of
 // them than Gauss-Hermite. Below the smallest scale graded panels are the cheaper ones.
 constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
@@ -187,7 +190,11 @@ std::vector<double> graded_edges(double left, double right, double widest,
 
 RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes, Start start,
                        double negligible)
-    : start_(start), whole_levels_(0), max_nodes_(max_nodes), negligible_(negligible) {
+    : start_(start),
+      whole_levels_(0),
+      unknown_(variation.unknown),
+      max_nodes_(max_nodes),
+      negligible_(negligible) {
   double smallest = std::min(1.0, variation.everywhere);
   for (const Variation::Feature& feature : variation.features) {
     smallest = std::min(smallest, feature.scale);
@@ -223,7 +230,10 @@ bool RuleLadder::make(int level, Rule& rule) const {
   if (panel_level >= kPanelLevelCount) return false;
   const int degree = kPanelLevels[panel_level].degree;
   const int split = kPanelLevels[panel_level].split;
-  const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
+  // On every other level each panel is cut off its middle: what hides at the end of a panel, where
+  // there are few nodes and at every degree none, is then inside of one.
+  const bool cut = unknown_ && panel_level % 2 == 1;
+  const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(cut ? 2 * split : split);
   if (level > 0 && panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
 
   const LegendreRule& base = legendre_rule(degree);
@@ -232,7 +242,13 @@ bool RuleLadder::make(int level, Rule& rule) const {
   for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
     const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
     for (int part = 0; part < split; ++part) {
-      append_panel(edge_[e] + half * (2.0 * part + 1.0), half, base, negligible_, rule);
+      const double middle = edge_[e] + half * (2.0 * part + 1.0);
+      if (!cut) {
+        append_panel(middle, half, base, negligible_, rule);
+        continue;
+      }
+      append_panel(middle - (1.0 - kCut) * half, kCut * half, base, negligible_, rule);
+      append_panel(middle + kCut * half, (1.0 - kCut) * half, base, negligible_, rule);
     }
   }
   return true;

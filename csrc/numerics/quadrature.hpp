@@ -41,6 +41,8 @@ struct Variation {
   };
   std::vector<Feature> features;
   double everywhere = 1e300;  // scale met anywhere on the axis (oscillation, unknown functions)
+  // There may be more that nobody has told: then panels must not end where those before did.
+  bool unknown = false;
 };
 
 // Ends of panels on [left, right], ascending: at every feature, no wider than `widest` nor, once
@@ -73,6 +75,7 @@ class RuleLadder {
   std::vector<double> edge_;
   Start start_;
   int whole_levels_;
+  bool unknown_;
   double step_ = 0.0;  // of the first trapezoid rule
   std::size_t max_nodes_;
   double negligible_;

@@ -338,10 +338,18 @@ bool NamedMoments::underflows(double slope, double sd) const {
 
 void CallbackMoments::add_variation(double slope, double sd, Variation& variation) const {
   if (slope == 0.0) return;
+  variation.unknown = true;
   const double scale = sd / std::fabs(slope);
+  const double own = std::sqrt(sd * sd + grain_ * grain_) / std::fabs(slope);
+  variation.everywhere = std::min(variation.everywhere, std::max(own, 0.01));
+  // Many breaks that the Gaussian smooths are one scale, met everywhere.
+  constexpr std::size_t kMany = 32;
+  constexpr double kSmooth = 0.05;
+  if (breaks_.size() > kMany && scale > kSmooth) {
+    variation.everywhere = std::min(variation.everywhere, scale);
+    return;
+  }
   for (double at : breaks_) variation.features.push_back({at / slope, scale});
-  variation.everywhere =
-      std::min(variation.everywhere, std::max(std::sqrt(sd * sd + grain_ * grain_) / std::fabs(slope), 0.01));
 }
 
 bool Tables::fill(const Rule& rule, int level, int group_count, const double* r, const double* c,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from spikedrf import losses, theory
+from spikedrf.callables import Function
 from spikedrf.inputs import Covariance, DataWarning, Mixture
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import ConvergenceWarning
@@ -25,6 +26,7 @@ __all__ = [
     "ConvergenceWarning",
     "Covariance",
     "DataWarning",
+    "Function",
     "GradientStep",
     "Mixture",
     "MultiIndex",

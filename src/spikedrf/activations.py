@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf import _core
+from spikedrf.callables import (
+    Function,
+    ScalarFunction,
+    central_difference,
+    name_of,
+    require_derivative,
+    require_elementwise,
+)
+from spikedrf.structure import Structure, find_structure
 
 Floats = NDArray[np.float64]
-ScalarFunction = Callable[[Floats], Any]
-FunctionLike = str | ScalarFunction | tuple[ScalarFunction, ScalarFunction]
+FunctionLike = str | ScalarFunction | tuple[ScalarFunction, ScalarFunction] | Function
 
 _NAMED = {entry["name"]: (code, entry) for code, entry in enumerate(_core.activations())}
 
@@ -24,8 +31,14 @@ NAMES: tuple[str, ...] = tuple(_NAMED)
 # Integrals over z ~ N(0, 1) end here: the Gaussian is e^-60.
 _CUTOFF = 11.0
 
-# Where the structure of a user's function is looked for; beyond, it is taken to be smooth.
-_RANGE = 64.0
+# No refinement asks a user's function for more values than this at once, and less of one that is
+# rough everywhere: its answer will be flagged, after a second rather than after a minute.
+_MOST_VALUES = 20_000_000
+_MOST_IN_VAIN = 1_000_000
+
+# Where the structure of a user's function is looked for; beyond, it is taken to be smooth. A target
+# is a function of N(0, 1).
+_REACH = {"activation": 64.0, "target": 16.0}
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,10 @@ class Activation:
         The core's code of a named function.
     function, slope : callable or None
         The user's function and derivative.
+    argument : str
+        Which argument it was: "activation" or "target".
+    breaks : tuple of float
+        Kinks and jumps that the user knows of.
     linear : bool
         Whether the function is affine by definition.
     saturates : tuple of bool
@@ -53,6 +70,7 @@ class Activation:
     function: ScalarFunction | None = None
     slope: ScalarFunction | None = None
     argument: str = "activation"
+    breaks: tuple[float, ...] = ()
     linear: bool = False
     saturates: tuple[bool, bool] = (True, True)
     differentiable: bool = True
@@ -74,17 +92,18 @@ class Activation:
 
         x = np.linspace(-8.0, 8.0, 257)
         digest = hashlib.sha256()
-        for values in (self(x), self.derivative(x)):
-            digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
+        digest.update(np.ascontiguousarray(self(x)).tobytes())
+        if self.slope is not None:
+            digest.update(np.ascontiguousarray(self.derivative(x)).tobytes())
         return f"{self.name} ({digest.hexdigest()[:16]})"
 
-    def derivative(self, x: Floats) -> Floats | None:
-        """Evaluate the derivative elementwise, or return None if only the function is known."""
+    def derivative(self, x: Floats) -> Floats:
+        """Evaluate the derivative elementwise: of a bare callable a central difference."""
         if self.code is not None:
             flat = np.ascontiguousarray(x, dtype=np.float64).ravel()
             return _core.evaluate(self.code, flat, derivative=True).reshape(np.shape(x))
         if self.slope is None:
-            return None
+            return central_difference(self, x)
         return _checked(self.slope, x, f"the derivative of {self.argument}", self.name)
 
     @property
@@ -92,73 +111,12 @@ class Activation:
         """What the compiled solver takes."""
         if self.code is not None:
             return self.code
-        breaks, grain = self.structure
-        return self.moments, breaks, grain
+        return self.moments, self.structure.breaks, self.structure.grain
 
     @cached_property
-    def structure(self) -> tuple[tuple[float, ...], float]:
-        """Kinks and jumps of a user's function, and the panel width that resolves the rest.
-
-        Panels whose Legendre series of degree 15 has not decayed to 1e-10 of the function's size
-        there are halved, level by level; what is still not resolved on panels of 1e-5 is a kink
-        or a jump. Both need a quadrature panel to end at them, exactly.
-        """
-        degree = 16
-        node, weight = np.polynomial.legendre.leggauss(degree)
-        order = np.arange(degree)
-        to_series = (weight[:, None] * np.polynomial.legendre.legvander(node, degree - 1)).T
-        to_series *= (order + 0.5)[:, None]
-        # Off the round numbers: a kink at a panel's end would not be seen.
-        left = np.arange(-_RANGE, _RANGE, 0.5) + 0.1234567
-        width = 0.5
-        leaves: list[tuple[float, float]] = []
-        while left.size:
-            value = self(left[:, None] + 0.5 * width * (1.0 + node))
-            series = np.abs(value @ to_series.T)
-            rough = series[:, -3:].max(axis=1) > 1e-10 * series.max(axis=1)
-            leaves += [(x, width) for x in left[~rough]]
-            left, width = left[rough], 0.5 * width
-            if left.size and (width < 1e-13 * max(1.0, np.abs(left).max()) or left.size > 5000):
-                leaves += [(x, 2.0 * width) for x in left]
-                break
-            left = np.sort(np.concatenate([left, left + width]))
-        leaves.sort()
-        breaks: list[float] = []
-        sharpest = 0.0
-        for x, w in leaves:
-            if w > 1e-5:
-                continue
-            middle = x + 0.5 * w
-            if breaks and middle - breaks[-1] < 1e-4:
-                if w >= sharpest:
-                    continue
-                breaks.pop()
-            breaks.append(middle)
-            sharpest = w
-        breaks = [self._locate(b) for b in breaks]
-        away = [
-            w for x, w in leaves if all(abs(x + 0.5 * w - b) > max(4 * w, 1e-4) for b in breaks)
-        ]
-        # A function rougher than the floor is left to the solver's refinement and certificate.
-        return tuple(float(b) for b in breaks), max(min(away, default=0.5), 0.01)
-
-    def _locate(self, near: float) -> float:
-        """Improve the position of a kink: where the smooth pieces on its two sides meet."""
-        gap, reach = 1e-5, 2e-3
-        interpolate = np.polynomial.Chebyshev.interpolate
-        left = interpolate(self, 9, domain=[near - reach, near - gap])
-        right = interpolate(self, 9, domain=[near + gap, near + reach])
-        step = right - np.polynomial.Chebyshev.interpolate(left, 9, domain=right.domain)
-        slope = step.deriv()
-        at = near
-        for _ in range(4):
-            if slope(at) == 0:
-                return near
-            at -= step(at) / slope(at)
-            if not abs(at - near) < gap:  # a jump (already exact), or a kink of higher order
-                return near
-        rounded = round(float(at), 9)
-        return rounded if abs(rounded - at) < 1e-11 else float(at)
+    def structure(self) -> Structure:
+        """Where panels are to end, and how wide they may be, for a user's function."""
+        return find_structure(self, _REACH[self.argument], self.breaks)
 
     def gaussian_rule(self, split: int, degree: int) -> tuple[Floats, Floats]:
         """Nodes and weights for averages over z ~ N(0, 1) of what f(z) enters smoothly.
@@ -166,22 +124,27 @@ class Activation:
         Gauss-Legendre panels of width 1/2 or less that end at the kinks and jumps of f, cut into
         ``split`` pieces each.
         """
-        z, w = _panel_rule(self._gaussian_edges(split), degree)
+        z, w = _panel_rule(self._gaussian_edges(split, 0), degree)
         matters = w * (1.0 + z * z) > 1e-20
         return z[matters], w[matters]
 
-    def _gaussian_edges(self, split: int) -> Floats:
+    def _gaussian_edges(self, split: int, shift: int) -> Floats:
         if self.code is None:
-            return self._edges(np.zeros(1), 1.0, split)
+            return self._edges(np.zeros(1), 1.0, split, shift)
         # Named functions have no kink but at 0, where a panel ends.
         return np.linspace(-_CUTOFF, _CUTOFF, 44 * split + 1)[None, :]
 
-    def _edges(self, mean: Floats, sd: float, split: int) -> Floats:
-        """Panel edges in z for f(mean + sd z), one row for each mean."""
-        breaks, grain = self.structure
+    def _edges(self, mean: Floats, sd: float, split: int, shift: int) -> Floats:
+        """Panel edges in z for f(mean + sd z), one row for each mean.
+
+        ``shift`` more panels of equal width: what hides at the ends of the others is inside these.
+        """
+        breaks, grain, _ = self.structure
         count = int(np.ceil(2.0 * _CUTOFF / min(1.5, 2.0 * grain / sd)))
-        uniform = np.linspace(-_CUTOFF, _CUTOFF, max(count, min(count * split, 4096)) + 1)
+        count = max(count, min(count * split, 4096)) + shift
+        uniform = np.linspace(-_CUTOFF, _CUTOFF, count + 1)
         own = (np.asarray(breaks)[None, :] - mean[:, None]) / sd
+        own = own[:, np.any(np.abs(own) < _CUTOFF, axis=0)]
         edges = [np.broadcast_to(uniform, (mean.size, uniform.size)), own]
         return np.sort(np.clip(np.concatenate(edges, axis=1), -_CUTOFF, _CUTOFF), axis=1)
 
@@ -191,8 +154,8 @@ class Activation:
         """Expand f(mean + sd z), z ~ N(0, 1), in Hermite polynomials of z.
 
         Gauss-Legendre panels in z that end at the function's kinks and jumps. More nodes with
-        every ``effort``: structure that was missed shows as a difference between the solver's
-        levels.
+        every ``effort``, on other panels than before: structure that was missed shows as a
+        difference between the solver's levels.
 
         Returns
         -------
@@ -206,15 +169,21 @@ class Activation:
         if sd == 0.0:
             out[0], out[1:] = self(mean), 0.0
             return tuple(out)
-        degree, split = ((16, 1), (20, 1), (24, 1), (32, 1))[min(effort, 3)]
-        split <<= max(0, effort - 3)
-        panels = self._edges(mean[:1], sd, split).size
-        chunk = max(1, 2_000_000 // (panels * degree))
+        shift = effort % 2
+        most = _MOST_VALUES if self.structure.resolved else _MOST_IN_VAIN
+        while True:
+            degree, split = ((16, 1), (20, 1), (24, 1), (32, 1))[min(effort, 3)]
+            split <<= max(0, effort - 3)
+            panels = self._edges(mean[:1], sd, split, shift).size
+            if effort < 2 or mean.size * panels * degree <= most:
+                break
+            effort -= 2
         near = np.abs(mean) <= 1e-4 * sd
-        centre = self._centre(sd, split, degree) if near.any() else None
+        centre = self._centre(sd, split, shift, degree) if near.any() else None
+        chunk = max(1, 200_000 // (panels * degree))
         for start in range(0, mean.size, chunk):
             m = mean[start : start + chunk]
-            z, w = _panel_rule(self._edges(m, sd, split), degree)
+            z, w = _panel_rule(self._edges(m, sd, split, shift), degree)
             f = self(m[:, None] + sd * z)
             # Relative to a central value: saturated tails keep their relative accuracy.
             anchor = f[:, f.shape[1] // 2, None]
@@ -246,14 +215,14 @@ class Activation:
                 out[6, part] = np.sum(of_square * (z**2 - 1.0), axis=1)
         return tuple(out)
 
-    def _centre(self, sd: float, split: int, degree: int) -> str:
+    def _centre(self, sd: float, split: int, shift: int, degree: int) -> str:
         """Say what E f(sd z) is by the nature of a user's function, not by its size.
 
         "odd" if f(-x) = -f(x) to rounding wherever the integral sees the function. "zero" of one
         that was centred, E f(z) = 0 to rounding for the standard normal z (for another spread
         that would be an accident). "lost" where it is neither but rounding hides it, else "seen".
         """
-        z, w = _panel_rule(self._edges(np.zeros(1), sd, split), degree)
+        z, w = _panel_rule(self._edges(np.zeros(1), sd, split, shift), degree)
         right, left = self(sd * z), self(-sd * z)
         size = float(np.sqrt(np.sum(w * right * right)))
         rounding = 8.0 * float(np.finfo(np.float64).eps)
@@ -274,17 +243,21 @@ def _panel_rule(edges: Floats, degree: int) -> tuple[Floats, Floats]:
 
 
 def resolve(function: FunctionLike | Activation, argument: str = "activation") -> Activation:
-    """Turn a name, a callable or a pair (callable, derivative) into an `Activation`.
+    """Turn a name, a callable, a pair (callable, derivative) or a `Function` into an `Activation`.
+
+    Ufuncs of NumPy and SciPy that have a name here (``np.tanh``) are taken by it.
 
     Raises
     ------
     ValueError
-        If the name is unknown; the message lists the known ones.
+        If the name is unknown (the message lists the known ones), or if what is given as the
+        derivative is not.
     TypeError
-        If it is neither a name nor callable.
+        If it is neither a name nor callable, or not a function of one array.
     """
     if isinstance(function, Activation):
         return function
+    function = name_of(function) or function
     if isinstance(function, str):
         if function not in _NAMED:
             raise ValueError(
@@ -299,9 +272,12 @@ def resolve(function: FunctionLike | Activation, argument: str = "activation") -
             saturates=entry["saturates"],
             differentiable=entry["differentiable"],
         )
-    slope = None
+    slope: ScalarFunction | None = None
+    breaks: tuple[float, ...] = ()
     value: Any = function
-    if isinstance(function, tuple) and len(function) == 2:
+    if isinstance(function, Function):
+        value, slope, breaks = function.function, function.derivative, function.breaks
+    elif isinstance(function, tuple) and len(function) == 2:
         value, slope = function
         if not callable(slope):
             raise TypeError(f"the derivative of {argument} must be callable, got {slope!r}")
@@ -311,7 +287,11 @@ def resolve(function: FunctionLike | Activation, argument: str = "activation") -
             f"got {function!r}"
         )
     name = getattr(value, "__name__", type(value).__name__)
-    return Activation(name, function=value, slope=slope, argument=argument)
+    require_elementwise(value, argument, name)
+    if slope is not None:
+        require_elementwise(slope, f"the derivative of {argument}", name)
+        require_derivative(value, slope, argument, name)
+    return Activation(name, function=value, slope=slope, argument=argument, breaks=breaks)
 
 
 @dataclass(frozen=True)
@@ -340,8 +320,9 @@ def step_moments(function: Activation, *, slope: bool) -> StepMoments:
     """Gaussian constants of a function, accurate to rounding if it is piecewise smooth.
 
     Without a derivative at hand ``E f'^2`` is taken from the derivative of the interpolating
-    polynomial on each quadrature panel (panels end at kinks), and accepted only if
-    ``E f' = E z f`` (Gaussian integration by parts) holds, which a jump violates.
+    polynomial on each quadrature panel (panels end at kinks). It is accepted only if
+    ``E f' = E z f`` (Gaussian integration by parts) holds, which a jump violates and a function
+    that is not the derivative.
 
     Raises
     ------
@@ -365,27 +346,23 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
             f"activation={function.name!r} cannot take a gradient step: its derivative vanishes "
             f"wherever it exists; use a differentiable activation, or give a Spike directly"
         )
-    edges = function._gaussian_edges(1)
 
-    def integrate(degree: int) -> StepMoments:
+    def integrate(degree: int, shift: int) -> StepMoments:
+        edges = function._gaussian_edges(1, shift)
         z, w = _panel_rule(edges, degree)
         f = function(z)
         h1 = float(np.sum(w * z * f))
         variance = float("nan")
         if slope:
-            df = function.derivative(z)
-            if df is None:
+            if function.code is None and function.slope is None:
                 node, _ = np.polynomial.legendre.leggauss(degree)
                 half = 0.5 * np.diff(edges[0])
                 width = np.where(half > 0, half, 1.0)[:, None]  # panels collapsed at the ends
                 df = (f.reshape(-1, degree) @ _differentiation(node).T / width).reshape(1, -1)
-                mean_slope = float(np.sum(w * df))
-                scale = float(np.sum(w * df * df)) ** 0.5
-                if not abs(mean_slope - h1) <= 1e-7 * max(scale, 1e-300):
-                    raise ValueError(
-                        f"activation={function.name!r} has a jump (E f' = {mean_slope:.6g} but "
-                        f"E z f = {h1:.6g}) and cannot take a gradient step"
-                    )
+            else:
+                df = function.derivative(z)
+            if function.code is None:
+                _require_stein(function, float(np.sum(w * df)), h1, np.sum(w * df * df) ** 0.5)
             variance = float(np.sum(w * (df - h1) ** 2))
         return StepMoments(
             h0=float(np.sum(w * f)),
@@ -395,9 +372,9 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
             slope_variance=variance,
         )
 
-    result = integrate(24)
+    result = integrate(24, 0)
     if function.code is None:
-        coarse = integrate(18)
+        coarse = integrate(18, 1)
         size = result.second + (result.slope_variance if slope else 0.0)
         for name in ("h0", "h1", "h2", "second") + (("slope_variance",) if slope else ()):
             fine, rough = getattr(result, name), getattr(coarse, name)
@@ -407,6 +384,20 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
                     f"not converge ({rough!r}, then {fine!r}): it must be piecewise smooth"
                 )
     return result
+
+
+def _require_stein(function: Activation, mean_slope: float, h1: float, scale: float) -> None:
+    if abs(mean_slope - h1) <= 1e-7 * max(scale, abs(h1), 1e-300):
+        return
+    values = f"E f' = {mean_slope:.6g} but E z f = {h1:.6g}"
+    if function.slope is None:
+        raise ValueError(
+            f"activation={function.name!r} has a jump ({values}) and cannot take a gradient step"
+        )
+    raise ValueError(
+        f"activation={function.name!r} has a jump, or what is given as its derivative is not "
+        f"({values}): it cannot take a gradient step"
+    )
 
 
 def _differentiation(node: Floats) -> Floats:

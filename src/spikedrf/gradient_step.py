@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import blas
 
 from spikedrf import _core
-from spikedrf.activations import Activation, FunctionLike, resolve
+from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.arrays import (
     Array,
     block_rows,
@@ -185,8 +185,8 @@ def gradient_step(
         Weights before the step; converted to the dtype of ``X``. Not changed.
     a : array_like, shape (p,)
         Readout value ``u_i`` of each neuron, out of a vocabulary of K values.
-    activation : str or (callable, derivative)
-        Named, or a pair of vectorised functions.
+    activation : str, callable or (callable, derivative)
+        Of a bare callable central differences are taken, see `Function`.
     eta : float
         Step size.
     theta : array_like, shape (d,), optional
@@ -205,7 +205,7 @@ def gradient_step(
         If an array is not of float32 or float64.
     ValueError
         If shapes do not match, an array is empty, an entry is not finite, the activation has
-        no derivative, or squares of the new weights overflow.
+        a jump, or squares of the new weights overflow.
     MemoryError
         If the new weights would not fit into memory, before they are asked for.
 
@@ -282,14 +282,11 @@ def differentiable(activation: FunctionLike) -> Activation:
     Raises
     ------
     ValueError
-        If it is unknown, or has no derivative, or one that vanishes wherever it exists.
+        If it is unknown, has a jump, or has a derivative that vanishes wherever it exists.
     """
     sigma = resolve(activation)
-    if sigma.code is None and sigma.slope is None:
-        raise ValueError(
-            f"activation={sigma.name!r} needs its derivative for a gradient step: "
-            f"give the pair (function, derivative)"
-        )
+    if sigma.code is None:
+        step_moments(sigma, slope=True)  # refuses a jump
     if not sigma.differentiable:
         raise ValueError(
             f"activation={sigma.name!r} cannot take a gradient step: its derivative vanishes "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import spikedrf
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.gradient_step import differentiable
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex
@@ -269,11 +270,7 @@ def _trained(step: Producer | None, sigma: Activation, d: int, p: int) -> dict[s
             "alpha0 = inf cannot be simulated with model='network': the step would need "
             "infinitely many samples; use a finite alpha0, or model='srf'"
         )
-    if not sigma.differentiable or (sigma.code is None and sigma.slope is None):
-        raise ValueError(
-            f"activation={sigma.name!r} has no derivative for model='network' to take a gradient "
-            f"step with: use a differentiable one, and give a callable as (function, derivative)"
-        )
+    differentiable(sigma)
     n0 = round(alpha0 * d)
     if n0 < 1:
         raise ValueError(f"d = {d} is too small for alpha0 = {alpha0:g}: round(alpha0 d) is 0")
