@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import pytest
@@ -31,6 +32,8 @@ OTHER = State(
     u=(1.0, -0.5),
     pi=(0.25, 0.75),
 )
+SIGNS = State(loss="logistic", labels="sign", activation="erf")
+FIGURES = ("curve", "function", "density")
 SMALL_BATCH = State(alpha0=0.5, target="tanh", bulk="network")
 
 
@@ -106,7 +109,7 @@ def test_points_without_the_accuracy_are_counted(monkeypatch):
     assert view(State()).lost == 122
 
 
-@pytest.mark.parametrize("state", [State(), OTHER, SMALL_BATCH])
+@pytest.mark.parametrize("state", [State(), OTHER, SMALL_BATCH, SIGNS])
 def test_what_is_copied_gives_the_same_numbers(capsys, state):
     shown = view(state)
     names = {}
@@ -184,16 +187,35 @@ def test_widgets_change_the_pictures():
     assert f"{now.here:.5g}" in model("facts").text
 
 
-def test_what_goes_badly_together_is_said():
+def test_an_activation_that_cannot_take_a_step_greys_what_cannot_be_drawn():
+    """Nothing of other parameters stays; the network without a step is drawn."""
     _, document = page(State())
     model = document.get_model_by_name
-    before = model("curves").data["with_step"]
+    white = [model(name).background_fill_color for name in FIGURES]
     model("activation").value = "sign"
     tick(document)
     assert "sign" in model("message").text
-    assert model("curves").data["with_step"] is before
-    model("activation").value = "relu"
+    shown = view(State(activation="sign"))
+    data = model("curves").data
+    assert np.isnan(data["with_step"]).all()
+    np.testing.assert_array_equal(data["without_step"], shown.without_step)
+    assert np.isnan(model("functions").data["learned"]).all()
+    assert len(model("spectrum").data["x"]) == 0
+    assert len(model("spectrum_without").data["x"]) > 100
+    grey = [model(name).background_fill_color for name in FIGURES]
+    assert all(one != other for one, other in zip(white, grey, strict=True))
+    model("activation").value = "tanh"
+    tick(document)
+    assert model("message").text == ""
+    assert [model(name).background_fill_color for name in FIGURES] == white
+    np.testing.assert_array_equal(model("curves").data["with_step"], view(State()).with_step)
+
+
+def test_what_goes_badly_together_is_said():
+    _, document = page(State())
+    model = document.get_model_by_name
     model("bulk").value = "network"
+    model("activation").value = "relu"
     model("u").value = "1, -1"
     tick(document)
     assert "closed form" in model("message").text  # of a trained layer, for several groups
@@ -203,6 +225,64 @@ def test_what_goes_badly_together_is_said():
     model("activation").value = "tanh"
     tick(document)
     assert model("message").text == ""
+    # A loss for classes of labels that are none: nothing can be drawn, and nothing is.
+    model("loss").value = "logistic"
+    tick(document)
+    assert "it needs labels=" in model("message").text
+    assert all(len(column) == 0 for column in model("curves").data.values())
+    assert model("facts").text == ""
+    model("labels").value = "sign"
+    tick(document)
+    assert model("message").text == ""
+    assert model("curve").yaxis.axis_label == "share of wrong signs"
+    expected = view(State(activation="tanh", u=(1.0, -1.0), loss="logistic", labels="sign"))
+    np.testing.assert_array_equal(model("curves").data["with_step"], expected.with_step)
+
+
+def test_numbers_can_be_typed_and_everything_reset():
+    shown, document = page(State(lam=0.5))
+    model = document.get_model_by_name
+    for name, text, value in (
+        ("lam", "3e-7", 3e-7), ("eta", "33", 33.0), ("alpha0", "inf", math.inf), ("beta", "2", 2.0),
+    ):  # fmt: skip
+        model(f"{name}_typed").value = text
+        assert getattr(shown.state, name) == value
+        slider = model(name)
+        assert slider.start <= slider.value <= slider.end
+    assert model("lam").value == pytest.approx(math.log10(3e-7))
+    assert model("infinite").active
+    model("alpha0_typed").value = "5"
+    assert (shown.state.alpha0, model("infinite").active) == (5.0, False)
+    model("infinite").active = True
+    assert (shown.state.alpha0, model("alpha0_typed").value) == (math.inf, "inf")
+    model("infinite").active = False
+    assert math.isfinite(shown.state.alpha0)
+    for text in ("many", "", "1 2", "-1"):
+        model("beta_typed").value = text
+        assert model("message").text.startswith("beta must be ")
+        assert shown.state.beta == 2.0
+    model("eta").value = 1.25
+    assert model("eta_typed").value == "1.25"
+    from bokeh.events import ButtonClick
+
+    model("reset")._trigger_event(ButtonClick(model("reset")))
+    tick(document)
+    assert shown.state == State(lam=0.5)
+    assert model("message").text == ""
+    assert (model("eta_typed").value, model("lam_typed").value) == ("3", "0.5")
+    assert model("eta").value == 3.0
+    np.testing.assert_array_equal(model("curves").data["with_step"], view(State(lam=0.5)).with_step)
+
+
+def test_the_page_says_what_it_shows():
+    _, document = page(State())
+    assert "gradient step" in document.get_model_by_name("heading").text
+    assert 'name="viewport"' in document.template
+    for name in FIGURES:
+        plot = document.get_model_by_name(name)
+        assert plot.title.text
+        # Inside the plot, not beneath it.
+        assert plot.legend[0] in plot.center
 
 
 def test_sliders_reach_what_they_show_first():
@@ -227,8 +307,11 @@ def test_the_server():
         assert (announced["schema"], announced["command"]) == (1, "explore")
         assert announced["parameters"]["eta"] == 2.0
         url = announced["url"]
-        port = int(url.rstrip("/").rpartition(":")[2])
-        assert url == f"http://127.0.0.1:{port}/"
+        port, token = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/([\w-]{20,})/", url).groups()
+        # Without the token there is nothing.
+        for path in ("", "?eta=1", token[:-1], "static/js/bokeh.min.js"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60)
         with urllib.request.urlopen(url, timeout=60) as answer:
             text = answer.read().decode()
         scripts = re.findall(r'<script [^>]*src="([^"]*)"', text)
@@ -237,7 +320,7 @@ def test_the_server():
         assert "https://" not in text
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port), timeout=10)
-        command = [sys.executable, "-m", "spikedrf", "explore", "--port", str(port)]
+        command = [sys.executable, "-m", "spikedrf", "explore", "--port", port]
         second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert second.returncode == 2
         assert f"cannot listen on --address 127.0.0.1 --port {port}: " in second.stderr
@@ -245,6 +328,54 @@ def test_the_server():
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
     assert err == "spikedrf explore: Ctrl-C ends it\n"
+
+
+def websocket_answer(url, host, origin):
+    """The status of the answer to a page of some origin that wants to talk to the server."""
+    split = urlsplit(url)
+    with socket.create_connection((split.hostname, split.port), timeout=60) as connection:
+        lines = [
+            f"GET {split.path}ws HTTP/1.1",
+            f"Host: {host}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Protocol: bokeh, x",
+            f"Origin: {origin}",
+        ]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(connection.recv(1000).split()[1])
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [
+        ("127.0.0.1", ["127.0.0.1", "localhost"]),
+        ("127.0.0.2", ["127.0.0.2"]),
+        ("::1", ["[::1]", "localhost"]),
+        ("0.0.0.0", [socket.gethostname(), "127.0.0.1", "localhost"]),
+    ],
+)
+def test_only_its_own_page_talks_to_the_server(address, own):
+    pytest.importorskip("bokeh")
+    try:
+        socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else 2).close()
+    except OSError as error:
+        pytest.skip(f"NO {address} ON THIS MACHINE, not tested there: {error}")
+    with explore_server("--address", address) as (_, announced):
+        url = announced["url"]
+        port = urlsplit(url).port
+        if address == "0.0.0.0":
+            url = url.replace(socket.gethostname(), "127.0.0.1")
+        strangers = ["evil.example", f"evil.example:{port}", f"127.0.0.3:{port}", "127.0.0.1:1"]
+        for stranger in [*strangers, f"{own[0]}.evil.example:{port}", "null"]:
+            for host in (f"{own[0]}:{port}", stranger):  # as if its name led here
+                assert websocket_answer(url, host, f"http://{stranger}") == 403
+        # What is missing now is the token of a session, which a page brings.
+        for name in own:
+            answer = websocket_answer(url, f"{name}:{port}", f"http://{name}:{port}")
+            assert answer not in (403, 404)
 
 
 @pytest.mark.parametrize(

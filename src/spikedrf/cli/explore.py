@@ -7,6 +7,7 @@ import importlib.util
 import socket
 from typing import TYPE_CHECKING
 
+from spikedrf import losses
 from spikedrf.cli import options, output
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--show", action="store_true", help="open it in a browser")
     options.add_model(parser)
     options.add_bulk(parser)
+    group = parser.add_argument_group("readout")
+    group.add_argument(
+        "--loss", type=options.loss, default="square", metavar="LOSS", help="its name (square)"
+    )
+    group.add_argument(
+        "--labels", default="real", metavar="KIND", help="real or sign (%(default)s)"
+    )
     parser.add_argument(
         "--alpha", type=float, default=2.0, metavar="X", help="samples over dimension (%(default)g)"
     )
@@ -78,12 +86,18 @@ def _state(args: argparse.Namespace) -> State:
     from spikedrf.explore.view import view
 
     names = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "activation", "target", "bulk")
+    if args.loss != losses.resolve(args.loss.name):
+        raise ValueError("loss has no parameter on the page: give its name alone")
     state = State(
         **{name: getattr(args, name) for name in names},
+        loss=args.loss.name,
+        labels=args.labels,
         u=tuple(args.u),
         pi=tuple(args.pi or ()),
     )
-    view(state)  # says now what is wrong with it
+    shown = view(state)  # says now what is wrong with it
+    if shown.missing:
+        raise ValueError(shown.missing)
     return state
 
 

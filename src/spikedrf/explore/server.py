@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
+import secrets
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +12,33 @@ from typing import Any
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
-from bokeh.server.server import Server
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.util import bind_sockets
+from bokeh.util.browser import view as open_browser
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.web import ErrorHandler
 
 from spikedrf.explore.page import Page
 from spikedrf.explore.state import State
 
-#: Addresses that only this machine reaches.
-LOOPBACK = ("localhost", "127.0.0.1")
+
+class _Tornado(BokehTornado):  # type: ignore[misc]  # Bokeh is not followed
+    """Answers only requests to names of its own.
+
+    A page of another origin whose name leads here would be one of the same origin otherwise.
+    """
+
+    def __init__(self, page: Application, hosts: list[str], **options: Any) -> None:
+        self._hosts = frozenset(hosts)
+        super().__init__({"/": page}, extra_websocket_origins=hosts, **options)
+
+    def find_handler(self, request: Any, **options: Any) -> Any:
+        """Return what answers a request."""
+        if request.host.lower() in self._hosts:
+            return super().find_handler(request, **options)
+        return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
 
 
 def serve(
@@ -23,7 +46,9 @@ def serve(
 ) -> None:
     """Serve the page until Ctrl-C.
 
-    Everything that the page needs comes from this server, nothing from the network.
+    Everything that the page needs comes from this server, nothing from the network. Its address
+    has a token that nobody can guess, without which the server tells nothing, and only a page that
+    came from this server may talk to it.
 
     Parameters
     ----------
@@ -47,24 +72,49 @@ def serve(
     def open_page(document: Any) -> None:
         Page(document, state)
 
-    if port == 0:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.create_server((address, 0), family=family) as free:
-            port = free.getsockname()[1]
-    # Pages of other origins may not talk to it; who listens beyond loopback wants visitors.
-    hosts = LOOPBACK if address in LOOPBACK else ("*",)
-    server = Server(
-        {"/": Application(FunctionHandler(open_page))},
-        address=address,
-        port=port,
-        allow_websocket_origin=[f"{host}:{port}" for host in hosts],
+    sockets, port = bind_sockets(address, port)
+    token = secrets.token_urlsafe(16)
+    names = _own_names(address)
+    url = f"http://{names[0]}:{port}/{token}/"
+    # A request that is refused is the business of who asked.
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    tornado = _Tornado(
+        Application(FunctionHandler(open_page)),
+        [f"{name}:{port}" for name in names],
+        prefix=token,
+        absolute_url=url,
     )
+    http_server = HTTPServer(tornado)
+    http_server.add_sockets(sockets)
+    loop = IOLoop.current()
+    server = BaseServer(loop, tornado, http_server)
     server.start()
-    name = f"[{address}]" if ":" in address else address
-    announce(f"http://{name}:{port}/")
+    announce(url)
     if show:
-        server.io_loop.add_callback(partial(server.show, "/"))
+        loop.add_callback(partial(open_browser, url))
     try:
-        server.io_loop.start()
+        loop.start()
     finally:
         server.stop()
+        http_server.stop()
+
+
+def _own_names(address: str) -> list[str]:
+    """Return what an address of a page of this server may have as its host, the best first."""
+    listened = {entry[4][0] for entry in socket.getaddrinfo(address, None)}
+    hosts = [address]
+    if any(ipaddress.ip_address(ip.partition("%")[0]).is_unspecified for ip in map(str, listened)):
+        # All interfaces: this machine by its name, by that name's addresses, or from itself.
+        name = socket.gethostname()
+        hosts = [name, socket.getfqdn(), *_addresses(name), "localhost", "127.0.0.1", "::1"]
+    elif listened & {"127.0.0.1", "::1"}:
+        hosts += ["localhost", *map(str, sorted(listened))]
+    hosts = [f"[{host}]" if ":" in host else host.lower() for host in hosts]
+    return list(dict.fromkeys(hosts))
+
+
+def _addresses(name: str) -> list[str]:
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(name, None)]
+    except OSError:
+        return []

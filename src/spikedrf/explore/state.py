@@ -9,10 +9,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+from spikedrf import losses
 from spikedrf.activations import NAMES
 
-#: Where the learning curve has its points.
-LOWEST, HIGHEST, POINTS = 0.1, 100.0, 61
+#: Where the learning curve has its points: fewer where the readout is no ridge regression of real
+#: labels, which takes a hundred times as long, and less accurate ones.
+LOWEST, HIGHEST, POINTS, FEW = 0.1, 100.0, 61, 13
+RTOL = 1e-4
 
 #: How finely spectra are computed: for a picture.
 SPECTRUM: dict[str, Any] = {"resolution": 1e-3, "rtol": 1e-5}
@@ -31,7 +34,13 @@ RANGES = {
 }
 
 #: What the words may be.
-CHOICES = {"activation": NAMES, "target": NAMES, "bulk": ("isotropic", "network")}
+CHOICES = {
+    "activation": NAMES,
+    "target": NAMES,
+    "bulk": ("isotropic", "network"),
+    "loss": losses.NAMES,
+    "labels": losses.LABELS,
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,10 @@ class State:
         The vocabulary and its proportions; no proportions are equal ones.
     bulk : {"isotropic", "network"}
         As in `theory.solve`.
+    loss : str
+        Of the readout, a name of `spikedrf.losses.NAMES`.
+    labels : {"real", "sign"}
+        What it learns from, as in `theory.solve`.
 
     Raises
     ------
@@ -74,6 +87,8 @@ class State:
     u: tuple[float, ...] = (1.0,)
     pi: tuple[float, ...] = ()
     bulk: str = "isotropic"
+    loss: str = "square"
+    labels: str = "real"
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -87,6 +102,21 @@ class State:
                 )
         if not 1 <= len(self.u) <= MOST_GROUPS:
             raise ValueError(f"u must have 1 to {MOST_GROUPS} values, got {len(self.u)}")
+
+    @property
+    def ridge(self) -> bool:
+        """Whether the readout is ridge regression of real labels."""
+        return (self.loss, self.labels) == ("square", "real")
+
+    @property
+    def points(self) -> int:
+        """So many points the learning curve has."""
+        return POINTS if self.ridge else FEW
+
+    @property
+    def readout(self) -> dict[str, Any]:
+        """What `theory.solve` is told of the readout, beyond its ridge."""
+        return {} if self.ridge else {"loss": self.loss, "labels": self.labels, "rtol": RTOL}
 
     @classmethod
     def from_query(cls, query: str, default: State | None = None) -> State:
@@ -143,29 +173,32 @@ class State:
                 several = value if isinstance(value, tuple) else (value,)
                 words += [f"--{name}", *map(_text, several)]
         words += ["--bulk", self.bulk]
-        words += ["--alpha", f"{LOWEST:g}:{HIGHEST:g}:{POINTS}:log", _text(self.alpha)]
+        for name, given in self.readout.items():
+            words += [f"--{name}", given if isinstance(given, str) else _text(given)]
+        words += ["--alpha", f"{LOWEST:g}:{HIGHEST:g}:{self.points}:log", _text(self.alpha)]
         return shlex.join(words)
 
     def python(self) -> str:
         """Write the Python call that computes what the page draws."""
         shares = f", pi={list(self.pi)}" if self.pi else ""
+        readout = "".join(f', "{name}": {given!r}' for name, given in self.readout.items())
         alpha0 = "np.inf" if math.isinf(self.alpha0) else repr(self.alpha0)
         return f"""\
 import numpy as np
 from spikedrf import GradientStep, theory
 
 model = {{"beta": {self.beta!r}, "lam": {self.lam!r}, "noise": {self.noise!r},
-         "activation": "{self.activation}", "target": "{self.target}"}}
+         "activation": "{self.activation}", "target": "{self.target}"{readout}}}
 step = GradientStep(eta={self.eta!r}, alpha0={alpha0}, u={list(self.u)}{shares})
-alpha = np.geomspace({LOWEST!r}, {HIGHEST!r}, {POINTS})
+alpha = np.geomspace({LOWEST!r}, {HIGHEST!r}, {self.points})
 with_step = theory.solve(alpha, step=step, bulk="{self.bulk}", **model).test_error
 without_step = theory.solve(alpha, **model).test_error
 here = theory.solve({self.alpha!r}, step=step, bulk="{self.bulk}", **model)
 learned = here.learned_along_target(np.linspace(-3.0, 3.0, 121))
-del model["lam"]  # the spectrum is that of the features
+features = {{name: model[name] for name in ("beta", "noise", "activation", "target")}}
 picture = {{"resolution": {SPECTRUM["resolution"]!r}, "rtol": {SPECTRUM["rtol"]!r}}}
 spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, bulk="{self.bulk}",
-                           **picture, **model)
+                           **picture, **features)
 print(here)
 """
 

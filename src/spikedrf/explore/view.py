@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spikedrf import theory
 from spikedrf.activations import resolve
-from spikedrf.explore.state import HIGHEST, LOWEST, POINTS, SPECTRUM, State
+from spikedrf.explore.state import HIGHEST, LOWEST, SPECTRUM, State
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import Spectrum
@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 class View:
     """The numbers of the page.
 
+    What cannot be had with these parameters is None, or NaN in a curve, and `missing` says why.
+
     Attributes
     ----------
     alpha : ndarray, shape (N,)
@@ -30,19 +32,21 @@ class View:
     with_step, without_step : ndarray, shape (N,)
         Test errors there.
     best_linear : float
-        Test error of the best linear function.
+        Test error of the best linear function; NaN for labels that are signs.
     here, here_without : float
         Test errors at the alpha of the state.
     s : ndarray, shape (M,)
         Projections on the target direction.
     target, learned, learned_without : ndarray, shape (M,)
         The target and the mean outputs there, at the alpha of the state.
-    spectrum, spectrum_without : Spectrum
-        The spectra of the features at the alpha of the state, with the bulk of the state.
-    spike : Spike
+    spectrum, spectrum_without : Spectrum or None
+        The spectra of the features at the alpha of the state.
+    spike : Spike or None
         What the step leaves.
     lost : int
         Points of curves and spectra that did not reach their accuracy.
+    missing : str
+        Why there is nothing after the step; empty if there is.
     """
 
     alpha: Floats
@@ -55,55 +59,86 @@ class View:
     target: Floats
     learned: Floats
     learned_without: Floats
+    spectrum: Spectrum | None
+    spectrum_without: Spectrum | None
+    spike: Spike | None
+    lost: int
+    missing: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """A network before the step or after it."""
+
+    curve: Floats
+    here: float
+    learned: Floats
     spectrum: Spectrum
-    spectrum_without: Spectrum
     spike: Spike
     lost: int
 
 
 def view(state: State) -> View:
-    """Compute what a page shows, in a tenth of a second; with the network's bulk, in one.
+    """Compute what a page shows, in a tenth of a second; with other losses, in some.
 
     Raises
     ------
     ValueError
-        If the parameters go together badly, such as an activation without a gradient.
+        If not even the network without a step can be had: the loss and the labels go together
+        badly.
     """
-    model: dict[str, Any] = {
+    alpha = np.geomspace(LOWEST, HIGHEST, state.points)
+    s = np.linspace(-3.0, 3.0, 121)
+    missing = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # told by `lost`
+        plain = _network(state, alpha, s, None)
+        try:
+            step = GradientStep(state.eta, state.alpha0, u=list(state.u), pi=list(state.pi) or None)
+            stepped = _network(state, alpha, s, step)
+        except ValueError as error:
+            missing = str(error)
+            nothing = np.full(alpha.size, np.nan), np.nan, np.full(s.size, np.nan)
+            stepped = replace(plain, curve=nothing[0], here=np.nan, learned=nothing[2], lost=0)
+    real = state.labels == "real"
+    return View(
+        alpha=alpha,
+        with_step=stepped.curve,
+        without_step=plain.curve,
+        best_linear=theory.best_linear_error(state.target, state.noise) if real else np.nan,
+        here=stepped.here,
+        here_without=plain.here,
+        s=s,
+        target=resolve(state.target, "target")(s),
+        learned=stepped.learned,
+        learned_without=plain.learned,
+        spectrum=None if missing else stepped.spectrum,
+        spectrum_without=plain.spectrum,
+        spike=None if missing else stepped.spike,
+        lost=plain.lost + stepped.lost,
+        missing=missing,
+    )
+
+
+def _network(state: State, alpha: Floats, s: Floats, step: GradientStep | None) -> _Network:
+    features: dict[str, Any] = {
         "beta": state.beta,
-        "lam": state.lam,
         "noise": state.noise,
         "activation": state.activation,
         "target": state.target,
     }
-    step = GradientStep(state.eta, state.alpha0, u=list(state.u), pi=list(state.pi) or None)
-    alpha = np.geomspace(LOWEST, HIGHEST, POINTS)
-    s = np.linspace(-3.0, 3.0, 121)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # told by `lost`
-        curves, points = (
-            [theory.solve(at, step=step, bulk=state.bulk, **model), theory.solve(at, **model)]
-            for at in (alpha, state.alpha)
-        )
-        del model["lam"]
-        spectra = [
-            theory.spectrum(alpha=state.alpha, step=step, bulk=state.bulk, **SPECTRUM, **model),
-            theory.spectrum(alpha=state.alpha, **SPECTRUM, **model),
-        ]
-    reached = [curve.success for curve in curves] + [spectrum.success for spectrum in spectra]
-    return View(
-        alpha=alpha,
-        with_step=curves[0].test_error,
-        without_step=curves[1].test_error,
-        best_linear=theory.best_linear_error(state.target, state.noise),
-        here=float(points[0].test_error),
-        here_without=float(points[1].test_error),
-        s=s,
-        target=resolve(state.target, "target")(s),
-        learned=points[0].learned_along_target(s),
-        learned_without=points[1].learned_along_target(s),
-        spectrum=spectra[0],
-        spectrum_without=spectra[1],
-        spike=points[0].spike,
-        lost=sum(int(np.count_nonzero(~success)) for success in reached),
+    if step is not None:
+        features |= {"step": step, "bulk": state.bulk}
+    curve, here = (
+        theory.solve(at, lam=state.lam, **features, **state.readout) for at in (alpha, state.alpha)
+    )
+    spectrum = theory.spectrum(alpha=state.alpha, **SPECTRUM, **features)
+    reached = (curve.success, here.success, spectrum.success)
+    return _Network(
+        curve=curve.test_error,
+        here=float(here.test_error),
+        learned=here.learned_along_target(s),
+        spectrum=spectrum,
+        spike=here.spike,
+        lost=sum(int(np.count_nonzero(~np.asarray(success))) for success in reached[::2]),
     )
