@@ -19,7 +19,7 @@ struct Place {
 
 // The corners of phi at this V, and how round they are.
 int places(Loss loss, double V, Place* out) {
-  if (is_ramp(loss.kind)) {
+  if (traits(loss).broken_line) {
     const Ramp ramp = ramp_of(loss);
     int count = 0;
     for (double bound : {ramp.lo, ramp.hi}) {
@@ -27,13 +27,9 @@ int places(Loss loss, double V, Place* out) {
     }
     return count;
   }
-  const bool logistic = loss.kind == LossKind::logistic;
-  const std::complex<double> corner =
-      logistic ? LogisticLoss{}.corner(V) : PseudoHuberLoss(loss.parameter).corner(V);
-  const double other = logistic ? LogisticLoss{}.reflected(V, corner.real())
-                                : PseudoHuberLoss(loss.parameter).reflected(V, corner.real());
-  out[0] = {corner.real(), corner.imag()};
-  out[1] = {other, corner.imag()};
+  const Corners corners = corners_of(loss, V);
+  out[0] = {corners.right, corners.strip};
+  out[1] = {corners.left, corners.strip};
   return 2;
 }
 
@@ -45,7 +41,7 @@ bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<Cavi
   constexpr int kRefinements = 8;
   corner_.clear();
   const bool signs = kind_ == LabelKind::sign;
-  const bool margin = has_margin(loss_.kind);
+  const bool margin = traits(loss_).margin;
   for (std::size_t i = 0; i < kappa.size(); ++i) {
     const CavityField& here = field[i];
     const double width2 = signs ? here.t : here.t + noise * noise;

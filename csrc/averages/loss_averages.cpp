@@ -140,7 +140,7 @@ void LossAverages::branch(const LabelTable& labels, std::size_t node, double noi
     rows_.resize(static_cast<std::size_t>(kRows) * most);
   }
   tau_ = std::sqrt(signs ? field.t : field.t + noise * noise);
-  const bool margin = has_margin(loss_.kind);
+  const bool margin = traits(loss_).margin;
   count_ = 0;
   const auto add = [&](double weight, double y, double zeta) {
     if (weight < kNegligible) return;
@@ -171,7 +171,7 @@ EnvelopeSums LossAverages::envelope(const LabelTable& labels, std::size_t node, 
   branch(labels, node, noise, flip, field);
   double* rows[kRows];
   for (int i = 0; i < kRows; ++i) rows[i] = row(i);
-  if (is_ramp(loss_.kind)) {
+  if (traits(loss_).broken_line) {
     Ramp ramp = ramp_of(loss_);
     ramp.width += field.V;
     ramp_averages(ramp, mu_.data(), count_, tau_, hessian, averages());
@@ -196,10 +196,8 @@ EnvelopeSums LossAverages::envelope(const LabelTable& labels, std::size_t node, 
 bool LossAverages::lay_grid(double V) {
   x_.clear();
   quadrature_.clear();
-  const bool logistic = loss_.kind == LossKind::logistic;
-  const std::complex<double> corner =
-      logistic ? LogisticLoss{}.corner(V) : PseudoHuberLoss(loss_.parameter).corner(V);
-  const double strip = corner.imag();
+  const Corners corners = corners_of(loss_, V);
+  const double strip = corners.strip;
   const double reach = kCutoff * tau_;
   if (tau_ < kPointlike * strip) {
     // phi is a polynomial of degree 5 as far as N(mu, tau^2) can tell.
@@ -225,12 +223,10 @@ bool LossAverages::lay_grid(double V) {
     }
     return true;
   }
-  const double other = logistic ? LogisticLoss{}.reflected(V, corner.real())
-                                : PseudoHuberLoss(loss_.parameter).reflected(V, corner.real());
   const LegendreRule& base = legendre_rule(20);
   const std::vector<double> edge =
       graded_edges(sorted_.front() - reach, sorted_.back() + reach, 3.0 * tau_,
-                   {{corner.real(), strip}, {other, strip}});
+                   {{corners.right, strip}, {corners.left, strip}});
   for (std::size_t e = 0; e + 1 < edge.size(); ++e) {
     const double half = 0.5 * (edge[e + 1] - edge[e]);
     for (std::size_t i = 0; i < base.node.size(); ++i) {
@@ -304,7 +300,7 @@ Outcome LossAverages::outcome(const LabelTable& labels, std::size_t node, double
   const double* fresh_loss = rows[kThird];
   const double* trained_loss = rows[kBend];
   const double* trained_square = rows[kPhiSlope];
-  if (is_ramp(loss_.kind)) {
+  if (traits(loss_).broken_line) {
     Ramp envelope = ramp_of(loss_);
     envelope.width += V;
     ramp_averages(envelope, mu_.data(), n, tau_, false, averages());
@@ -326,7 +322,7 @@ Outcome LossAverages::outcome(const LabelTable& labels, std::size_t node, double
     return result;
   }
   // h = omega + V f.
-  const bool margin = has_margin(loss_.kind);
+  const bool margin = traits(loss_).margin;
   for (std::size_t j = 0; j < n; ++j) {
     const double at = label_[j] * (field.mean + field.s * zeta_[j]);
     const double force = margin ? rows[kPhi][j] : label_[j] * rows[kPhi][j];

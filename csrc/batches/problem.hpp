@@ -121,7 +121,7 @@ struct Problem {
   Spikes spikes;
   GaussianMoments* activation;
   GaussianMoments* target;  // not looked at for a spectrum
-  Loss loss{};
+  Loss loss{loss_of<losses::Square>(), 0.0};
   LabelKind labels = LabelKind::real;
   Accuracy accuracy{};
   // Several directions, classes, lengths: of one spike, whose tables are these. Square loss of real

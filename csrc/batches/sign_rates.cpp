@@ -44,7 +44,7 @@ SignRateRules::SignRateRules(const Problem& problem, std::size_t index, double n
       noise_(noise),
       // Of a loss of the margin phi = loss'(1) at h = 0, of another f = loss'(y).
       pull_up_(loss_slope(problem.loss, 1.0)),
-      pull_down_(has_margin(problem.loss.kind) ? pull_up_ : -loss_slope(problem.loss, -1.0)),
+      pull_down_(traits(problem.loss).margin ? pull_up_ : -loss_slope(problem.loss, -1.0)),
       variation_(variation),
       target_(*problem.target),
       field_(field),

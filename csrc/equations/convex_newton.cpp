@@ -266,14 +266,8 @@ bool ConvexEquations::advance(double share) {
 
 // As if the loss were a square of typical curvature, with nothing learned yet.
 bool ConvexEquations::start() {
-  double typical = 1.0;
-  if (loss_.kind == LossKind::logistic) typical = 0.2;
-  if (loss_.kind == LossKind::hinge || loss_.kind == LossKind::absolute ||
-      loss_.kind == LossKind::quantile) {
-    typical = 0.5;
-  }
   Regime square = regime_;
-  square.weighting.epsilon = 1.0 / typical;
+  square.weighting.epsilon = 1.0 / traits(loss_).typical;
   Resolvent<0>::solve(*tables_, square, false);
   std::fill(z_.begin(), z_.end(), 0.0);
   std::copy(x.begin(), x.end(), z_.begin());

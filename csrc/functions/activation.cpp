@@ -104,46 +104,4 @@ void activate_derivative(Activation activation, const float* x, float* out,
   visit_activation<float>(activation, Apply<DerivativeOf, float>{x, out, n});
 }
 
-const char* activation_name(Activation activation) noexcept {
-  switch (activation) {
-    case Activation::tanh:
-      return "tanh";
-    case Activation::relu:
-      return "relu";
-    case Activation::erf:
-      return "erf";
-    case Activation::sin:
-      return "sin";
-    case Activation::cos:
-      return "cos";
-    case Activation::sigmoid:
-      return "sigmoid";
-    case Activation::softplus:
-      return "softplus";
-    case Activation::gelu:
-      return "gelu";
-    case Activation::silu:
-      return "silu";
-    case Activation::leaky_relu:
-      return "leaky_relu";
-    case Activation::abs:
-      return "abs";
-    case Activation::sign:
-      return "sign";
-    case Activation::identity:
-      return "identity";
-    case Activation::hermite1:
-      return "hermite1";
-    case Activation::hermite2:
-      return "hermite2";
-    case Activation::hermite3:
-      return "hermite3";
-    case Activation::hermite4:
-      return "hermite4";
-    case Activation::hermite5:
-      return "hermite5";
-  }
-  return "?";
-}
-
 }  // namespace spikedrf

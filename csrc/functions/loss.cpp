@@ -1,6 +1,8 @@
 #include "functions/loss.hpp"
 
 #include <cmath>
+#include <exception>
+#include <type_traits>
 #include <vector>
 
 namespace spikedrf {
@@ -51,29 +53,52 @@ SPIKEDRF_INLINE void fill_rows(const Smooth& loss, double V, const double* x, st
   }
 }
 
-SPIKEDRF_MULTIVERSION
-void logistic_rows(double V, const double* x, std::size_t n, const PhiRows& rows) {
-  fill_rows(LogisticLoss{}, V, x, n, rows);
-}
+struct FillRows {
+  double V;
+  const double* x;
+  std::size_t n;
+  PhiRows rows;
 
-SPIKEDRF_MULTIVERSION
-void pseudo_huber_rows(double delta, double V, const double* x, std::size_t n,
-                       const PhiRows& rows) {
-  fill_rows(PseudoHuberLoss(delta), V, x, n, rows);
-}
+  template <class L>
+  SPIKEDRF_INLINE void operator()(const L& loss) const {
+    if constexpr (L::broken_line) {
+      std::terminate();
+    } else {
+      fill_rows(loss, V, x, n, rows);
+    }
+  }
+};
 
 }  // namespace
 
+SPIKEDRF_MULTIVERSION
 void smooth_phi(Loss loss, double V, const double* x, std::size_t n, const PhiRows& rows) {
-  if (loss.kind == LossKind::logistic) {
-    logistic_rows(V, x, n, rows);
-  } else {
-    pseudo_huber_rows(loss.parameter, V, x, n, rows);
-  }
+  visit_loss(loss, FillRows{V, x, n, rows});
+}
+
+Ramp ramp_of(Loss loss) {
+  return visit_loss(loss, [](const auto& policy) -> Ramp {
+    if constexpr (std::decay_t<decltype(policy)>::broken_line) {
+      return policy.ramp();
+    } else {
+      std::terminate();
+    }
+  });
+}
+
+Corners corners_of(Loss loss, double V) {
+  return visit_loss(loss, [V](const auto& policy) -> Corners {
+    if constexpr (std::decay_t<decltype(policy)>::broken_line) {
+      std::terminate();
+    } else {
+      const std::complex<double> corner = policy.corner(V);
+      return {corner.real(), policy.reflected(V, corner.real()), corner.imag()};
+    }
+  });
 }
 
 void prox(Loss loss, double V, const double* x, double* t, std::size_t n) {
-  if (is_ramp(loss.kind)) {
+  if (traits(loss).broken_line) {
     const Ramp ramp = ramp_of(loss);
     for (std::size_t i = 0; i < n; ++i) t[i] = ramp.prox(V, x[i]);
     return;
@@ -85,21 +110,24 @@ void prox(Loss loss, double V, const double* x, double* t, std::size_t n) {
 }
 
 void loss_values(Loss loss, const double* t, double* out, std::size_t n) {
-  if (is_ramp(loss.kind)) {
-    const Ramp ramp = ramp_of(loss);
-    for (std::size_t i = 0; i < n; ++i) out[i] = ramp.value(t[i]);
-  } else if (loss.kind == LossKind::logistic) {
-    for (std::size_t i = 0; i < n; ++i) out[i] = LogisticLoss{}.value(t[i]);
-  } else {
-    const PseudoHuberLoss pseudo(loss.parameter);
-    for (std::size_t i = 0; i < n; ++i) out[i] = pseudo.value(t[i]);
-  }
+  visit_loss(loss, [&](const auto& policy) {
+    if constexpr (std::decay_t<decltype(policy)>::broken_line) {
+      const Ramp ramp = policy.ramp();
+      for (std::size_t i = 0; i < n; ++i) out[i] = ramp.value(t[i]);
+    } else {
+      for (std::size_t i = 0; i < n; ++i) out[i] = policy.value(t[i]);
+    }
+  });
 }
 
 double loss_slope(Loss loss, double t) {
-  if (is_ramp(loss.kind)) return ramp_of(loss).slope(t);
-  return loss.kind == LossKind::logistic ? LogisticLoss{}.at(t).d1
-                                         : PseudoHuberLoss(loss.parameter).at(t).d1;
+  return visit_loss(loss, [t](const auto& policy) -> double {
+    if constexpr (std::decay_t<decltype(policy)>::broken_line) {
+      return policy.ramp().slope(t);
+    } else {
+      return policy.at(t).d1;
+    }
+  });
 }
 
 }  // namespace spikedrf

@@ -108,7 +108,7 @@ struct OutputAndSlopes {
     }
     SPIKEDRF_SIMD_REDUCTION(+, sum)
     for (std::size_t i = 0; i < size; ++i) {
-      const vmath::ValueAndSlope<Real> at = value_and_slope(Op{}, x[i]);
+      const vmath::ValueAndSlope<Real> at = Op::both(x[i]);
       sum += weight[i] * at.value;
       x[i] = at.slope;
     }

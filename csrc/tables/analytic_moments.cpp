@@ -26,27 +26,12 @@ constexpr double kUniformLimit = 8.0;
 
 inline double density(double z) { return kInvSqrtTwoPi * std::exp(-0.5 * z * z); }
 
-// Distance from the real axis of the nearest singularity of an analytic activation; 0 for an
-// entire one that grows like a Gaussian along the imaginary axis (gelu).
-double strip_width(Activation activation) {
-  switch (activation) {
-    case Activation::tanh:
-      return 0.5 * kPi;
-    case Activation::sigmoid:
-    case Activation::softplus:
-    case Activation::silu:
-      return kPi;
-    default:
-      return 0.0;
-  }
-}
-
 // Spacing in z of the trapezoid rule. Against the Gaussian its error is e^{a^2/2 - 2 pi a / step}
 // for any a up to the distance d = strip/sd of the nearest singularity, wherever the grid lies; the
 // step makes that e^-37. For f growing like e^{y^2/2} on the imaginary axis the exponent is
 // a^2/2 + (a sd)^2 (f^2 is integrated too), whose optimum gives the second formula.
 double spacing(Activation activation, double sd) {
-  const double strip = strip_width(activation);
+  const double strip = traits(activation).strip;
   if (strip == 0.0) return 2.0 * kPi / std::sqrt(74.0 * (1.0 + 2.0 * sd * sd));
   const double d = std::min(strip / sd, 8.6);
   return 2.0 * kPi * d / (37.0 + 0.5 * d * d);
@@ -166,7 +151,7 @@ void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, dou
   // A function that is odd about its value at 0: e0 there is that value, and what it grows by is
   // lost in the rounding of the sum where the mean is small. With t = mean/sd, by Taylor's series,
   //   e0 - f(0) = t e1 - t^3/3 f3 + O(t^5),   e1 and f3 at this very mean.
-  const Reflection mirror = reflection(activation_);
+  const Reflection mirror = traits(activation_).reflection;
   const double small = mirror.sign < 0.0 ? 1e-4 * std::hypot(1.0, sd) : -1.0;
   for (std::size_t i = 0; i < n; ++i) {
     const bool near_centre = std::fabs(mean[i]) <= small;

@@ -68,10 +68,11 @@ class NamedMoments final : public GaussianMoments {
   bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
                 double* e2, const MomentSlopes* slopes) override;
   void add_variation(double slope, double sd, Variation& variation) const override;
-  bool linear() const override { return is_linear(activation_); }
+  bool linear() const override { return traits(activation_).linear; }
   bool underflows(double slope, double sd) const override;
   bool saturates(int side) const override {
-    return side < 0 ? saturates_left(activation_) : saturates_right(activation_);
+    const ActivationTraits shape = traits(activation_);
+    return side < 0 ? shape.saturates_left : shape.saturates_right;
   }
 
  private:

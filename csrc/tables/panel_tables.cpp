@@ -31,7 +31,7 @@ PanelLadder::PanelLadder(int groups, const double* r, const double* c, GaussianM
       r_(r),
       c_(c),
       activation_(activation),
-      no_target_(Activation::identity),
+      no_target_(activation_of<activations::Identity>()),
       max_nodes_(max_nodes) {
   Variation variation;
   for (int k = 0; k < groups; ++k) activation.add_variation(r[k], std::sqrt(c[k]), variation);

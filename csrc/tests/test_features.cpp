@@ -25,7 +25,7 @@ void every_activation_at_every_length() {
   const double edges[] = {0.0, -0.0, 1.0, -1e-310, 1e5, -3e6, 1e30, infinity, -infinity, not_a_number};
   for (int code = 0; code < activation_count; ++code) {
     const auto activation = static_cast<Activation>(code);
-    const std::string name = activation_name(activation);
+    const std::string name = traits(activation).name;
     for (std::size_t n : {1u, 2u, 3u, 7u, 8u, 15u, 31u, 64u, 255u, 256u, 257u, 600u}) {
       std::vector<Real> x(n), value(n), slope(n);
       for (std::size_t i = 0; i < n; ++i) {
@@ -56,20 +56,20 @@ void known_values() {
     double x, value, slope;
   };
   const Known known[] = {
-      {Activation::tanh, 0.5, 0.46211715726000975, 0.7864477329659274},
-      {Activation::erf, 1.0, 0.6826894921370859, 0.48394144903828673},
-      {Activation::sin, 3e6, -0.8784900581447479, 0.4777606280773224},
-      {Activation::sigmoid, -2.0, 0.11920292202211756, 0.10499358540350652},
-      {Activation::softplus, 1.0, 1.3132616875182228, 0.73105857863000488},
-      {Activation::gelu, -1.0, -0.15865525393145705, -0.083315470587686298},
-      {Activation::silu, 2.0, 1.7615941559557649, 1.0907842487848955},
-      {Activation::hermite3, 2.0, 0.81649658092772603, 3.6742346141747671},
+      {activation_of<activations::Tanh>(), 0.5, 0.46211715726000975, 0.7864477329659274},
+      {activation_of<activations::Erf>(), 1.0, 0.6826894921370859, 0.48394144903828673},
+      {activation_of<activations::Sin>(), 3e6, -0.8784900581447479, 0.4777606280773224},
+      {activation_of<activations::Sigmoid>(), -2.0, 0.11920292202211756, 0.10499358540350652},
+      {activation_of<activations::Softplus>(), 1.0, 1.3132616875182228, 0.73105857863000488},
+      {activation_of<activations::Gelu>(), -1.0, -0.15865525393145705, -0.083315470587686298},
+      {activation_of<activations::Silu>(), 2.0, 1.7615941559557649, 1.0907842487848955},
+      {activation_of<activations::Hermite3>(), 2.0, 0.81649658092772603, 3.6742346141747671},
   };
   for (const Known& k : known) {
     double value = 0.0, slope = 0.0;
     activate(k.activation, &k.x, &value, 1);
     activate_derivative(k.activation, &k.x, &slope, 1);
-    const std::string name = activation_name(k.activation);
+    const std::string name = traits(k.activation).name;
     check::near(value, k.value, 1e-15, 0.0, name);
     check::near(slope, k.slope, 2e-15, 0.0, name + "'");
   }
@@ -82,7 +82,7 @@ void spike_and_residual_rows() {
   for (std::size_t cols : {1u, 9u, 257u, 700u}) {
     for (int code = 0; code < activation_count; ++code) {
       const auto activation = static_cast<Activation>(code);
-      const std::string name = activation_name(activation);
+      const std::string name = traits(activation).name;
       std::vector<Real> z(rows * cols), s(rows), u(cols), y(rows), residual(rows);
       for (std::size_t i = 0; i < z.size(); ++i) z[i] = static_cast<Real>(scattered(i));
       z[cols - 1] = static_cast<Real>(2e6);  // far, for sin and cos

@@ -71,7 +71,7 @@ void moments_of_every_activation() {
   const std::size_t n = mean.size();
   for (int code = 0; code < activation_count; ++code) {
     const auto activation = static_cast<Activation>(code);
-    const std::string name = activation_name(activation);
+    const std::string name = traits(activation).name;
     NamedMoments moments(activation);
     for (double sd : {0.0, 1e-3, 0.9, 1.3, 6.0}) {
       std::vector<double> e(3 * n), slope(4 * n);
@@ -89,14 +89,14 @@ void moments_of_every_activation() {
           second += weight * f * f;
         }
         largest = std::sqrt(second);
-        const double kink = has_kink(activation) ? 1e-3 : 1e-9;
+        const double kink = traits(activation).kink ? 1e-3 : 1e-9;
         const std::string where = name + ", sd " + std::to_string(sd);
         check::near(e[i], e0, 1e-9, kink * largest, where + ", e0");
         check::near(e[n + i], e1, 1e-9, kink * largest, where + ", e1");
         const double rest = second - e0 * e0 - e1 * e1;
         check::near(e[2 * n + i], rest, 1e-9, kink * second + 1e-12, where + ", e2");
         for (int s = 0; s < 4; ++s) check::that(std::isfinite(slope[s * n + i]), where + ", slopes");
-        if (sd < 0.5 || has_kink(activation)) continue;
+        if (sd < 0.5 || traits(activation).kink) continue;
         // d e0/d mean = e1/sd by a central difference.
         const double step = 1e-4, at[2] = {mean[i] + step, mean[i] - step};
         double d0[2], d1[2], d2[2];
@@ -137,7 +137,7 @@ void tables_of_several_groups() {
     }
     Cube cube{1000};
     CallbackMoments activation(Cube::evaluate, &cube, {}, 1.0);
-    NamedMoments target(Activation::sin);
+    NamedMoments target(activation_of<activations::Sin>());
     Tables tables;
     TableSlopes slopes;
     Rule rule;

@@ -120,7 +120,7 @@ void hard_problems() {
         const std::vector<double> alpha = {1.9, 40.0, infinity};
         const Found answer = solved(p, alpha, {1e-7, 2048});
         for (std::size_t i = 0; i < alpha.size(); ++i) {
-          const std::string name = std::string(activation_name(activation)) + ", " +
+          const std::string name = std::string(traits(activation).name) + ", " +
                                    std::to_string(groups) + " groups, lam " + std::to_string(lam);
           if (answer.status[i] != 0) continue;
           check::that(answer.test[i] >= 0.2 * 0.2 * (1 - 1e-9), name + ": no less than the noise");

@@ -156,7 +156,7 @@ void hard_problems() {
           double before = 0.0;
           for (std::size_t i = 0; i < x.size(); ++i) {
             if (answer.status[i] != 0) continue;
-            const std::string name = std::string(activation_name(activation)) + ", " +
+            const std::string name = std::string(traits(activation).name) + ", " +
                                      std::to_string(groups) + " groups, x " + std::to_string(x[i]);
             check::that(answer.total(i, 1) >= 0.0, name + ": no negative density");
             check::that(answer.cumulative[i] >= before - 1e-7, name + ": no negative share");

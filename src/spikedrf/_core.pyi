@@ -10,11 +10,17 @@ Evaluator = tuple[Callable[[Floats, float, int, bool], Any], Sequence[float], fl
 
 class Properties(TypedDict):
     name: str
+    formula: str
     linear: bool
     saturates: tuple[bool, bool]
     differentiable: bool
 
+class LossProperties(TypedDict):
+    name: str
+    margin: bool
+
 def activations() -> list[Properties]: ...
+def losses() -> list[LossProperties]: ...
 def evaluate(code: int, x: Floats, derivative: bool = False) -> Floats: ...
 
 class Function:

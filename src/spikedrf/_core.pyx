@@ -9,12 +9,15 @@ import numpy as np
 cdef extern from "functions/activation.hpp" namespace "spikedrf" nogil:
     cdef enum class Activation(int):
         pass
+    cdef struct ActivationTraits:
+        const char* name
+        const char* formula
+        cbool linear
+        cbool saturates_left
+        cbool saturates_right
+        cbool differentiable
     int activation_count
-    const char* activation_name(Activation)
-    cbool is_linear(Activation)
-    cbool saturates_left(Activation)
-    cbool saturates_right(Activation)
-    cbool has_derivative(Activation)
+    ActivationTraits traits(Activation)
     void activate(Activation, const double*, double*, size_t)
     void activate_derivative(Activation, const double*, double*, size_t)
 
@@ -49,6 +52,11 @@ cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
     cdef struct Loss:
         LossKind kind
         double parameter
+    cdef struct LossTraits:
+        const char* name
+        cbool margin
+    int loss_count
+    LossTraits loss_traits "spikedrf::traits"(LossKind)
     void prox(Loss, double, const double*, double*, size_t) except +
 
 cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
@@ -188,14 +196,28 @@ cdef extern from "batches/run.hpp" namespace "spikedrf" nogil:
 
 def activations():
     """Properties of every named activation, in the order of their codes."""
+    found = []
+    cdef ActivationTraits of
+    for code in range(activation_count):
+        of = traits(<Activation><int>code)
+        found.append({
+            "name": of.name.decode(),
+            "formula": of.formula.decode(),
+            "linear": of.linear,
+            "saturates": (of.saturates_left, of.saturates_right),
+            "differentiable": of.differentiable,
+        })
+    return found
+
+
+def losses():
+    """Properties of every loss, in the order of their codes."""
     return [
         {
-            "name": activation_name(<Activation>code).decode(),
-            "linear": is_linear(<Activation>code),
-            "saturates": (saturates_left(<Activation>code), saturates_right(<Activation>code)),
-            "differentiable": has_derivative(<Activation>code),
+            "name": loss_traits(<LossKind>code).name.decode(),
+            "margin": loss_traits(<LossKind>code).margin,
         }
-        for code in range(activation_count)
+        for code in range(loss_count)
     ]
 
 
@@ -228,6 +250,8 @@ cdef class Function:
     def __cinit__(self, function):
         cdef vector[double] breaks
         if isinstance(function, int):
+            if not 0 <= function < activation_count:
+                raise ValueError(f"the core has no activation of number {function}")
             self.moments = new NamedMoments(<Activation><int>function)
         else:
             self.evaluator, points, grain = function
@@ -386,6 +410,8 @@ cdef class Problem:
             spikes.bulk.directions = self.core.latents.coupled + self.core.latents.free
             spikes.bulk.forms = &self.weight[1, 0, 0]
             spikes.bulk.stride = self.weight.shape[1] * self.weight.shape[2]
+        if not 0 <= <int>loss[0] < loss_count:
+            raise ValueError(f"the core has no loss of number {loss[0]}")
         self.core.loss = Loss(<LossKind><int>loss[0], loss[1])
         self.core.labels = <LabelKind><int>signs
         self.core.accuracy = Accuracy(rtol, max_nodes)

@@ -25,8 +25,12 @@ FunctionLike = str | ScalarFunction | tuple[ScalarFunction, ScalarFunction] | Fu
 
 _NAMED = {entry["name"]: (code, entry) for code, entry in enumerate(_core.activations())}
 
-#: Names accepted wherever an activation or a target is asked for.
+#: Names accepted wherever an activation or a target is asked for. ``erf`` is ``erf(z / sqrt(2))``,
+#: the error function itself is ``erf_plain``; `FORMULAS` has them all.
 NAMES: tuple[str, ...] = tuple(_NAMED)
+
+#: The formula of each name, a function of ``z`` in Python's notation.
+FORMULAS: dict[str, str] = {name: entry["formula"] for name, (_, entry) in _NAMED.items()}
 
 # Integrals over z ~ N(0, 1) end here: the Gaussian is e^-60.
 _CUTOFF = 11.0

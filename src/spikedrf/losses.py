@@ -65,6 +65,10 @@ class Loss:
     def core(self) -> tuple[int, float]:
         """What the compiled solver takes: a code, and the parameter or 0."""
         (parameter,) = (*vars(self).values(), 0.0)[:1]
+        if self.name not in _CODES:
+            raise ValueError(
+                f"the theory knows no loss {self.name!r}; it knows {', '.join(_CODES)}"
+            )
         return _CODES[self.name], float(parameter)
 
     def value(self, y: ArrayLike, h: ArrayLike) -> Floats:
@@ -345,22 +349,7 @@ NAMES: tuple[str, ...] = tuple(_NAMED)
 #: What labels may be: ``y = g + noise N(0, 1)`` itself, or its sign.
 LABELS = ("real", "sign")
 
-# In the order of LossKind in the core.
-_CODES = {
-    name: code
-    for code, name in enumerate(
-        (
-            "square",
-            "huber",
-            "pseudo_huber",
-            "absolute",
-            "quantile",
-            "logistic",
-            "hinge",
-            "squared_hinge",
-        )
-    )
-}
+_CODES = {entry["name"]: code for code, entry in enumerate(_core.losses())}
 
 LossLike = str | Loss
 

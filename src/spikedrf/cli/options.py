@@ -38,6 +38,7 @@ EPILOG = f"""\
 NAME is one of
   {", ".join(NAMES[:9])},
   {", ".join(NAMES[9:])}
+where erf is erf(z / sqrt(2)) and erf_plain is erf(z).
 
 exit status:
   0 done; 1 a file could not be written; 2 misuse;

@@ -57,7 +57,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     n_components : int
         Number of features ``p``.
     activation : str, callable or (callable, derivative)
-        A name of `spikedrf.activations.NAMES` or a vectorised function; a step needs the
+        A name of `spikedrf.activations.NAMES` (``"erf"`` is ``erf(z / sqrt(2))``, ``"erf_plain"``
+        the function itself) or a vectorised function; a step needs the
         derivative.
     step_size : float, array_like or "auto"
         Size ``eta`` of the step for targets of variance one; 0 is no step. Of several, or of the

@@ -32,7 +32,8 @@ class SpikedRandomFeatures(FirstLayerMixin):
     n_components : int
         Number of features ``p``.
     activation : str, callable or (callable, derivative)
-        A name of `spikedrf.activations.NAMES` or a vectorised function; a step needs the
+        A name of `spikedrf.activations.NAMES` (``"erf"`` is ``erf(z / sqrt(2))``, ``"erf_plain"``
+        the function itself) or a vectorised function; a step needs the
         derivative.
     step_size : float
         Size ``eta`` of the step, on the scale of theory.md; 0 is no step: plain random features.

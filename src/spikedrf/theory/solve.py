@@ -67,7 +67,8 @@ def solve(
     beta : float or array_like
         Width over dimension, ``p/d``, > 0.
     activation : str, callable or (callable, derivative)
-        Activation ``sigma``: a name (`spikedrf.activations.NAMES`) or a vectorised function.
+        Activation ``sigma``: a name (`spikedrf.activations.NAMES`) or a vectorised function. The
+        name ``"erf"`` stands for ``erf(z / sqrt(2))``, ``"erf_plain"`` for the function itself.
     target : str, callable or MultiIndex
         Teacher function ``g``, of one direction or of several. With M directions ``gamma`` of a
         `Spike` has a last axis for them.
