@@ -21,7 +21,8 @@ from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
-from spikedrf.theory.latents.gradient import check_latent_names, differentiate_points
+from spikedrf.theory.latents.differences import Slopes
+from spikedrf.theory.latents.gradient import differentiate_points, of_readout
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, spike_of
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
 from spikedrf.theory.solve import refuse_infinite
@@ -133,9 +134,6 @@ def gradient(
         * ``eta``, ``alpha0``: of a `GradientStep`, through ``r, c, gamma``;
         * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed;
           not with ``bulk="network"``, where they do not move alone.
-
-        With ``inputs``, a target of several directions or ``init="gaussian"`` only ``alpha``,
-        ``beta``, ``lam`` and, unless there is a `GradientStep`, ``noise``.
     rtol : float
         Quadrature nodes are added until the errors and the derivatives move by less than this.
 
@@ -167,6 +165,10 @@ def gradient(
     and ``gamma != 0``, and when one of several groups that are alike (equal, or opposite for an
     odd activation) is moved alone. Moves that keep the groups alike are fine. NaN too: ``gamma``
     at the ends of its range and ``alpha0`` at 0.
+
+    With inputs of their own, several directions or Gaussian rows, derivatives through the first
+    layer (``eta, alpha0, r, c, gamma``, and ``noise`` of a `GradientStep`) are central differences
+    of sixth order, and ``quadrature_error`` holds what halving their step changes.
 
     Source: theory.md, sections 2 and 4 to 6; the Maxwell relations above are worked out in
     csrc/equations/sensitivity.hpp.
@@ -228,24 +230,29 @@ def _in_latents(
 ) -> Gradient:
     own = producer_of(step).own_bulk if bulk is None else bulk
     refuse_beyond_latents(step, own, losses.Square(), "real", 0.0)
-    check_latent_names(names, step)
-    posed, found = differentiate_points(
-        values, resolve(activation, "activation"), law, step, init, names, accuracy, threads
-    )
-
-    def arrange(value: Any) -> Any:
-        return value.reshape(posed.shape)[()]
-
-    status = arrange(found["status"])
+    sigma = resolve(activation, "activation")
+    readout = tuple(name for name in names if of_readout(name, step))
+    posed, found = differentiate_points(values, sigma, law, step, init, readout, accuracy, threads)
+    gradients = {name: found[name].reshape(posed.shape) for name in readout}
+    error, status = (found[name].reshape(posed.shape) for name in ("error", "status"))
+    through = tuple(name for name in names if name not in readout)
+    if through:
+        slopes = Slopes(values, sigma, law, step, init, through, threads)
+        gradients |= slopes.values
+        error = np.fmax(error, slopes.error)
+        status = np.where(status == 0, slopes.status, status)
+        status = np.where((status == 0) & (slopes.error > accuracy), 1, status)
     success: Any = status == 0
+    producer = producer_of(step)
+    steerable = {name: producer.parameters[name] for name in producer.steerable}
     return Gradient(
-        test_error=arrange(found["test"]),
+        test_error=found["test"].reshape(posed.shape)[()],
         success=success if posed.shape else bool(success),
         status=status if posed.shape else int(status),
-        quadrature_error=arrange(found["error"]),
+        quadrature_error=error[()],
         spike=spike_of(posed.frames, posed.which, posed.shape),
-        parameters={**values},
-        _values={name: arrange(found[name]) for name in names},
+        parameters={**values} | steerable,
+        _values={name: gradients[name][()] for name in names},
     )
 
 

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf.activations import FunctionLike
+from spikedrf import losses
+from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.losses import LossLike
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, names_among, real_array
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
 from spikedrf.theory.gradient import gradient
+from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents
 from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.search import Optimal, Problems, Search
 from spikedrf.theory.solve import solve
@@ -32,9 +37,11 @@ def optimise(
     lam: ArrayLike | None = None,
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: Producer | None = None,
     noise: ArrayLike = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     bulk: str | None = None,
     loss: LossLike = "square",
     bounds: Mapping[str, tuple[ArrayLike | None, ArrayLike | None]] | None = None,
@@ -50,7 +57,7 @@ def optimise(
 
     Parameters
     ----------
-    alpha, lam, beta, activation, target, step, noise, bulk, loss, workers
+    alpha, lam, beta, activation, target, step, noise, inputs, init, bulk, loss, workers
         As for `solve`; only the square loss. ``lam``, and the ``eta`` of the step, are not used if
         they are optimised.
     over : {"lam", "eta"} or sequence of these
@@ -114,30 +121,24 @@ def optimise(
     if "eta" in names:
         step = producer_of(step).moved({"eta": 0.0})
     # What is refused is refused now.
-    batch = pose(
-        alpha,
-        lam=ridge,
-        beta=beta,
-        activation=activation,
-        target=target,
-        step=step,
-        noise=noise,
-        bulk=bulk,
-    )
     solver: dict[str, Any] = {
-        "activation": batch.sigma,
-        "target": batch.g,
+        "activation": resolve(activation, "activation"),
+        "target": resolve_target(target),
+        "inputs": inputs,
+        "init": init,
         "bulk": bulk,
         "loss": loss,
         "rtol": accuracy,
         "workers": workers,
     }
+    model = {name: solver[name] for name in ("activation", "target", "inputs", "init")}
+    parameters, given = _posed(alpha, ridge, beta, noise, step, bulk, **model)
     gradient([], lam=1.0, **solver | {"bulk": "isotropic"})
-    shapes = {"the parameters": batch.shape}
+    shapes = {"the parameters": given}
     for name, ends in limits.items():
         shapes |= {f"{end} of {name}": at.shape for end, at in zip(_ENDS, ends, strict=True)}
     shape = broadcast_shape(shapes)
-    problems = Problems.posed(batch.parameters, step, limits, shape)
+    problems = Problems.posed(parameters, step, limits, shape)
     search = Search(names, solver)
     found = {name: Optimal.unknown(problems.size) for name in names}
     minima = np.zeros(problems.size, dtype=np.int64)
@@ -176,10 +177,46 @@ def optimise(
         status=arrange(status.astype(np.int32)),
         quadrature_error=solution.quadrature_error,
         solution=solution,
-        parameters=batch.parameters,
+        parameters=parameters,
     )
     warn(result, accuracy)
     return result
+
+
+def _posed(
+    alpha: ArrayLike,
+    lam: ArrayLike,
+    beta: ArrayLike,
+    noise: ArrayLike,
+    step: Producer | None,
+    bulk: str | None,
+    *,
+    activation: Any,
+    target: Any,
+    inputs: Inputs,
+    init: str,
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Refuse what is to be refused; return the parameters and their broadcast shape."""
+    law = beyond_white(inputs, target, init)
+    if law is None:
+        batch = pose(
+            alpha,
+            lam=lam,
+            beta=beta,
+            activation=activation,
+            target=target,
+            step=step,
+            noise=noise,
+            bulk=bulk,
+        )
+        return batch.parameters, batch.shape
+    refuse_beyond_latents(step, bulk, losses.Square(), "real", 0.0)
+    values = check_values(alpha, beta, lam, noise)
+    _, which = latent_layers(step, activation, law, values["noise"], init)
+    shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}
+    producer = producer_of(step)
+    steerable = {name: producer.parameters[name] for name in producer.steerable}
+    return values | steerable, broadcast_shape(shapes)
 
 
 def check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.inputs.population import Inputs, Population, beyond_white
 from spikedrf.losses import LossLike
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import ConvergenceWarning, names_among
 from spikedrf.parameters import number as one_number
 from spikedrf.running.checkpoint import Checkpoint
@@ -41,8 +43,10 @@ def phase_diagram(
     over: str | Sequence[str] = (),
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: Producer | None = None,
+    inputs: Inputs = None,
+    init: str = "sphere",
     u: ArrayLike | None = None,
     pi: ArrayLike | None = None,
     bulk: str | None = None,
@@ -71,7 +75,7 @@ def phase_diagram(
         What to optimise at every point (`theory.optimise`) rather than give.
     bounds : dict, optional
         Of what is optimised, as in `theory.optimise`, in numbers.
-    activation, target, bulk, loss, labels, flip, rtol
+    activation, target, inputs, init, bulk, loss, labels, flip, rtol
         As in `theory.solve`; one ``flip`` for all points. With signs errors are rates. Optima
         (``over``) are those of the square loss of real labels.
     step : GradientStep, Spike or Layer, optional
@@ -164,8 +168,8 @@ def phase_diagram(
         value,
         points,
         resolve(activation, "activation"),
-        resolve(target, "target"),
-        {"bulk": own, "loss": kind, "rtol": rtol},
+        resolve_target(target),
+        {"bulk": own, "loss": kind, "rtol": rtol, "inputs": inputs, "init": init},
         {"labels": labels, "flip": one_number("flip", flip, minimum=0.0, maximum=0.5)},
         dict(bounds or {}),
     )
@@ -225,10 +229,15 @@ class _Plan:
     value: str
     mesh: Mesh
     sigma: Activation
-    g: Activation
-    solver: dict[str, Any]  # bulk, loss, rtol
+    g: Activation | MultiIndex
+    solver: dict[str, Any]  # bulk, loss, rtol, inputs, init
     labels: dict[str, Any]  # labels, flip
     bounds: dict[str, tuple[float | None, float | None]]
+
+    @property
+    def law(self) -> Population | None:
+        """The inputs and labels, unless inputs are white and the target has one direction."""
+        return beyond_white(self.solver["inputs"], self.g, self.solver["init"])
 
     @property
     def ridge(self) -> bool:
@@ -245,6 +254,11 @@ class _Plan:
                 raise ValueError(
                     "value='gain' compares a step with none: give eta and alpha0, a spike or a step"
                 )
+            if self.law is not None:
+                given = {n: v for n, v in self.solver.items() if n not in ("loss", "rtol")}
+                one: dict[str, Any] = {n: np.ravel(v)[:1] for n, v in values.items()}
+                solve(**one, step=step, **functions, **given)
+                continue
             produce = producer_of(step).first_layer
             produce(self.sigma, self.g, values["noise"], bulk=self.solver["bulk"])
             if not self.ridge:
@@ -333,6 +347,9 @@ class _Plan:
         over |= {f"bounds of {name}": list(ends) for name, ends in self.bounds.items()}
         loss = self.solver["loss"]
         solver = self.solver | {"loss": loss.name, **vars(loss)}
+        solver = {name: value for name, value in solver.items() if name not in ("inputs", "init")}
+        if self.law is not None:
+            solver |= {"inputs": repr(self.solver["inputs"]), "init": self.solver["init"]}
         signs = self.labels if self.labels["labels"] == "sign" else {}
         return self.mesh.fixed() | functions | solver | signs | over
 
@@ -349,6 +366,7 @@ class _Plan:
             **self.fixed(),
             "activation": self.sigma.fingerprint,
             "target": self.g.fingerprint,
+            **({} if self.law is None else {"inputs": self.law.fingerprint}),
             **dict(zip(self.mesh.names, self.mesh.axes, strict=True)),
             "piece": [rows.stop, columns.stop],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.population import Population, beyond_white
+from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.gradient import gradient
+from spikedrf.theory.latents.differences import Slopes
 from spikedrf.theory.minimise import Integers, Minimum, minimise
 from spikedrf.theory.solve import infinite_without_ridge
 
@@ -36,6 +41,9 @@ _TOLERANCE = 1e-8
 
 # A test error with a larger estimated relative error than this is not known at all.
 _UNKNOWN = 1e-2
+
+# A step that is as good as infinite, to see what neurons grow by.
+_FAR = 1e6
 
 # So many points are solved at a time.
 _POINTS = 1 << 18
@@ -148,6 +156,12 @@ class Search:
     over: tuple[str, ...]
     solver: dict[str, Any]
 
+    @cached_property
+    def law(self) -> Population | None:
+        """The inputs and labels, unless inputs are white and the target has one direction."""
+        names = ("inputs", "target", "init")
+        return beyond_white(*(self.solver[name] for name in names))
+
     @property
     def block(self) -> int:
         """How many problems to take at a time."""
@@ -184,9 +198,25 @@ class Search:
 
     def error(self, problems: Problems, name: str, x: Floats) -> tuple[Floats, Floats]:
         """Return the test error and its slope; the problems are along the last axis of ``x``."""
+        if self.law is not None and name == "eta":
+            return self._rough(problems.moved(eta=x))
         slope = gradient(**problems.moved(**{name: x}).arguments(), **self.solver, wrt=name)
         known = slope.success | (slope.quadrature_error <= _UNKNOWN)
         return np.where(known, slope.test_error, np.nan), np.where(known, slope[name], np.nan)
+
+    def _rough(self, problems: Problems) -> tuple[Floats, Floats]:
+        """Return the test error and its slope by eta, by one set of differences."""
+        assert self.law is not None
+        given = problems.arguments()
+        step = given.pop("step")
+        sigma, init = self.solver["activation"], self.solver["init"]
+        threads = thread_count(self.solver["workers"])
+        slopes = Slopes(given, sigma, self.law, step, init, ("eta",), threads, halvings=1)
+        known = slopes.error <= _UNKNOWN
+        test, slope = (
+            np.where(known, value, np.nan) for value in (slopes.test_error, slopes.values["eta"])
+        )
+        return test, slope
 
     def best_error(self, problems: Problems, name: str, x: Floats) -> tuple[Floats, Floats]:
         """Return the test error at the best ridge; by the envelope theorem its slope is partial."""
@@ -200,16 +230,13 @@ class Search:
 
     def lam_grid(self, problems: Problems) -> tuple[Floats, Floats]:
         """Points for the ridge, and its unit: one that is as good as none."""
-        functions = {"activation": self.solver["activation"], "target": self.solver["target"]}
-        batch = pose(**problems.moved(lam=np.zeros(problems.size)).arguments(), **functions)
-        threshold, saturated = infinite_without_ridge(batch)
-        infinite = batch.arrange(threshold | saturated) & np.isfinite(problems.values["alpha"])
+        infinite, lengths = self._features(problems)
         # What the features of each group vary by.
-        lengths, inverse = np.unique(np.hypot(batch.r, np.sqrt(batch.c)), return_inverse=True)
-        function = _core.Function(batch.sigma.core)
-        power = np.array([_variance(function, float(length)) for length in lengths])[inverse]
-        power = power.reshape(batch.r.shape)
-        weakest, strongest = (batch.arrange(p[batch.which]) for p in (power.min(1), power.max(1)))
+        distinct, inverse = np.unique(lengths, return_inverse=True)
+        function = _core.Function(self.solver["activation"].core)
+        power = np.array([_variance(function, float(length)) for length in distinct])[inverse]
+        power = power.reshape(lengths.shape)
+        weakest, strongest = power.min(axis=1), power.max(axis=1)
         alpha = problems.values["alpha"]
         samples = 1.0 + np.where(np.isfinite(alpha), alpha, 0.0) / problems.values["beta"]
         unit = _LAM_LEAST * weakest * samples
@@ -220,14 +247,46 @@ class Search:
         inner = np.geomspace(high * np.exp(-decades), high, _count(decades, _LAM_SPACING))
         return np.vstack([low, np.clip(inner, low, high)]), unit
 
+    def _features(self, problems: Problems) -> tuple[Any, Floats]:
+        """Whether no ridge is infinitely bad, and the lengths of the groups' neurons, (N, K)."""
+        finite = np.isfinite(problems.values["alpha"])
+        if self.law is not None:
+            r, c = self._neurons(problems)
+            # There is no formula for the ridgeless limit of interpolation.
+            few = problems.values["alpha"] <= problems.values["beta"]
+            return (few | self.solver["activation"].linear) & finite, np.hypot(r, np.sqrt(c))
+        functions = {"activation": self.solver["activation"], "target": self.solver["target"]}
+        batch = pose(**problems.moved(lam=np.zeros(problems.size)).arguments(), **functions)
+        threshold, saturated = infinite_without_ridge(batch)
+        lengths = np.hypot(batch.r, np.sqrt(batch.c))[batch.which]
+        return batch.arrange(threshold | saturated) & finite, batch.arrange(lengths)
+
+    def _neurons(self, problems: Problems) -> tuple[Floats, Floats]:
+        """``r`` and ``c`` of every problem, (N, K), on inputs with latents."""
+        assert self.law is not None
+        given = problems.arguments()
+        sigma, init = self.solver["activation"], self.solver["init"]
+        layers, which = latent_layers(given["step"], sigma, self.law, given["noise"], init)
+        which = np.broadcast_to(which, (problems.size,))
+        r, c = (np.array([getattr(layer, name) for layer in layers]) for name in ("r", "c"))
+        return r[which], c[which]
+
+    def _growth(self, problems: Problems) -> Floats:
+        """Return how fast the longest neurons grow with the step, see `GradientStep.growth`."""
+        step = problems.arguments()["step"]
+        if self.law is None:
+            functions = self.solver["activation"], self.solver["target"]
+            growth = step.growth(*functions, problems.values["noise"])
+            return np.asarray(np.broadcast_to(growth, problems.size))
+        r, c = self._neurons(problems.moved(eta=np.full(problems.size, _FAR)))
+        return np.asarray(np.hypot(r, np.sqrt(c)).max(axis=1) / _FAR)
+
     def eta_grid(self, problems: Problems) -> tuple[Floats, Floats, Floats]:
         """Points for the step, its unit, and the least step that is one."""
-        step = problems.arguments()["step"]
-        functions = self.solver["activation"], self.solver["target"]
-        growth = np.broadcast_to(step.growth(*functions, problems.values["noise"]), problems.size)
+        growth = self._growth(problems)
         scale = 1.0 / np.where(growth > 0, growth, 1.0)
         groups = problems.values["u"].shape[-1]
-        unit, least = _ETA_UNIT * scale, _least_step(functions[0], groups) * scale
+        unit, least = _ETA_UNIT * scale, _least_step(self.solver["activation"], groups) * scale
         low = problems.bound("lowest eta", np.zeros(problems.size))
         high = problems.bound("highest eta", _ETA_MOST * scale)
         ends = np.arcsinh(low / unit), np.arcsinh(high / unit)

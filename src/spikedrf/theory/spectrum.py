@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.model import Producer, Spike
+from spikedrf.inputs.population import Inputs
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import number, real_array
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats
@@ -226,9 +228,11 @@ def spectrum(
     alpha: float,
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: Producer | None = None,
     noise: float = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     bulk: str | None = None,
     resolution: float = 1e-6,
     rtol: float = 1e-8,
@@ -258,6 +262,8 @@ def spectrum(
         features, and not at all otherwise.
     step, bulk
         As for `solve`: how the first layer was trained, and its bulk.
+    inputs, init
+        As for `solve`. Classes may differ beside the spike only.
     resolution : float
         For ``x=None``: between the points of the grid the trapezoid rule gives every mass to
         within this in sum, relative to ``1 - atom``; between 1e-9 and 0.1.
@@ -303,7 +309,9 @@ def spectrum(
     >>> abs(after.mass - 1.0) < 1e-6
     True
     """
-    ensemble = _pose(alpha, beta, activation, target, step, noise, bulk, rtol, workers)
+    ensemble = _pose(
+        alpha, beta, activation, target, step, noise, bulk, rtol, workers, inputs, init
+    )
     resolved = number("resolution", resolution, minimum=1e-9, maximum=0.1)
     at = ensemble.grid(resolved) if x is None else real_array("x", x)
     result = _evaluate(ensemble, at)
@@ -315,15 +323,19 @@ def _pose(
     alpha: float,
     beta: float,
     activation: FunctionLike,
-    target: FunctionLike,
+    target: FunctionLike | MultiIndex,
     step: Producer | None,
     noise: float,
     bulk: str | None,
     rtol: float,
     workers: int | None,
+    inputs: Inputs = None,
+    init: str = "sphere",
 ) -> Ensemble:
     accuracy = check_accuracy(rtol)
-    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk, accuracy)
+    batch = pose_spectrum(
+        alpha, beta, activation, target, step, noise, bulk, accuracy, inputs, init
+    )
     if batch.shape:
         raise ValueError(
             f"only x may be an array: the other parameters together have shape {batch.shape}; "

@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike
 from spikedrf.first_layer.model import Producer
+from spikedrf.inputs.population import Inputs
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
+from spikedrf.theory.latents.spectral import layer_on
 from spikedrf.theory.linear_groups import mergeable_spikes, merged
 
 Complexes = NDArray[np.complex128]
@@ -33,9 +36,11 @@ def stieltjes(
     alpha: ArrayLike,
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: Producer | None = None,
     noise: ArrayLike = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     bulk: str | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
@@ -63,6 +68,8 @@ def stieltjes(
         features, and not at all otherwise.
     step, bulk
         As for `solve`: how the first layer was trained, and its bulk.
+    inputs, init
+        As for `solve`. Classes may differ beside the spike only.
     rtol : float
         Quadrature nodes are added until the transform of every readout group moves by less than
         this, relative to itself. Next to an edge of the support, where the transform has a square
@@ -109,7 +116,9 @@ def stieltjes(
     """
     at = complex_array("z", z)
     accuracy = check_accuracy(rtol)
-    batch = pose_spectrum(alpha, beta, activation, target, step, noise, bulk, accuracy, z=at)
+    batch = pose_spectrum(
+        alpha, beta, activation, target, step, noise, bulk, accuracy, inputs, init, z=at
+    )
     threads = thread_count(workers)
     below = batch.values["z"].imag < 0.0
     infinite = (batch.values["z"] == 0.0) & (rank_ratio(batch.sigma, batch.values) <= 1.0)
@@ -151,11 +160,13 @@ def pose_spectrum(
     alpha: ArrayLike,
     beta: ArrayLike,
     activation: FunctionLike,
-    target: FunctionLike,
+    target: FunctionLike | MultiIndex,
     step: Producer | None,
     noise: ArrayLike,
     bulk: str | None,
     rtol: float,
+    inputs: Inputs = None,
+    init: str = "sphere",
     **also: NDArray[Any],
 ) -> Batch:
     """Check and broadcast the parameters of a spectrum (see `stieltjes`).
@@ -165,12 +176,13 @@ def pose_spectrum(
     TypeError, ValueError
         If an argument is of the wrong kind or out of range; the message names the argument.
     """
+    step, target = layer_on(inputs, init, step, activation, target, noise, bulk)
     batch = pose(
         alpha,
         lam=0.0,
         beta=beta,
         activation=activation,
-        target=target,
+        target=resolve_target(target),
         step=step,
         noise=noise,
         bulk=bulk,

@@ -20,26 +20,9 @@ Floats = NDArray[np.float64]
 NAMES = ("alpha", "beta", "lam", "noise")
 
 
-def check_latent_names(names: tuple[str, ...], step: Producer | None) -> None:
-    """Refuse parameters through which the first layer would move.
-
-    Raises
-    ------
-    ValueError
-        The message names them.
-    """
-    where = "with inputs, a target of several directions or init='gaussian'"
-    for name in names:
-        if name not in NAMES:
-            raise ValueError(
-                f"wrt={name!r} is not known {where}: the first layer moves with it; wrt may be "
-                f"{', '.join(NAMES)}"
-            )
-        if name == "noise" and producer_of(step).sees_labels:
-            raise ValueError(
-                f"wrt='noise' is not known {where} for a GradientStep, which learns from noisy "
-                f"labels too; it is for a Spike, or no step"
-            )
+def of_readout(name: str, step: Producer | None) -> bool:
+    """Whether a parameter leaves the first layer as it is."""
+    return name in NAMES and not (name == "noise" and producer_of(step).sees_labels)
 
 
 def differentiate_points(

@@ -39,7 +39,7 @@ def check_values(
 
 
 def refuse_beyond_latents(
-    step: Any, bulk: str, loss: losses.Loss, labels: str, flip: ArrayLike
+    step: Any, bulk: str | None, loss: losses.Loss, labels: str, flip: ArrayLike
 ) -> None:
     """Refuse what section 12 has not been combined with.
 
@@ -49,7 +49,7 @@ def refuse_beyond_latents(
         The message names the argument.
     """
     where = "with inputs, a target of several directions or init='gaussian'"
-    if bulk != "isotropic":
+    if bulk not in (None, "isotropic"):
         raise ValueError(f"bulk must be 'isotropic' {where}, got {bulk!r}")
     if loss != losses.Square():
         raise ValueError(f"loss must be 'square' {where}, got {loss.name!r}; simulate takes any")

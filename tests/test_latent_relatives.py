@@ -1,0 +1,128 @@
+"""Gradients, optima, diagrams and spectra on inputs with latents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spikedrf import (
+    Covariance,
+    GradientStep,
+    Mixture,
+    MultiIndex,
+    Spike,
+    simulate_spectrum,
+    theory,
+)
+
+# Equal but for rounding: the general equations on what the fast path knows too.
+ALMOST_WHITE = Covariance([1.0, 1.0 + 1e-13])
+MODEL = {"lam": 0.1, "beta": 0.8, "activation": "relu", "noise": 0.2}
+STEP = GradientStep(1.5, 4.0, u=(1.0, -0.8), pi=(0.6, 0.4))
+SPIKE = Spike((1.5, -1.0), (1.05, 1.2), 0.8, (0.6, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("step", "wrt"),
+    [
+        (STEP, ("alpha", "beta", "lam", "noise", "eta", "alpha0")),
+        (SPIKE, ("r", "c", "gamma", "noise", "lam")),
+    ],
+)
+def test_gradient(step, wrt):
+    exact = theory.gradient([0.7, 2.0], target="sin", step=step, wrt=wrt, **MODEL)
+    ours = theory.gradient(
+        [0.7, 2.0], target="sin", step=step, wrt=wrt, inputs=ALMOST_WHITE, **MODEL
+    )
+    assert ours.success.all()
+    for name in wrt:
+        np.testing.assert_allclose(ours[name], exact[name], rtol=1e-9)
+
+
+def test_gradient_of_several_directions():
+    spike = Spike((1.5, -1.0), (1.05, 1.2), [0.8, 0.1], (0.6, 0.4))
+    ours = theory.gradient(2.0, target="product", step=spike, wrt="gamma", **MODEL)
+    assert ours["gamma"].shape == (2,)
+    moved = [
+        theory.solve(
+            2.0, target="product",
+            step=Spike((1.5, -1.0), (1.05, 1.2), [0.8, 0.1 + h], (0.6, 0.4)), **MODEL,
+        ).test_error
+        for h in (-1e-4, 1e-4)
+    ]  # fmt: skip
+    assert ours["gamma"][1] == pytest.approx((moved[1] - moved[0]) / 2e-4, rel=1e-5)
+    limit = theory.gradient(np.inf, target="product", step=STEP, wrt=("alpha", "lam"), **MODEL)
+    assert (limit["alpha"], limit["lam"]) == (0.0, 0.0)
+
+
+def test_optimum():
+    model = {"target": "sin", "noise": 0.1, "step": GradientStep(1.5, 4.0)}
+    for over in ("lam", "eta"):
+        exact = theory.optimise(2.0, over=over, lam=0.1, **model)
+        ours = theory.optimise(2.0, over=over, lam=0.1, inputs=ALMOST_WHITE, **model)
+        assert ours.test_error == pytest.approx(exact.test_error, rel=1e-10)
+        assert getattr(ours, over) == pytest.approx(getattr(exact, over), rel=1e-5)
+
+
+def test_phase_diagram_is_solve():
+    covariance = Covariance([3.0, 1.0], target=[0.8, 0.2])
+    model = {"target": "sin", "step": GradientStep(1.0, 4.0), "inputs": covariance}
+    diagram = theory.phase_diagram(lam=[0.01, 0.1, 1.0], alpha=[0.5, 2.0], **model)
+    points = theory.solve([[0.5], [2.0]], lam=[0.01, 0.1, 1.0], **model)
+    np.testing.assert_allclose(diagram.value, points.test_error, rtol=1e-12)
+    gain = theory.phase_diagram(
+        value="gain", target="product", alpha=[1.0, 2.0], lam=[0.1, 1.0], step=STEP
+    )
+    assert gain.value.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"inputs": Covariance([3.0, 1.0, 0.3], dimensions=[0.2, 0.3, 0.5]), "activation": "relu"},
+        {
+            "inputs": Covariance([3.0, 0.5], dimensions=[0.2, 0.8], target=[0.7, 0.3]),
+            "target": "sin", "step": GradientStep(2.0, 4.0),
+        },
+        {"target": "product", "activation": "gelu", "step": GradientStep(1.0, 4.0, u=(1, -1))},
+    ],
+    ids=["covariance", "a step", "two directions"],
+)  # fmt: skip
+def test_spectrum(model):
+    spectrum = theory.spectrum(alpha=2.0, beta=0.7, **model)
+    assert spectrum.mass + spectrum.atom == pytest.approx(1.0, abs=1e-5)
+    simulated = simulate_spectrum(2.0, beta=0.7, d=400, rng=0, **model)
+    # Rigidity: distances of 1/p times a few, not 1/sqrt p (a wrong bulk gives .05 and more).
+    assert simulated.distance(spectrum)[0] < 0.02
+    transform = theory.stieltjes(-0.1, alpha=2.0, beta=0.7, **model)
+    solution = theory.solve(2.0, beta=0.7, lam=0.1, **model)
+    assert transform.real == pytest.approx(solution.V2.sum(), rel=1e-9)
+    white = theory.spectrum(alpha=2.0, beta=0.7, activation=model.get("activation", "tanh"))
+    assert simulated.distance(white)[0] > 0.03
+
+
+def test_spectra_of_classes():
+    classes = Mixture([[1.0, 0.0], [-1.0, 0.0]])
+    same = theory.spectrum(alpha=2.0, inputs=classes)
+    np.testing.assert_allclose(same.edges, theory.spectrum(alpha=2.0).edges)
+    with pytest.raises(ValueError, match="spectra are known for classes that differ beside"):
+        theory.spectrum(alpha=2.0, inputs=classes, step=Spike(1.0, 1.0, [0.8, 0.0]))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **k: theory.gradient(1.0, lam=0.1, **k),
+        lambda **k: theory.optimise(1.0, **k),
+        lambda **k: theory.phase_diagram(alpha=[1.0, 2.0], lam=[0.1, 1.0], **k),
+        lambda **k: theory.spectrum(alpha=1.0, **k),
+        lambda **k: theory.stieltjes(-1.0, alpha=1.0, **k),
+    ],
+)
+def test_bad_input(call):
+    with pytest.raises(TypeError, match="inputs must be a Covariance, a Mixture or None"):
+        call(inputs=3)
+    with pytest.raises(ValueError, match="init must be 'sphere' or 'gaussian'"):
+        call(init="cube")
+    with pytest.raises(ValueError, match="bulk must be 'isotropic'"):
+        call(target=MultiIndex("product"), bulk="network", step=GradientStep(1.0, 1.0))
