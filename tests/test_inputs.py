@@ -145,10 +145,12 @@ def test_from_data_finds_the_target():
     X, y = rows(4000)
     found = Covariance.from_data(X, y)
     assert found.target[found.eigenvalues > 1.0].sum() == pytest.approx(0.85, abs=0.05)
-    assert found.noise == pytest.approx(0.3, abs=0.02)
+    assert found.link_noise == pytest.approx(0.3, abs=0.02)
     # sin has the linear part e^-1/2 s, of variance 1/e.
     variance = (1 - np.exp(-2)) / 2 + 0.09
     assert found.explained == pytest.approx(np.exp(-1) / variance, abs=0.03)
+    assert found.noise == pytest.approx(np.sqrt(variance - np.exp(-1)), abs=0.02)
+    assert found.linear(np.array([1.0])) == pytest.approx(np.exp(-0.5), abs=0.03)
     s = np.linspace(-2, 2, 9)
     sign = np.sign(found.link(np.ones(1))[0])
     np.testing.assert_allclose(sign * found.link(sign * s), np.sin(s), atol=0.06)

@@ -54,7 +54,7 @@ class Covariance:
     moments : float
         Averages of ``lambda^k`` over the dimensions and over the target are finite for k below
         this: infinite unless the nodes stand for a power law without end (`power_law`).
-    noise, link, explained, non_gaussian
+    linear, noise, link, link_noise, explained, non_gaussian
         What `from_data` found; else None.
 
     Raises
@@ -83,8 +83,10 @@ class Covariance:
     accuracy: float = field(default=0.0, init=False)
     moments: float = field(default=np.inf, init=False)
     law: tuple[float, float | None] | None = field(default=None, init=False)
+    linear: Any = field(default=None, init=False)
     noise: float | None = field(default=None, init=False)
     link: Any = field(default=None, init=False)
+    link_noise: float | None = field(default=None, init=False)
     explained: float | None = field(default=None, init=False)
     non_gaussian: float | None = field(default=None, init=False)
     _found: bool = field(default=False, kw_only=True)
@@ -201,9 +203,11 @@ class Covariance:
         Covariance
             With ``target`` if there are labels, and then also
 
-            * ``noise``: standard deviation of what the link below does not explain;
-            * ``link``: the labels as a function of the direction, scaled to unit variance: a
-              polynomial of degree up to 7 chosen on rows left out. Give it as ``target=``;
+            * ``linear`` and ``noise``: the linear function, of the direction scaled to unit
+              variance, and the standard deviation of what it leaves of rows left out: give them as
+              ``target=`` and ``noise=``;
+            * ``link`` and ``link_noise``: instead, a polynomial of the direction of degree up to 7,
+              chosen on rows left out; the direction's ranks make it Gaussian for this;
             * ``explained``: share of the variance of y that the linear function explains, from
               rows left out;
             * ``non_gaussian``: largest Kolmogorov distance from the normal distribution among 50
@@ -228,7 +232,7 @@ class Covariance:
 
         found = read_rows(X, y)
         made = cls(found.eigenvalues, dimensions=found.dimensions, target=found.target, _found=True)
-        for name in ("noise", "link", "explained", "non_gaussian"):
+        for name in ("linear", "noise", "link", "link_noise", "explained", "non_gaussian"):
             object.__setattr__(made, name, getattr(found, name))
         return made
 

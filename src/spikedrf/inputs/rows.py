@@ -35,6 +35,8 @@ class Reading:
     dimensions: Floats
     target: Floats | None
     noise: float | None
+    linear: Any
+    link_noise: float | None
     link: Any
     explained: float | None
     non_gaussian: float
@@ -77,7 +79,7 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
         forms = np.full((1, d), 1.0 / d)
         nodes, weight = resolvent_nodes(values, forms, n - 1)
         distance = _far_from_gaussian(rows, None, rng)
-        return Reading(nodes, weight[0], None, None, None, None, distance)
+        return Reading(nodes, weight[0], None, None, None, None, None, None, distance)
     labels = real_array("y", y)
     if labels.shape != (n,):
         raise ValueError(f"y must have shape ({n},), one label a row, got shape {labels.shape}")
@@ -98,9 +100,12 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
     share = carried / carried.sum() if carried.sum() > 0.0 else weight[0]
     left_out, along = _cross_fitted(rows, labels, order)
     explained = 1.0 - float(np.mean((labels - left_out) ** 2) / np.var(labels))
-    link, noise = _link(along, labels)
+    noise = float(np.std(labels - left_out))
+    strength = np.sqrt(max(explained, 0.0) * np.var(labels))
+    linear = Link(np.array([labels.mean(), strength]))
+    link, link_noise = _link(along, labels)
     distance = _far_from_gaussian(rows, along, rng)
-    return Reading(nodes, weight[0], share, noise, link, explained, distance)
+    return Reading(nodes, weight[0], share, noise, linear, link_noise, link, explained, distance)
 
 
 def resolvent_nodes(eigenvalue: Floats, forms: Floats, rows: int) -> tuple[Floats, Floats]:
@@ -193,10 +198,14 @@ def _basis(s: Floats, degree: int) -> Floats:
 
 
 def _link(along: Floats, y: Floats) -> tuple[Link, float]:
-    """Fit the labels as a polynomial of the direction, its degree chosen on rows left out."""
+    """Fit the labels as a polynomial of ranks on the direction, of a degree chosen on rows."""
+    from scipy.special import ndtri
+
     n = y.size
     folds = np.array_split(np.arange(n), _FOLDS)
-    inside = np.clip(along, -6.0, 6.0)
+    # By ranks: the theory's direction is Gaussian, and the labels then have their own variance.
+    rank = np.argsort(np.argsort(along, kind="stable"), kind="stable")
+    inside = ndtri((rank + 0.5) / n)
     error = np.zeros((_DEGREE, n))
     for degree in range(1, _DEGREE + 1):
         basis = _basis(inside, degree)
