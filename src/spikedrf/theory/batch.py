@@ -160,7 +160,8 @@ class Batch:
             return
         live = self.pi > 0
         key = np.column_stack([live, np.zeros(len(live), bool) if kind is None else kind])
-        for pattern in np.unique(key, axis=0):
+        # A single spike, the most frequent case, is not worth sorting.
+        for pattern in key if len(key) == 1 else np.unique(key, axis=0):
             yield self._part((key == pattern).all(axis=1), pattern[:-1]), bool(pattern[-1])
 
     def _part(self, spikes: NDArray[np.bool_], live: NDArray[np.bool_]) -> Part:
