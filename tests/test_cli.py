@@ -385,3 +385,16 @@ def test_the_library_prints_nothing(capfd):
     solution = theory.solve([0.5, 2.0], lam=0.1, step=GradientStep(eta=3.0, alpha0=20.0))
     solution.learned_function([0.0, 1.0])
     assert capfd.readouterr() == ("", "")
+
+
+def test_points_without_a_ridgeless_limit_are_inf(capsys):
+    arguments = ["curve", "--lam", "0", "--alpha", "0.5", "1", "2", "--target", "sin"]
+    assert main(arguments) == 3
+    out, err = capsys.readouterr()
+    assert err == (
+        "spikedrf curve: 3 of 6 points have no ridgeless limit, their error is inf at --lam 0; "
+        "raise it there\n"
+    )
+    rows = [line.split() for line in out.splitlines() if not line.startswith("#")]
+    assert [row[2] for row in rows[:2]] == ["inf", "inf"]
+    assert float(rows[2][2]) < 0.1

@@ -62,7 +62,7 @@ MISUSE = [
     ("phase --lam 1:2", "argument --lam: '1:2' is neither"),
     ("phase --u 1:2:3 --lam 1:2:3", "argument --u: invalid float value: '1:2:3'"),
     ("phase --lam=-1:2:3 --eta 1:2:3", "argument --lam: lam must be >= 0"),
-    ("phase --lam 0:2:3 --alpha 0.5:2:2", "argument --lam: lam = 0"),
+    ("phase --noise 0:2:3 --alpha 0.5:0.6:2 --lam 0", "argument --lam: lam = 0"),
     ("phase --alpha0 1:2:2 --alpha 1:2:2 --noise -1", "argument --noise: noise must be >= 0"),
     ("phase --value error", "argument --value: invalid choice: 'error'"),
     ("phase --activation sign", "argument --activation: "),

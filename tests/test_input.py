@@ -100,13 +100,53 @@ def test_infinite_ridgeless_limits_are_refused():
     with pytest.raises(
         ValueError, match=r"lam = 0 at the interpolation threshold .*alpha = 1, beta"
     ):
-        theory.solve([0.5, 1.0], lam=0.0)
+        theory.solve([1.0, 1.0], lam=0.0)
     with pytest.raises(ValueError, match=r"lam = 0 with alpha = 0.5 < beta = 1 and a spike"):
-        theory.solve(0.5, lam=[0.1, 0.0], step=Spike(1.0, 1.0, 0.5))
+        theory.solve(0.5, lam=0.0, step=Spike(1.0, 1.0, 0.5))
     with pytest.raises(ValueError, match="saturate"):
         theory.solve(0.5, lam=0.0, activation="relu", step=Spike([1.0, 2.0], 1.0, 0.5))
     with pytest.raises(ValueError, match="threshold"):
         theory.solve(1.0, lam=0.0, beta=2.0, activation="identity")
+
+
+def test_one_bad_point_does_not_kill_a_sweep():
+    """Points without a ridgeless limit are inf, the others what they are alone."""
+    step = Spike(1.0, 1.0, 0.5)
+    sweep = {"lam": [[0.0], [0.1]], "step": step, "target": "sin"}
+    with pytest.warns(ConvergenceWarning, match="3 of them have no ridgeless limit") as caught:
+        solution = theory.solve([0.5, 0.8, 1.0, 2.0], **sweep)
+    assert len(caught) == 1
+    assert "rtol" not in str(caught[0].message)
+    assert (solution.test_error[0, :3] == np.inf).all()
+    assert (solution.norm[0, :3] == np.inf).all()
+    assert (solution.train_error[0, :3] == 0.0).all()
+    assert (solution.status == [[7, 7, 7, 0], [0, 0, 0, 0]]).all()
+    assert np.isnan(solution.m[0, :3]).all()
+    for i, j, alpha, lam in ((0, 3, 2.0, 0.0), (1, 1, 0.8, 0.1)):
+        alone = theory.solve(alpha, lam=lam, step=step, target="sin")
+        assert solution.test_error[i, j] == alone.test_error
+    assert (solution.parameters["lam"] == [[0.0], [0.1]]).all()
+    with pytest.warns(ConvergenceWarning, match="no ridgeless limit"):
+        slope = theory.gradient([0.5, 2.0], lam=0.0, step=step, target="sin", wrt=("alpha", "lam"))
+    assert (slope.status == [7, 0]).all()
+    assert np.isnan(slope["alpha"][0])
+    alone = theory.gradient(2.0, lam=0.0, step=step, target="sin", wrt=("alpha", "lam"))
+    assert slope["alpha"][1] == alone["alpha"]
+    with pytest.warns(ConvergenceWarning, match="no ridgeless limit"):
+        best = theory.optimise([1.0, 2.0], over="eta", lam=0.0, step=GradientStep(1.0, 2.0))
+    assert best.test_error[0] == np.inf
+    alone = theory.optimise(2.0, over="eta", lam=0.0, step=GradientStep(1.0, 2.0))
+    assert best.eta[1] == pytest.approx(alone.eta, rel=1e-6)
+    with pytest.raises(ValueError, match="lam = 0 at all points"):
+        theory.optimise(1.0, over="eta", lam=0.0, step=GradientStep(1.0, 2.0))
+    with pytest.warns(ConvergenceWarning, match=r"2 of 6 points have no answer.* at lam = 0"):
+        diagram = theory.phase_diagram(
+            alpha=[0.5, 1.0, 2.0], lam=[0.0, 0.1], step=step, target="sin"
+        )
+    bad = diagram.status == 7
+    assert np.isinf(diagram.value[bad]).all()
+    assert np.isfinite(diagram.value[~bad]).all()
+    assert bad.sum() == 2
 
 
 @pytest.mark.parametrize("role", ["activation", "target"])

@@ -385,8 +385,16 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
         ({**GOOD, "activation": "step"}, ValueError, "activation must be a callable or one of"),
         ({**GOOD, "progress": 3}, TypeError, "progress must be a callable, a bool or None"),
         ({**GOOD, "eta": 1.0, "alpha0": 1.0, "activation": "sign"}, ValueError, "cannot take a"),
-        ({"alpha": [0.5, 2.0], "lam": [0.1, 0.0], "step": STEP}, ValueError, "lam = 0 with alpha"),
-        ({"alpha": [1.0, 2.0], "lam": [0.1, 0.0]}, ValueError, "lam = 0 at the interpolation"),
+        (
+            {"alpha": [0.5, 0.6], "beta": [1.0, 2.0], "lam": 0.0, "step": STEP},
+            ValueError,
+            "lam = 0 with alpha",
+        ),
+        (
+            {"alpha": [1.0, 1.0], "noise": [0.1, 0.0], "lam": 0.0},
+            ValueError,
+            "lam = 0 at the interpolation",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_done(tmp_path, monkeypatch, case, error, message):

@@ -390,6 +390,25 @@ def _compute_step_moments(function: Activation, slope: bool) -> StepMoments:
     return result
 
 
+def differentiable(activation: FunctionLike) -> Activation:
+    """Return the activation, of which a gradient can be taken.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown, has a jump, or has a derivative that vanishes wherever it exists.
+    """
+    sigma = resolve(activation)
+    if sigma.code is None:
+        step_moments(sigma, slope=True)  # refuses a jump
+    if not sigma.differentiable:
+        raise ValueError(
+            f"activation={sigma.name!r} cannot take a gradient step: its derivative vanishes "
+            f"wherever it exists"
+        )
+    return sigma
+
+
 def _require_stein(function: Activation, mean_slope: float, h1: float, scale: float) -> None:
     if abs(mean_slope - h1) <= 1e-7 * max(scale, abs(h1), 1e-300):
         return

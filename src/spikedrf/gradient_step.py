@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import blas
 
 from spikedrf import _core
-from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
+from spikedrf.activations import Activation, FunctionLike, differentiable
 from spikedrf.arrays import (
     Array,
     block_rows,
@@ -274,25 +274,6 @@ def _measure(W: Array, pull: Floats, values: Floats, theta: Floats | None) -> Tr
     c = np.bincount(groups, spread) / count
     gamma = None if theta is None else float(v @ theta)
     return TrainedLayer(W, v.astype(W.dtype), r, c, gamma, values[np.sort(first)], groups)
-
-
-def differentiable(activation: FunctionLike) -> Activation:
-    """Return the activation, of which a gradient can be taken.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown, has a jump, or has a derivative that vanishes wherever it exists.
-    """
-    sigma = resolve(activation)
-    if sigma.code is None:
-        step_moments(sigma, slope=True)  # refuses a jump
-    if not sigma.differentiable:
-        raise ValueError(
-            f"activation={sigma.name!r} cannot take a gradient step: its derivative vanishes "
-            f"wherever it exists"
-        )
-    return sigma
 
 
 def _direction(theta: ArrayLike, X: Array) -> Floats:

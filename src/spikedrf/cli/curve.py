@@ -15,6 +15,7 @@ import numpy as np
 from spikedrf.cli import cases, options, output, simulated
 from spikedrf.cli.options import Floats
 from spikedrf.parameters import ConvergenceWarning
+from spikedrf.theory.convergence import INFINITE
 
 if TYPE_CHECKING:
     from spikedrf import Simulation, Spike
@@ -94,17 +95,22 @@ def run(args: argparse.Namespace) -> int:
     results, status = cases.compute(args, all_args, _compute)
     failed = _write_files(args, over, results)
     status = status or failed
-    lost = points = 0
+    lost = infinite = points = 0
     for result in results:
         for name, curve in result.curves.items():
             if name != _OTHER or args.simulate == "network":
-                lost += int(np.count_nonzero(~curve.success))
+                no_limit = curve.status == INFINITE
+                infinite += int(np.count_nonzero(no_limit))
+                lost += int(np.count_nonzero(~(curve.success | no_limit)))
                 points += curve.success.size
     if lost:
         output.say(
             f"spikedrf curve: {lost} of {points} points did not reach "
             f"--rtol {args.rtol:g}; raise it, or read their errors off the table"
         )
+    if infinite:
+        output.say_infinite("curve", infinite, points)
+    if lost or infinite:
         status = status or output.NOT_CONVERGED
     if args.json:
         _print_json(args, over, results)
@@ -311,7 +317,7 @@ def _print_difference(curves: dict[str, Solution]) -> None:
 def _cells(curve: Solution) -> list[str]:
     """Test errors; where a point has not converged, with the error that is left."""
     return [
-        f"{error:#.6g}" if success else f"{error:#.6g}+-{left:.0e}"
+        f"{error:#.6g}" if success or np.isinf(error) else f"{error:#.6g}+-{left:.0e}"
         for error, success, left in zip(
             curve.test_error,
             curve.success,

@@ -51,6 +51,14 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def say_infinite(command: str, count: int, total: int) -> None:
+    """Say that some points have no ridgeless limit."""
+    say(
+        f"spikedrf {command}: {count} of {total} points have no ridgeless limit, their error is "
+        f"inf at --lam 0; raise it there"
+    )
+
+
 def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] | None:
     """Return what reports progress on one line of a terminal; None if nobody reads it.
 

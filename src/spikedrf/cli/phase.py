@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikedrf.cli import options, output
+from spikedrf.theory.convergence import INFINITE
 from spikedrf.theory.diagram import VALUES
 
 if TYPE_CHECKING:
@@ -94,12 +95,16 @@ def run(args: argparse.Namespace) -> int:
         return output.CANNOT_WRITE
     failed = _write_files(args, diagram)
     status = status or failed
-    lost = int(np.count_nonzero(diagram.status > 0))
+    infinite = int(np.count_nonzero(diagram.status == INFINITE))
+    lost = int(np.count_nonzero(diagram.status > 0)) - infinite
     if lost:
         output.say(
             f"spikedrf phase: {lost} of {diagram.success.size} points did not reach --rtol "
             f"{args.rtol:g}; they are marked"
         )
+    if infinite:
+        output.say_infinite("phase", infinite, diagram.success.size)
+    if lost or infinite:
         status = status or output.NOT_CONVERGED
     if args.json:
         output.print_json(args, _arrays(diagram))

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.activations import Activation, step_moments
+from spikedrf.activations import Activation, differentiable, step_moments
 from spikedrf.arrays import Array
 from spikedrf.estimators.rows import Rows
 from spikedrf.features import feature_map
-from spikedrf.gradient_step import LayerGradient, differentiable
+from spikedrf.gradient_step import LayerGradient
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import Block, RidgePath, ridge_path
 from spikedrf.running.memory import require_memory

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spikedrf
-from spikedrf.activations import Activation, FunctionLike, resolve
+from spikedrf.activations import Activation, FunctionLike, differentiable, resolve
 from spikedrf.first_layer.model import Producer, producer_of
-from spikedrf.gradient_step import differentiable
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex

@@ -43,6 +43,9 @@ def check_accuracy(rtol: float) -> float:
     return float(accuracy)
 
 
+#: Status of points at which the ridgeless limit is infinite.
+INFINITE = 7
+
 _LEFT_TO_CALLER: ContextVar[bool] = ContextVar("_LEFT_TO_CALLER", default=False)
 
 
@@ -58,6 +61,18 @@ def one_warning_for_all() -> Iterator[None]:
         yield
     finally:
         _LEFT_TO_CALLER.reset(before)
+
+
+def left_to_caller() -> bool:
+    """Whether this call is a part of another, which says what is to be said."""
+    return _LEFT_TO_CALLER.get()
+
+
+def about_infinite(count: int) -> str:
+    """Return what a warning says of points without a ridgeless limit."""
+    if not count:
+        return ""
+    return f" {count} of them have no ridgeless limit: the error is inf at lam = 0, raise lam."
 
 
 def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
@@ -79,7 +94,7 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
         return
     status = np.atleast_1d(result.status).ravel()[failed]
     total = np.size(result.success)
-    error = np.atleast_1d(result.quadrature_error).ravel()
+    error = np.array(result.quadrature_error, dtype=np.float64).ravel()
     where = ""
     if np.ndim(result.success):
         index = tuple(int(i) for i in np.unravel_index(failed[0], np.shape(result.success)))
@@ -87,7 +102,9 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
     newton = int(np.count_nonzero(status == 2))
     undefined = int(np.count_nonzero(status == 4))
     unattainable = int(np.count_nonzero(status == 6))
-    if undefined + unattainable == failed.size:
+    infinite = int(np.count_nonzero(status == INFINITE))
+    error[failed[status == INFINITE]] = 0.0
+    if undefined + unattainable + infinite == failed.size:
         text = f"{failed.size} of {total} points{where} have success=False."
     else:
         text = (
@@ -102,6 +119,7 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
             f" {unattainable} of them rest on a readout mean m that no finite network has: a "
             f"network of p neurons is near the limit for p >> m**2 only."
         )
+    text += about_infinite(infinite)
     doubtful = int(np.count_nonzero(status == 5))
     if doubtful:
         text += (

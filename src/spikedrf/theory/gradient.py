@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
@@ -19,13 +19,13 @@ from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import names_among
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
-from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.convergence import INFINITE, check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.differences import Slopes
 from spikedrf.theory.latents.gradient import differentiate_points, of_readout
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, spike_of
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
-from spikedrf.theory.solve import refuse_infinite
+from spikedrf.theory.solve import set_infinite_aside
 
 #: What the test error can be differentiated by: the readout's side, the step, the spiked model.
 PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")
@@ -46,7 +46,8 @@ class Gradient(Mapping[str, Any]):
     success : bool or ndarray, shape S
         Whether the point reached ``rtol``, in the test error and in every derivative asked for.
     status : int or ndarray, shape S
-        As for `Solution`; 4: one of the derivatives does not exist there and is NaN.
+        As for `Solution`; 4: one of the derivatives does not exist there and is NaN; 7: the error
+        itself is infinite, and the derivatives are NaN.
     quadrature_error : float or ndarray, shape S
         Largest relative change, from the last quadrature rule but one to the last, of the test
         error and of the derivatives asked for. A derivative is held against itself, or against
@@ -211,8 +212,8 @@ def gradient(
         rtol=accuracy,
         wrt=[name for name in _THROUGH_STEP if name in names],
     )
-    refuse_infinite(batch)
-    result = differentiate(batch, names, accuracy, threads)
+    batch, infinite = set_infinite_aside(batch)
+    result = differentiate(batch, names, accuracy, threads, infinite)
     warn(result, accuracy)
     return result
 
@@ -325,9 +326,13 @@ def _directions(
 
 
 def differentiate(
-    batch: Batch, names: tuple[str, ...], rtol: float, threads: int | None
+    batch: Batch,
+    names: tuple[str, ...],
+    rtol: float,
+    threads: int | None,
+    infinite: NDArray[np.bool_],
 ) -> Gradient:
-    """Run the core on a posed batch."""
+    """Run the core on a posed batch, some points of which are known to be infinite."""
     points, groups = batch.which.size, batch.groups
     scalars = np.zeros((6, points))
     status = np.zeros(points, dtype=np.int32)
@@ -356,6 +361,9 @@ def differentiate(
                 values[name][at, group] = column
             else:
                 values[name][at] += column
+    scalars[:, infinite], status[infinite] = np.inf, INFINITE
+    for value in values.values():
+        value[infinite] = np.nan
     found = batch.arrange(status)
     success: Any = found == 0
     return Gradient(

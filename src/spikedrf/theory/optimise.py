@@ -17,7 +17,13 @@ from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, names_among, real_array
 from spikedrf.theory.batch import Floats, pose
-from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
+from spikedrf.theory.convergence import (
+    INFINITE,
+    check_accuracy,
+    left_to_caller,
+    one_warning_for_all,
+    warn,
+)
 from spikedrf.theory.gradient import gradient
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents
 from spikedrf.theory.optimum import Optimum
@@ -160,7 +166,14 @@ def optimise(
         return array.reshape(shape) if shape else array.item()
 
     status = np.where(doubtful & (np.ravel(solution.status) == 0), 5, np.ravel(solution.status))
-    test_error = np.where(known, np.ravel(solution.test_error), np.nan)
+    infinite = status == INFINITE
+    if infinite.size and infinite.all() and not left_to_caller():
+        raise ValueError(
+            f"lam = 0 at all points where the ridgeless limit is infinite (the first at alpha = "
+            f"{problems.values['alpha'][0]:g}, beta = {problems.values['beta'][0]:g}): lam must be "
+            f"> 0 there"
+        )
+    test_error = np.where(known, np.ravel(solution.test_error), np.where(infinite, np.inf, np.nan))
     values: dict[str, Any] = {"eta": None} | {
         name: there.values[name][()] for name in OVER if name in there.values
     }

@@ -29,12 +29,12 @@ from spikedrf.running.workers import as_finished, worker_count
 from spikedrf.step import GradientStep
 from spikedrf.theory import convex
 from spikedrf.theory.batch import pose
-from spikedrf.theory.convergence import one_warning_for_all
+from spikedrf.theory.convergence import INFINITE, about_infinite, one_warning_for_all
 from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.optimise import OVER, check_over, optimise
 from spikedrf.theory.optimum import Optimum
-from spikedrf.theory.solve import refuse_infinite, solve
+from spikedrf.theory.solve import set_infinite_aside, solve
 
 
 def phase_diagram(
@@ -248,6 +248,7 @@ class _Plan:
         """Raise now what would be raised at some point of the diagram later."""
         functions: dict[str, Any] = {"activation": self.sigma, "target": self.g}
         over = self.mesh.over
+        possible = False
         for piece in self.mesh.pieces():
             values, step = self.mesh.at(piece)
             if self.value == "gain" and step is None:
@@ -265,8 +266,15 @@ class _Plan:
                 flip = {"flip": np.asarray(self.labels["flip"])}
                 batch = pose(**values, step=step, **functions, also=flip)
                 convex.refuse_undefined(batch, self.solver["loss"], self.labels["labels"])
-            elif np.any(values["lam"] == 0):
-                refuse_infinite(pose(**values, step=step, **functions))
+                possible = True
+            elif not possible and np.any(values["lam"] == 0):
+                infinite = pose(**values, step=step, **functions)
+                with one_warning_for_all():
+                    possible = not set_infinite_aside(infinite)[1].all()
+            else:
+                possible = True
+        if not possible:
+            set_infinite_aside(infinite)
         if over:
             check_over(over, step)
         elif self.bounds:
@@ -378,11 +386,16 @@ def _warn(diagram: PhaseDiagram, rtol: float) -> None:
         return
     i, j = (int(index) for index in lost[0])
     newton = int(np.count_nonzero(diagram.status == 2))
+    infinite = int(np.count_nonzero(diagram.status == INFINITE))
+    what = "have no answer" if infinite == len(lost) else f"did not reach rtol={rtol:g}"
     text = (
-        f"{len(lost)} of {diagram.success.size} points did not reach rtol={rtol:g}, the first at "
+        f"{len(lost)} of {diagram.success.size} points {what}, the first at "
         f"{diagram.x_name}={diagram.x[j]:g}, {diagram.y_name}={diagram.y[i]:g}; they have "
-        f"success=False. Raise rtol, or look at status."
+        f"success=False."
     )
+    if infinite < len(lost):
+        text += " Raise rtol, or look at status."
+    text += about_infinite(infinite)
     doubtful = int(np.count_nonzero(diagram.status == 5))
     if doubtful:
         text += (

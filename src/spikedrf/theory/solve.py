@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
 from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
-from spikedrf.theory.convergence import check_accuracy, warn
+from spikedrf.theory.convergence import INFINITE, check_accuracy, left_to_caller, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, solve_latents
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, share_solutions
@@ -115,14 +116,15 @@ def solve(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range, if ``lam = 0`` where the limit is
-        infinite, if ``lam = 0`` or ``alpha = inf`` with any but the square loss of real labels,
-        or if ``bulk="network"`` has no closed form; the message names the argument.
+        If an argument is of the wrong kind or out of range, if ``lam = 0`` and the limit is
+        infinite at all points, if ``lam = 0`` or ``alpha = inf`` with any but the square loss of
+        real labels, or if ``bulk="network"`` has no closed form; the message names the argument.
 
     Warns
     -----
     ConvergenceWarning
-        Once for the call, if some points did not reach ``rtol``; they have ``success=False``.
+        Once for the call, if some points did not reach ``rtol`` or have no ridgeless limit (their
+        errors are ``inf``, their status 7); they have ``success=False``.
 
     Notes
     -----
@@ -185,8 +187,9 @@ def _solve(
     batch: Batch, loss: losses.Loss, labels: str, accuracy: float, threads: int | None
 ) -> Solution:
     ridge = labels == "real" and loss == losses.Square()
+    infinite = np.zeros(batch.which.size, dtype=bool)
     if ridge:
-        refuse_infinite(batch)
+        batch, infinite = set_infinite_aside(batch)
     else:
         convex.refuse_undefined(batch, loss, labels)
     out = _Arrays(batch.which.size, batch.groups)
@@ -199,6 +202,7 @@ def _solve(
         else:
             found = convex.solve_part(batch, one, loss, labels, accuracy, threads)
         out.put(share_solutions(part, found) if merge else found, part)
+    out.set_infinite(infinite)
     extra: dict[str, Any] = dict(zip(_OF_LOSS, map(batch.arrange, out.scalars[6:]), strict=True))
     if labels == "real":
         extra |= {"margin": None, "train_margin": None}
@@ -225,6 +229,15 @@ class _Arrays(_core.Solutions):
         self.matrices[np.ix_(np.arange(2), at, live, live)] = results.matrices
         self.counts[:, at] = results.counts
         self.nodes[at] = results.nodes
+
+    def set_infinite(self, at: NDArray[np.bool_]) -> None:
+        """Say of some points that the limit is infinite: all samples are fitted, at any price."""
+        self.scalars[:, at] = np.inf
+        self.scalars[4, at] = np.nan
+        self.vectors[:, at] = self.matrices[:, at] = np.nan
+        self.scalars[2, at] = 0.0
+        self.counts[:, at] = [[INFINITE], [0]]
+        self.nodes[at] = 0
 
     def solution(self, batch: Batch, more: dict[str, Any]) -> Solution:
         """Give everything the shape of the call."""
@@ -281,29 +294,42 @@ def infinite_without_ridge(batch: Batch) -> tuple[NDArray[np.bool_], NDArray[np.
     return alpha == rank, (alpha < rank) & dead & (not sigma.linear)
 
 
-def refuse_infinite(batch: Batch) -> None:
-    """Refuse points at which the ridgeless limit is infinite.
+def set_infinite_aside(batch: Batch) -> tuple[Batch, NDArray[np.bool_]]:
+    """Find the points at which the ridgeless limit is infinite, and let the core solve others.
+
+    Returns
+    -------
+    batch : Batch
+        With a ridge at those points: what comes out there is to be overwritten.
+    infinite : ndarray of bool, shape (N,)
 
     Raises
     ------
     ValueError
-        If there are any.
+        If there is no other point, unless this call is a part of another.
     """
-    ridgeless = batch.values["lam"] == 0
-    if not ridgeless.any():
-        return
-    alpha, beta = batch.values["alpha"], batch.values["beta"]
+    lam = batch.values["lam"]
+    if not (lam == 0).any():
+        return batch, np.zeros(lam.size, dtype=bool)
     threshold, saturated = infinite_without_ridge(batch)
-    if (threshold & ridgeless).any():
-        i = int(np.flatnonzero(threshold & ridgeless)[0])
-        raise ValueError(
+    threshold, saturated = threshold & (lam == 0), saturated & (lam == 0)
+    infinite = threshold | saturated
+    if infinite.all() and not left_to_caller():
+        raise ValueError(_why_infinite(batch, threshold))
+    values = {**batch.values, "lam": np.where(infinite, 1.0, lam)}
+    return replace(batch, values=values), infinite
+
+
+def _why_infinite(batch: Batch, threshold: NDArray[np.bool_]) -> str:
+    alpha, beta = batch.values["alpha"], batch.values["beta"]
+    if threshold.any():
+        i = int(np.flatnonzero(threshold)[0])
+        return (
             f"lam = 0 at the interpolation threshold (alpha = {alpha[i]:g}, beta = {beta[i]:g}): "
             f"the test error is infinite; lam must be > 0 there"
         )
-    if (saturated & ridgeless).any():
-        i = int(np.flatnonzero(saturated & ridgeless)[0])
-        raise ValueError(
-            f"lam = 0 with alpha = {alpha[i]:g} < beta = {beta[i]:g} and a spike: features of "
-            f"{batch.sigma.name!r} saturate far out along the spike and the limit is infinite; "
-            f"lam must be > 0 there"
-        )
+    return (
+        f"lam = 0 with alpha = {alpha[0]:g} < beta = {beta[0]:g} and a spike: features of "
+        f"{batch.sigma.name!r} saturate far out along the spike and the limit is infinite; "
+        f"lam must be > 0 there"
+    )
