@@ -1,4 +1,4 @@
-"""What an array of data may be, and what is said when it is not."""
+"""Checks of arrays of data, with messages that say what is wrong."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Random features, and the spike that one gradient step plants in them."""
+"""Feature maps ``sigma(X W^T)``, and their update by a spike of rank one."""
 
 from __future__ import annotations
 

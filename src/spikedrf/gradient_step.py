@@ -1,4 +1,4 @@
-"""The first layer: one gradient step on it, and the spike that the step leaves."""
+"""A gradient step on the weights of a first layer, and the spike measured on the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a parameter may be, and what is said when it is not."""
+"""Checks of parameters (ranges, names, shapes), with messages that say what is wrong."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""One large gradient step on the first layer, and the spike and bulk that it leaves."""
+"""`GradientStep`: what one large gradient step makes of the first layer, in theory."""
 
 from __future__ import annotations
 

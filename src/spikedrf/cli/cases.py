@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from spikedrf.cli import options, output
+from spikedrf.cli import options, output, vocabulary
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -78,7 +78,7 @@ def compute(
 def _check(args: argparse.Namespace) -> None:
     from spikedrf import theory
 
-    theory.solve([], step=options.step_of(args)[0], **options.model_of(args))
+    theory.solve([], step=options.step_of(args)[0], **vocabulary.model_of(args))
 
 
 def stack(

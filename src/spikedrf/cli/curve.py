@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikedrf.cli import cases, options, output, simulated
+from spikedrf.cli import cases, options, output, simulated, vocabulary
 from spikedrf.cli.options import Floats
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.theory.convergence import INFINITE
@@ -45,10 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "samples over dimension: values (also inf), ranges MIN:MAX:N with N evenly spaced "
         f"values, or MIN:MAX:N:log ({ALPHA}; {SIMULATED_ALPHA} with --simulate)",
     )
-    options.add_model(parser, several=True)
-    options.add_inputs(parser)
-    options.add_bulk(parser)
-    options.add_loss(parser)
+    groups = ("model", "inputs", "first layer", "readout")
+    vocabulary.add(parser, *groups, numbers="several", without=("alpha",))
     group = options.add_simulation(parser)
     group.add_argument(
         "--simulate",
@@ -59,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "with both bulks)"
         ),
     )
-    options.add_solver(parser)
+    vocabulary.add(parser, "accuracy")
     options.add_output(parser, (*options.PICTURES, ".csv"))
 
 
@@ -128,7 +126,7 @@ def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
     curves = _solve(args, args.alpha)
     best_linear = bayes_error = None
     if args.labels == "real":
-        model = options.model_of(args)
+        model = vocabulary.model_of(args)
         best_linear = theory.best_linear_error(model["target"], args.noise, model.get("inputs"))
     else:
         bayes_error = float(theory.bayes_error(args.target, args.noise, args.flip))
@@ -148,7 +146,7 @@ def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
     """
     from spikedrf import theory
 
-    model = options.model_of(args) | {"rtol": args.rtol}
+    model = vocabulary.model_of(args) | {"rtol": args.rtol}
     step, spike = options.step_of(args)
     with_step = theory.solve(alpha, step=step, bulk=args.bulk, **model)
     curves = {"without_step": theory.solve(alpha, **model), "with_step": with_step}

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from spikedrf import losses
-from spikedrf.cli import options, output
+from spikedrf.cli import options, output, vocabulary
 
 if TYPE_CHECKING:
     from spikedrf.explore.state import State
@@ -35,15 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--port", type=_port, default=5006, metavar="N", help="0 takes a free one (%(default)d)"
     )
     group.add_argument("--show", action="store_true", help="open it in a browser")
-    options.add_model(parser)
-    options.add_bulk(parser)
-    group = parser.add_argument_group("readout")
-    group.add_argument(
-        "--loss", type=options.loss, default="square", metavar="LOSS", help="its name (square)"
-    )
-    group.add_argument(
-        "--labels", default="real", metavar="KIND", help="real or sign (%(default)s)"
-    )
+    vocabulary.add(parser, "model", "first layer", "readout", without=("alpha", "flip"))
     parser.add_argument(
         "--alpha", type=float, default=2.0, metavar="X", help="samples over dimension (%(default)g)"
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from spikedrf import losses
 from spikedrf.activations import NAMES
-from spikedrf.cli import learned, model_file, options, output, preparation, reading
+from spikedrf.cli import learned, model_file, options, output, preparation, reading, values
 from spikedrf.cli.columns import Kind, Unfit, recognise, stripped
 from spikedrf.cli.model_file import About
 from spikedrf.cli.table import Table, listed
@@ -88,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--loss",
-        type=options.loss,
+        type=values.loss,
         metavar="LOSS[:X]",
         help="of the readout: square, huber:DELTA, pseudo_huber:DELTA, quantile:LEVEL, absolute; "
         "or logistic, hinge, squared_hinge, which take the target's values for classes (square, "
@@ -117,7 +117,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "ridge are chosen by cross-fitting)",
     )
     group.add_argument(
-        "--seed", type=options.seed, default=0, metavar="N", help="of the features (%(default)d)"
+        "--seed", type=values.seed, default=0, metavar="N", help="of the features (%(default)d)"
     )
     group = options.add_output(parser, (*options.PICTURES, ".csv"))
     group.add_argument(
@@ -172,7 +172,7 @@ def _saved(text: str) -> Path:
         model_file.require_skops(repr(text))
     except ImportError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return options.writable(text)
+    return values.writable(text)
 
 
 def _number_or_auto(text: str) -> float | str:

@@ -1,15 +1,12 @@
-"""One vocabulary of options for all subcommands, and what the library is told by them."""
+"""Options of simulations and output, and the step that the options of the model describe."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +15,8 @@ from numpy.typing import NDArray
 
 from spikedrf import losses
 from spikedrf.activations import NAMES
-from spikedrf.cli import inputs
-from spikedrf.losses import Loss
+from spikedrf.cli import values
+from spikedrf.cli.vocabulary import model_of
 from spikedrf.parameters import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -30,8 +27,6 @@ T = TypeVar("T")
 
 #: Suffixes of the pictures that can be drawn.
 PICTURES = (".png", ".svg", ".pdf")
-
-_MOST_POINTS = 1_000_000
 
 #: The end of every subcommand's help.
 EPILOG = f"""\
@@ -58,122 +53,7 @@ SIMULATION = {
 
 def add_alpha(parser: argparse.ArgumentParser, help: str) -> None:
     """Add the points of a curve; without a default, `alpha_of` fills one in."""
-    parser.add_argument("--alpha", nargs="+", type=grid, metavar="X", help=help)
-
-
-def add_model(
-    parser: argparse.ArgumentParser,
-    *,
-    grids: bool = False,
-    several: bool = False,
-    ridge: bool = True,
-) -> None:
-    """Add the options that say what network learns what.
-
-    With ``grids``, `axes_of` tells which of the numbers have got one. With ``several``, one of
-    them may take several values: `cases.expand`. Without ``ridge`` there is no readout.
-    """
-    group = parser.add_argument_group(
-        "model", "one of eta, alpha0, beta, lam, noise may take several values" if several else None
-    )
-    single: dict[str, Any] = {"type": float, "metavar": "X"}
-    number = single
-    if grids:
-        number = {"action": _InOrder, "type": _number_or_grid, "metavar": "X"}
-    elif several:
-        number = {"nargs": "+", "type": grid, "metavar": "X"}
-    if grids:
-        group.add_argument(
-            "--alpha", default=2.0, help="samples over dimension; inf (%(default)g)", **number
-        )
-    group.add_argument(
-        "--activation", metavar="NAME", default="tanh", help="of the network (%(default)s)"
-    )
-    group.add_argument(
-        "--target",
-        type=inputs.target,
-        metavar="NAME[:M]",
-        default="sin",
-        help=f"{inputs.TARGET_HELP} (%(default)s)",
-    )
-    group.add_argument("--eta", default=3.0, help="size of the step (%(default)g)", **number)
-    group.add_argument(
-        "--alpha0",
-        default=20.0,
-        help="samples of the step over dimension; inf (%(default)g)",
-        **number,
-    )
-    group.add_argument(
-        "--u", nargs="+", default=[1.0], help="values of the initial readout (1)", **single
-    )
-    group.add_argument("--pi", nargs="+", help="their proportions (equal)", **single)
-    group.add_argument("--beta", default=1.0, help="width over dimension (%(default)g)", **number)
-    if ridge:
-        group.add_argument("--lam", default=0.1, help="ridge (%(default)g)", **number)
-    group.add_argument(
-        "--noise", default=0.0, help="standard deviation of the labels (%(default)g)", **number
-    )
-
-
-def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add what the inputs and the rows before the step are."""
-    group = parser.add_argument_group("inputs")
-    group.add_argument(
-        "--inputs",
-        type=inputs.inputs,
-        metavar="INPUTS",
-        help=f"{inputs.INPUTS_HELP} (white)",
-    )
-    group.add_argument(
-        "--init",
-        choices=("sphere", "gaussian"),
-        default="sphere",
-        help="rows of the first layer before the step (%(default)s)",
-    )
-
-
-def add_loss(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what the readout learns, and from what labels."""
-    group = parser.add_argument_group("readout")
-    group.add_argument(
-        "--loss",
-        type=loss,
-        default="square",
-        metavar="LOSS[:X]",
-        help="square, huber:DELTA, pseudo_huber:DELTA, quantile:LEVEL, absolute; or logistic, "
-        "hinge, squared_hinge, which need --labels sign (square)",
-    )
-    group.add_argument(
-        "--labels",
-        choices=losses.LABELS,
-        default="real",
-        help="whether it learns labels or their signs; errors are then rates of wrong signs "
-        "(%(default)s)",
-    )
-    group.add_argument(
-        "--flip",
-        type=float,
-        metavar="X",
-        default=0.0,
-        help="share of the signs that are turned around (%(default)g)",
-    )
-
-
-def add_bulk(parser: argparse.ArgumentParser, default: str | None = "isotropic") -> None:
-    """Add the choice between the spiked model and the trained network's own bulk.
-
-    With None as default it is isotropic too, and mentioned where it was asked for only.
-    """
-    group = parser.add_argument_group("first layer")
-    group.add_argument(
-        "--bulk",
-        choices=("isotropic", "network"),
-        default=default,
-        help=(
-            "the bulk of the weights after the step: isotropic as in the spiked model, or that of "
-            "the trained network, which differs for small batches (isotropic)"
-        ),
-    )
+    parser.add_argument("--alpha", nargs="+", type=values.grid, metavar="X", help=help)
 
 
 def add_simulation(
@@ -186,7 +66,7 @@ def add_simulation(
     group.add_argument("--replicates", help="independent repetitions (8)", **integer)
     if tests:
         group.add_argument("--n-test", help="test samples of each (4 d, at least 2000)", **integer)
-    group.add_argument("--seed", type=seed, metavar="N", help="of the random streams (0)")
+    group.add_argument("--seed", type=values.seed, metavar="N", help="of the random streams (0)")
     group.add_argument(
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
     )
@@ -198,7 +78,7 @@ def add_checkpoint(group: argparse._ArgumentGroup, more: str = "") -> None:
     """Add the file that keeps what is finished."""
     group.add_argument(
         "--checkpoint",
-        type=writable,
+        type=values.writable,
         metavar="FILE",
         help="keep what is finished in a file; the same command goes on where it was stopped"
         + more,
@@ -215,28 +95,6 @@ def checkpoint_of(args: argparse.Namespace, name: str) -> Path | None:
     """Return the checkpoint of one of several simulations, named after what distinguishes it."""
     file: Path | None = args.checkpoint
     return file and file.with_name(f"{file.stem}.{name}{file.suffix}")
-
-
-class _InOrder(argparse.Action):
-    """Remember which options were given, in this order."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, values)
-        namespace.in_order = [*getattr(namespace, "in_order", []), self.dest]
-
-
-def add_solver(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how accurate the theory is."""
-    group = parser.add_argument_group("accuracy")
-    group.add_argument(
-        "--rtol", type=float, metavar="X", default=1e-8, help="relative accuracy (%(default)g)"
-    )
 
 
 def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> argparse._ArgumentGroup:
@@ -256,76 +114,13 @@ def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> argp
     return group
 
 
-# --------------------------------------------------------------------------------------------------
-# How single values are read
-
-
-def grid(text: str) -> Floats:
-    """Read one value, ``MIN:MAX:N`` or ``MIN:MAX:N:log``."""
-    first, *rest = text.split(":")
-    try:
-        if not rest:
-            return np.array([float(first)])
-        low, high, count = float(first), float(rest[0]), int(rest[1])
-    except (ValueError, IndexError):
-        low = high = math.nan
-        count = 0
-    spacing = rest[2:] if rest else []
-    if not (math.isfinite(low) and math.isfinite(high)) or spacing not in ([], ["log"]):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number nor MIN:MAX:N nor MIN:MAX:N:log"
-        )
-    if not 2 <= count <= _MOST_POINTS:
-        raise argparse.ArgumentTypeError(f"N must be 2 to {_MOST_POINTS} in {text!r}")
-    if not spacing:
-        return np.linspace(low, high, count)
-    if not (low > 0 and high > 0):
-        raise argparse.ArgumentTypeError(f"MIN and MAX must be > 0 in {text!r}")
-    return np.geomspace(low, high, count)
-
-
-def _number_or_grid(text: str) -> float | Floats:
-    values = grid(text)
-    return values if ":" in text else float(values[0])
-
-
-def loss(text: str) -> Loss:
-    """Read the name of a loss and, after a colon, its parameter."""
-    name, colon, parameter = text.partition(":")
-    try:
-        kind = losses.resolve(name)
-        names = [field.name for field in fields(kind)]
-        if colon and not names:
-            raise ValueError(f"{name} has no parameter")
-        return type(kind)(**{names[0]: float(parameter)}) if colon else kind
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def seed(text: str) -> int:
-    """Read what random streams begin with."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be >= 0, got {value}")
-    return value
-
-
-def writable(text: str) -> Path:
-    """Read the name of a file that can be written, as far as one can tell."""
-    file = Path(text)
-    where = file if file.exists() else file.parent
-    if file.is_dir() or not file.parent.is_dir() or not os.access(where, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written")
-    return file
-
-
 def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:
     def path(text: str) -> Path:
         """Refuse what cannot be written while nothing has been computed yet."""
         file = Path(text)
         if file.suffix.lower() not in suffixes:
             raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(suffixes)}")
-        writable(text)
+        values.writable(text)
         if file.suffix.lower() in PICTURES and importlib.util.find_spec("matplotlib") is None:
             raise argparse.ArgumentTypeError(
                 f"{text!r} needs matplotlib: pip install 'spikedrf[plot]'"
@@ -341,25 +136,7 @@ def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:
 
 def alpha_of(args: argparse.Namespace, default: str) -> Floats:
     """Join the points given, or take the default grid."""
-    return np.concatenate(args.alpha if args.alpha is not None else [grid(default)])
-
-
-def axes_of(args: argparse.Namespace) -> list[str]:
-    """Return the names of the parameters that have grids, in the order in which they got them."""
-    given: list[str] = getattr(args, "in_order", [])
-    return [name for name in dict.fromkeys(given) if isinstance(getattr(args, name), np.ndarray)]
-
-
-def model_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of the theory and of a simulation, all but the step."""
-    names = ("lam", "beta", "activation", "noise", "loss", "labels", "flip")
-    model = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    model["target"] = inputs.target_of(args.target)
-    if getattr(args, "inputs", None) is not None:
-        model["inputs"] = inputs.inputs_of(args.inputs)
-    if getattr(args, "init", "sphere") != "sphere":
-        model["init"] = args.init
-    return model
+    return np.concatenate(args.alpha if args.alpha is not None else [values.grid(default)])
 
 
 def is_ridge(args: argparse.Namespace) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spikedrf
+from spikedrf.cli.vocabulary import said
 
 if TYPE_CHECKING:
     from spikedrf import Spike
@@ -138,18 +139,10 @@ def print_json(
 
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """Collect the options that are the same for every number printed."""
-    names = ["activation", "target", "alpha", "eta", "alpha0", "u", "beta", "lam", "noise"]
-    names += ["inputs", "init", "bulk", "labels", "flip", "rtol"]
     over = getattr(args, "over", [])
-    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    if given.get("bulk", "") is None:
-        del given["bulk"]
-    given = {name: value for name, value in given.items() if name not in over}
-    for name, unsaid in (("inputs", None), ("init", "sphere")):
-        if name in given and given[name] == unsaid:
-            del given[name]
+    given = {name: value for name, value in said(args).items() if name not in over}
     given |= {"over": over} if over else {}
-    if hasattr(args, "loss"):
+    if "loss" in given:
         given["loss"] = {"name": args.loss.name, **vars(args.loss)}
     fixed = {name: value for name, value in given.items() if not isinstance(value, np.ndarray)}
     return fixed | {"pi": args.pi or [1.0 / len(args.u)] * len(args.u)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikedrf.cli import options, output
+from spikedrf.cli import options, output, values, vocabulary
 from spikedrf.theory.convergence import INFINITE
 from spikedrf.theory.diagram import VALUES
 
@@ -45,10 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="take the best lam, the best eta or both at every point; the gain then compares with "
         "the best without a step",
     )
-    options.add_model(parser, grids=True)
-    options.add_bulk(parser)
-    options.add_loss(parser)
-    options.add_solver(parser)
+    groups = ("model", "first layer", "readout", "accuracy")
+    vocabulary.add(parser, *groups, numbers="grids")
     group = parser.add_argument_group("work")
     group.add_argument(
         "--workers", type=int, metavar="N", help="threads, which change no digit (one a core)"
@@ -59,13 +57,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute the diagram; print a part of it or JSON; write files."""
-    axes, given = options.axes_of(args), set(getattr(args, "in_order", []))
+    axes, given = vocabulary.axes_of(args), set(getattr(args, "in_order", []))
     if args.value in ("lam", "eta") and args.value not in args.over:
         args.over = [*args.over, args.value]
     first, grid = ("alpha", ALPHA) if "eta" in args.over else ("eta", ETA)
     if not axes and not {first, "alpha0"} & given:
-        setattr(args, first, options.grid(grid))
-        args.alpha0 = options.grid(ALPHA0)
+        setattr(args, first, values.grid(grid))
+        args.alpha0 = values.grid(ALPHA0)
         axes = [first, "alpha0"]
     for name in args.over:
         if name in given:
@@ -116,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 def _compute(args: argparse.Namespace, axes: list[str]) -> PhaseDiagram:
     from spikedrf import theory
 
-    model = options.model_of(args)
+    model = vocabulary.model_of(args)
     numbers = {"alpha": args.alpha, "eta": args.eta, "alpha0": args.alpha0, "u": args.u}
     # The first array is the horizontal axis.
     given = {name: getattr(args, name) for name in axes} | numbers | model

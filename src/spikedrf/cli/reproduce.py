@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikedrf.cli import options, output
+from spikedrf.cli import options, output, values
 from spikedrf.running.workers import thread_count
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     integer: dict[str, Any] = {"type": int, "metavar": "N"}
     group.add_argument("--d", help="input dimension (500; the paper's own has 2000)", **integer)
     group.add_argument("--replicates", help="independent repetitions (8)", **integer)
-    group.add_argument("--seed", type=options.seed, metavar="N", help="of the random streams (0)")
+    group.add_argument("--seed", type=values.seed, metavar="N", help="of the random streams (0)")
     group.add_argument(
         "--workers", help="replicates at a time, which changes no digit (one a core)", **integer
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikedrf.cli import cases, options, output, simulated
+from spikedrf.cli import cases, options, output, simulated, vocabulary
 from spikedrf.cli.options import Floats
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_alpha(
         parser, f"samples over dimension: values, ranges MIN:MAX:N or MIN:MAX:N:log ({ALPHA})"
     )
-    options.add_model(parser, several=True)
-    options.add_inputs(parser)
-    options.add_loss(parser)
+    groups = ("model", "inputs", "readout")
+    vocabulary.add(parser, *groups, numbers="several", without=("alpha",))
     options.add_output(parser, (".csv",))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from spikedrf.cli import options, output
+from spikedrf.cli import options, output, vocabulary
 from spikedrf.cli.options import Floats
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(
     from spikedrf import simulate
 
     sizes = {n: getattr(args, n) for n in ("d", "replicates", "n_test", "workers")}
-    given = options.model_of(args) | sizes | {"model": model}
+    given = vocabulary.model_of(args) | sizes | {"model": model}
     return each(args, steps, lambda step, more: simulate(alpha, step=step, **given, **more))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikedrf.cli import options, output, simulated
+from spikedrf.cli import options, output, simulated, values, vocabulary
 from spikedrf.cli.options import Floats
 
 if TYPE_CHECKING:
@@ -35,15 +35,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--x",
         nargs="+",
-        type=options.grid,
+        type=values.grid,
         metavar="X",
         help=(
             "where: values, ranges MIN:MAX:N with N evenly spaced values, or MIN:MAX:N:log (files "
             "and JSON: a grid that resolves each spectrum; the table: some points of its range)"
         ),
     )
-    options.add_model(parser, ridge=False)
-    options.add_bulk(parser, default=None)
+    vocabulary.add(
+        parser, "model", "first layer", without=("alpha", "lam"), defaults={"bulk": None}
+    )
     group = options.add_simulation(parser, tests=False)
     group.add_argument(
         "--simulate",
@@ -53,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "print how far their distribution is from the theory's"
         ),
     )
-    options.add_solver(parser)
+    vocabulary.add(parser, "accuracy")
     options.add_output(parser, (*options.PICTURES, ".csv"))
 
 
@@ -94,7 +95,7 @@ def _compute(
         args.alpha = float(args.alpha)
     step, spike = options.step_of(args)
     x = None if args.x is None else np.concatenate(args.x)
-    model: dict[str, Any] = options.model_of(args)
+    model: dict[str, Any] = vocabulary.model_of(args)
     spectra = {
         name: theory.spectrum(x, alpha=args.alpha, step=taken, bulk=bulk, rtol=args.rtol, **model)
         for name, taken, bulk in (("without_step", None, None), ("with_step", step, args.bulk))

@@ -1,4 +1,4 @@
-"""What the page shows: its parameters, as an address, as a command line and as a Python call."""
+"""The parameters of the page, as an address, a command line and a Python call."""
 
 from __future__ import annotations
 

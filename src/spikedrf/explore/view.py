@@ -1,4 +1,4 @@
-"""What the page draws, computed: a plain function of its parameters."""
+"""The numbers that the page draws: a plain function of its parameters."""
 
 from __future__ import annotations
 

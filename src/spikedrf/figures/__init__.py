@@ -1,6 +1,6 @@
 """The figures of ``spikedrf reproduce``: what the paper shows, each made by one small function.
 
-A figure is a module of this package and its name in `NAMES`. The module defines
+A figure is a module of this package, and nothing else is needed. The module defines
 
 ``SUMMARY``
     one line, in lower case and without a full stop: what the figure shows;
@@ -12,6 +12,7 @@ A figure is a module of this package and its name in `NAMES`. The module defines
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from types import ModuleType
 
 from spikedrf.figures.plan import Made, Plan, Skipped
@@ -19,8 +20,11 @@ from spikedrf.figures.series import Series
 
 __all__ = ["NAMES", "Made", "Plan", "Series", "Skipped", "make", "summary"]
 
-#: Figures, in the order in which they are made.
-NAMES = (
+# Modules of this package that are no figures.
+_SHARED = ("measured", "plan", "series")
+
+# Figures that come first, in this order.
+_FIRST = (
     "learning-curve",
     "linear-part",
     "step-size",
@@ -31,6 +35,13 @@ NAMES = (
     "trained-network",
     "small-batch",
     "real-data",
+)
+
+#: All figures, in the order in which they are made.
+NAMES = _FIRST + tuple(
+    module.name.replace("_", "-")
+    for module in pkgutil.iter_modules(__path__)
+    if module.name not in {*_SHARED, *(name.replace("-", "_") for name in _FIRST)}
 )
 
 

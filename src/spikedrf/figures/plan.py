@@ -1,4 +1,4 @@
-"""What a figure is told to do, and what it gives back."""
+"""`Plan` and `Made`: the options of a figure, and its result."""
 
 from __future__ import annotations
 

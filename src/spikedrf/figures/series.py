@@ -1,4 +1,4 @@
-"""The numbers of a figure, in one shape for all: what lies over what, under a label."""
+"""`Series`: the numbers of a figure, in one shape for all figures."""
 
 from __future__ import annotations
 

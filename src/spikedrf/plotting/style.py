@@ -1,4 +1,4 @@
-"""What all pictures share: colours, axes, ticks; matplotlib is imported when one is drawn."""
+"""Colours, axes and ticks of all pictures; matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusing what would not fit, before it is asked for."""
+"""Checks of the memory that is needed, before it is allocated."""
 
 import os
 from pathlib import Path

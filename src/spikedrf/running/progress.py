@@ -1,4 +1,4 @@
-"""How a long call tells how far it is."""
+"""Progress of long calls: callbacks and bars."""
 
 from __future__ import annotations
 

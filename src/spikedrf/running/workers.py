@@ -1,4 +1,4 @@
-"""Who does the work of a call, and how much of it at a time."""
+"""Workers of a call: threads, processes, and the backends of joblib."""
 
 from __future__ import annotations
 

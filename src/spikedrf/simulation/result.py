@@ -1,4 +1,4 @@
-"""What a simulation has measured."""
+"""`Simulation`: the result of `simulate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could be reached: by a linear function, and by a function of one direction."""
+"""Reference errors: the best linear function, the best function of one direction, Bayes."""
 
 from __future__ import annotations
 

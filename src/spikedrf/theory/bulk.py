@@ -1,4 +1,4 @@
-"""The trained network's bulk, for whoever wants to see it."""
+"""`trained_bulk`: the bulk of the trained network as nodes."""
 
 from __future__ import annotations
 

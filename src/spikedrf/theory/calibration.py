@@ -1,4 +1,4 @@
-"""Whether the probabilities of logistic regression are those of the labels."""
+"""Calibration of logistic regression: predicted and true probabilities."""
 
 from __future__ import annotations
 

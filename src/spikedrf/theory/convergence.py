@@ -1,4 +1,4 @@
-"""Saying that an answer is not as accurate as was asked for."""
+"""The check of ``rtol``, and the warning about points that did not reach it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is special about losses other than the square one of real labels."""
+"""Losses other than the square of real labels: refused limits, and the least error rate."""
 
 from __future__ import annotations
 

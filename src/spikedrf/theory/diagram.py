@@ -1,4 +1,4 @@
-"""What `phase_diagram` returns."""
+"""`PhaseDiagram`: the result of `phase_diagram`."""
 
 from __future__ import annotations
 

@@ -146,8 +146,8 @@ def from_layer(
     theta : array_like, shape (d,), optional
         Direction of the target.
     X, y : array_like, shapes (n, d) and (n,), optional
-        Samples with labels that have no part in the layer, instead of ``theta``: ten times as
-        many as dimensions are few, since their mean ``E y x`` stands for ``theta``.
+        Samples with labels, not those that trained the layer, instead of ``theta``. Their mean
+        ``E y x`` estimates ``theta``, so many are needed: some tens for each dimension.
     target : str or callable
         Teacher function ``g``, needed with ``X`` and ``y`` for ``E z g(z)``.
     groups : array_like of int, shape (p,), optional
@@ -173,8 +173,8 @@ def from_layer(
     Notes
     -----
     Source: theory.md, section 10. The average over a random bulk there is undone here by its own
-    self-consistent equation, since ``p`` neurons are not many beside ``d`` dimensions. Several
-    groups share one shape of the bulk, ``Sigma_k = c_k T``.
+    self-consistent equation, because ``p`` is not large compared with ``d``. Several groups
+    share one shape of the bulk, ``Sigma_k = c_k T``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What `optimise` returns."""
+"""`Optimum`: the result of `optimise`."""
 
 from __future__ import annotations
 

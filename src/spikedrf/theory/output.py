@@ -1,4 +1,4 @@
-"""What a network puts out on average, given the input along the spike and beside it."""
+"""The average output of a network, given the input along the spike and across it."""
 
 from __future__ import annotations
 

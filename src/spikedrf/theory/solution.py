@@ -1,4 +1,4 @@
-"""What `solve` returns."""
+"""`Solution`: the result of `solve`."""
 
 from __future__ import annotations
 
