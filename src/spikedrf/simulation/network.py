@@ -269,8 +269,6 @@ def _trained(step: Producer | None, sigma: Activation, d: int, p: int) -> dict[s
             "alpha0 = inf cannot be simulated with model='network': the step would need "
             "infinitely many samples; use a finite alpha0, or model='srf'"
         )
-    from spikedrf.gradient_step import differentiable  # it needs the BLAS of SciPy
-
     differentiable(sigma)
     n0 = round(alpha0 * d)
     if n0 < 1:
