@@ -34,6 +34,10 @@ _FIRST = (
     "spectrum",
     "trained-network",
     "small-batch",
+    "multi-index",
+    "power-law",
+    "two-classes",
+    "deep-features",
     "real-data",
 )
 

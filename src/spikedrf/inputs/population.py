@@ -23,7 +23,8 @@ Inputs = Covariance | Mixture | None
 INITS = ("sphere", "gaussian")
 
 # Averages over the latents: points an axis of the trapezoid rule, and what they must agree to.
-_POINTS, _ACCURACY = ((33, 49, 73, 109, 163, 245), (25, 37, 55, 83), (17, 25, 37, 55)), 1e-12
+_POINTS = ((33, 49, 73, 109, 163, 245), (25, 37, 55, 83, 125, 187, 281), (17, 25, 37, 55, 83))
+_ACCURACY = 1e-12
 _REACH = 8.5
 
 

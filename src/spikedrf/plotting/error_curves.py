@@ -318,8 +318,10 @@ def _reference(arguments: Mapping[str, Any], signs: bool) -> float:
     model = {name: arguments.get(name, 0.0) for name in ("noise", "flip")[: 1 + signs]}
     if any(np.ndim(value) for value in model.values()):
         return np.nan
-    least = theory.bayes_error if signs else theory.best_linear_error
-    return float(least(arguments.get("target", "tanh"), **model))
+    target = arguments.get("target", "tanh")
+    if signs:
+        return float(theory.bayes_error(target, **model))
+    return theory.best_linear_error(target, inputs=arguments.get("inputs"), **model)
 
 
 def _vector(values: ArrayLike) -> Floats:
