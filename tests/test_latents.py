@@ -224,3 +224,22 @@ def test_gradient(name):
         at = model[each] + step * np.arange(-3, 4)
         error = theory.solve(**model | {each: at}, rtol=1e-11).test_error
         assert found[each] == pytest.approx(weights @ error / step, rel=2e-7)
+
+
+@pytest.mark.parametrize("lam", [1e-1, 1e-7])
+def test_groups_of_linear_features_are_one(lam):
+    """Two readout values on linear features: the K-group equations are singular at small lam."""
+    inputs = Covariance([2.0, 0.5, 1.0])
+    model = {"lam": lam, "beta": 2.0, "activation": "identity", "noise": 0.3, "inputs": inputs}
+    two = theory.solve(1.5, step=Spike((0.8, -0.4), 1.0, 0.7, (0.6, 0.4)), **model)
+    one = theory.solve(1.5, step=Spike(0.8, 1.0, 0.7), **model)
+    assert two.success
+    np.testing.assert_allclose(errors(two), errors(one), rtol=1e-9)
+    if lam < 1e-3:
+        return
+    # A tiny difference of the groups' variances keeps them apart.
+    apart = theory.solve(1.5, step=Spike((0.8, -0.4), (1.0, 1.0 + 1e-9), 0.7, (0.6, 0.4)), **model)
+    for name in ("theta", "psi", "q1", "q2", "V1", "V2"):
+        np.testing.assert_allclose(
+            getattr(two, name), getattr(apart, name), rtol=1e-6, atol=1e-8, err_msg=name
+        )

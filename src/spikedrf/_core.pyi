@@ -89,6 +89,7 @@ class Solutions:
     columns: Floats
     free: Floats
     by_class: Floats
+    latents: Latents | None
     def __init__(
         self, points: int, groups: int, latents: Latents | None = None, classes: int = 1
     ) -> None: ...

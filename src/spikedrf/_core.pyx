@@ -481,9 +481,10 @@ cdef class Solutions:
     by_class (2 x points x classes) has test errors and rates of wrong signs.
     """
 
-    cdef readonly object scalars, vectors, matrices, counts, nodes, columns, free, by_class
+    cdef readonly object scalars, vectors, matrices, counts, nodes, columns, free, by_class, latents
 
     def __init__(self, Py_ssize_t points, Py_ssize_t groups, latents=None, Py_ssize_t classes=1):
+        self.latents = latents
         self.columns = self.free = self.by_class = None
         if latents is not None:
             _, coupled, free, lengths = latents

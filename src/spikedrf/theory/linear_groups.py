@@ -9,6 +9,7 @@ of all, whatever the loss.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,27 @@ def mergeable_spikes(batch: Batch) -> NDArray[np.bool_]:
     return np.asarray(batch.sigma.linear & (live.sum(axis=1) > 1) & (widest == narrowest))
 
 
-def _length(part: Part) -> Floats:
+class Groups(Protocol):
+    """Strengths, variances and proportions of groups (S, K), and whose each point's are (P,)."""
+
+    @property
+    def r(self) -> Floats:
+        """Spike strengths."""
+
+    @property
+    def c(self) -> Floats:
+        """Bulk variances."""
+
+    @property
+    def pi(self) -> Floats:
+        """Proportions."""
+
+    @property
+    def which(self) -> NDArray[np.int64]:
+        """Row of each point."""
+
+
+def _length(part: Groups) -> Floats:
     return np.asarray(np.sqrt(np.sum(part.pi * part.r**2, axis=1)))
 
 
@@ -44,17 +65,18 @@ def merged(part: Part) -> Part:
     )
 
 
-def share_solutions(part: Part, one: _core.Solutions) -> _core.Solutions:
+def share_solutions(part: Groups, one: _core.Solutions) -> _core.Solutions:
     r"""Give each group its share of the solution of the merged part.
 
-    The minimum-norm ``m`` is along ``r``, ``theta, psi, q2, V2`` are shared out by ``pi``, and with
-    ``M = (e + b 1 1^T)^{-1}``, ``e_k = e / pi_k``::
+    The minimum-norm ``m`` is along ``r``, what lies along latents and ``q2, V2`` are shared out by
+    ``pi``, and with ``M = (e + b 1 1^T)^{-1}``, ``e_k = e / pi_k``, at every node of the bulk::
 
         V1_kl = pi_k pi_l V1 + (delta_kl pi_k - pi_k pi_l) c V2,   and q1 likewise with q2.
     """
     which = part.which
     groups = part.r.shape[1]
-    out = _core.Solutions(which.size, groups)
+    classes = 1 if one.latents is None else one.by_class.shape[2]
+    out = _core.Solutions(which.size, groups, one.latents, classes)
     out.scalars[:], out.counts[:], out.nodes[:] = one.scalars, one.counts, one.nodes
     share = part.pi[which]
     norm = np.linalg.norm(part.r, axis=1)
@@ -67,6 +89,14 @@ def share_solutions(part: Part, one: _core.Solutions) -> _core.Solutions:
         own = part.c[which, 0] * one.vectors[vector][:, 0]
         with np.errstate(invalid="ignore"):  # infinite responses of the ridgeless limit
             out.matrices[matrix] = product * one.matrices[whole] + spread * own[:, None, None]
+    if one.latents is not None:
+        _, coupled, free, lengths = one.latents
+        for count, of_one, of_all in (
+            (coupled + lengths, one.columns, out.columns), (free, one.free, out.free)
+        ):  # fmt: skip
+            shared = of_one[:, :count, None] * share[:, None, :]
+            of_all[:, : count * groups] = shared.reshape(which.size, count * groups)
+        out.by_class[:] = one.by_class
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.theory.core import Results, run
-from spikedrf.theory.latents.frame import Frame
+from spikedrf.theory.latents.frame import Frame, frame_of
 from spikedrf.theory.latents.tables import Tables, make_tables
+from spikedrf.theory.linear_groups import share_solutions
 
 Floats = NDArray[Any]
 
@@ -109,13 +110,41 @@ def _run(
     return run(problem, points, wanted, chunks, threads)
 
 
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    r: Floats
+    c: Floats
+    pi: Floats
+    which: NDArray[np.int64]
+
+
+def _merged(frame: Frame, sigma: Activation) -> Frame:
+    """Return the frame with groups of linear features that differ in the spike only as one."""
+    layer = frame.layer
+    if not (sigma.linear and layer.r.size > 1 and (layer.sigma == layer.sigma[0]).all()):
+        return frame
+    length = np.sqrt(np.sum(layer.pi * layer.r**2, keepdims=True))
+    first = slice(0, 1)
+    one = replace(
+        layer, r=length, pi=np.ones(1), sigma=layer.sigma[first], c=layer.c[first],
+        ve=layer.ve[first],
+    )  # fmt: skip
+    return frame_of(frame.population, one)
+
+
 def solve_frame(
     frame: Frame, sigma: Activation, at: dict[str, Floats], rtol: float, threads: int | None
 ) -> tuple[Shape, _core.Solutions]:
     """Solve points of one first layer, arrays ``alpha, beta, lam, noise``, certified."""
-    shape = Shape.of(frame)
-    out = _core.Solutions(at["alpha"].size, frame.r.size, shape.latents, len(frame.means))
-    return shape, _run(frame_problem(frame, shape, sigma, rtol), at, out, threads)
+    one = _merged(frame, sigma)
+    shape, count = Shape.of(one), at["alpha"].size
+    out = _core.Solutions(count, one.r.size, shape.latents, len(one.means))
+    _run(frame_problem(one, shape, sigma, rtol), at, out, threads)
+    if one is frame:
+        return shape, out
+    layer = frame.layer
+    groups = _Groups(frame.r[None], layer.c[None], layer.pi[None], np.zeros(count, dtype=np.int64))
+    return shape, share_solutions(groups, out)
 
 
 def differentiate_frame(
@@ -127,6 +156,7 @@ def differentiate_frame(
     threads: int | None,
 ) -> _core.Gradients:
     """Differentiate the test error by some of ``alpha, beta, lam, noise``, the layer fixed."""
+    frame = _merged(frame, sigma)
     nothing = np.zeros((1, 0, 2 * frame.r.size + 1)), np.zeros((1, 0))
     out = _core.Gradients(at["alpha"].size, *nothing, names)
     return _run(frame_problem(frame, Shape.of(frame), sigma, rtol), at, out, threads)
