@@ -5,7 +5,14 @@ import warnings
 import numpy as np
 import pytest
 
-from spikedrf import ConvergenceWarning, GradientStep, Spike, theory
+from spikedrf import (
+    ConvergenceWarning,
+    GradientStep,
+    Spike,
+    simulate,
+    simulate_spectrum,
+    theory,
+)
 from spikedrf.activations import NAMES
 
 OK = {"lam": 0.1, "target": "sin"}
@@ -289,6 +296,75 @@ def test_one_warning_tells_how_many_where_and_what_to_do():
     assert caught[0].filename == __file__
     assert not solution.success.any()
     assert "0 of 2 converged" in repr(solution)
+
+
+def test_points_of_a_solution():
+    """An index and a slice give what solving there alone gives."""
+    step = GradientStep([1.0, 2.0, 3.0], 5.0, u=[1.0, -1.0])
+    solution = theory.solve(np.array([0.5, 1.0])[:, None], lam=0.1, target="sin", step=step)
+    one = solution[1, 2]
+    alone = theory.solve(1.0, lam=0.1, target="sin", step=GradientStep(3.0, 5.0, u=[1.0, -1.0]))
+    assert one.shape == ()
+    assert one.test_error == pytest.approx(alone.test_error, rel=1e-12)
+    assert one.success is True
+    assert one.parameters["eta"] == 3.0
+    np.testing.assert_allclose(one.q1, alone.q1, rtol=1e-9)
+    np.testing.assert_allclose(one.spike.r, alone.spike.arrays()[0], rtol=1e-12)
+    assert one.learned_function(0.3) == pytest.approx(alone.learned_function(0.3), rel=1e-9)
+    assert solution[0].shape == (3,)
+    some = solution[:, ::2]
+    assert (some.test_error == solution.test_error[:, ::2]).all()
+    assert (some.parameters["eta"] == [[1.0, 3.0], [1.0, 3.0]]).all()
+    assert some.to_xarray().sizes["eta"] == 2
+    with pytest.raises(IndexError, match="one point"):
+        alone[0]
+    with pytest.raises(IndexError):
+        solution[2]
+
+
+def test_results_travel():
+    pytest.importorskip("xarray")
+    pandas = pytest.importorskip("pandas")
+    step = GradientStep(2.0, 5.0, u=[1.0, -1.0])
+    solution = theory.solve([0.5, 2.0], lam=0.1, target="sin", step=step)
+    alike = {"activation": "tanh", "target": "sin", "lam": 0.1, "noise": 0.0, "eta": 2.0}
+    alike |= {"u": [1.0, -1.0], "pi": [0.5, 0.5], "alpha0": 5.0, "bulk": "isotropic"}
+    attributes = solution.to_xarray().attrs
+    assert {name: attributes[name] for name in alike} == alike
+    table = solution.to_dataframe()
+    assert isinstance(table, pandas.DataFrame)
+    assert table.attrs == attributes
+    assert list(table.alpha) == [0.5, 2.0]
+    assert (table.test_error.to_numpy() == solution.test_error).all()
+    assert (table.q1_0_1.to_numpy() == solution.q1[:, 0, 1]).all()
+    run = simulate([0.5, 2.0], lam=0.1, target="sin", d=30, replicates=3, rng=0, step=step)
+    data = run.to_xarray()
+    assert data.test_error.dims == ("alpha",)
+    assert data.test_error_samples.dims == ("replicate", "alpha")
+    assert (data.test_error_samples.mean("replicate") == run.test_error).all()
+    assert data.attrs["u"] == [1.0, -1.0]
+    assert data.attrs["eta"] == 2.0
+    assert data.attrs["d"] == 30
+    assert list(run.to_dataframe().test_error_sem) == list(run.test_error_sem)
+    diagram = theory.phase_diagram(alpha=[0.5, 2.0], lam=[0.1, 1.0], step=step)
+    assert diagram.to_xarray().attrs["u"] == [1.0, -1.0]
+    rows = diagram.to_dataframe()
+    there = rows[(rows.alpha == 2.0) & (rows.lam == 0.1)].test_error.item()
+    assert there == diagram.value[0, 1]
+    spectrum = theory.spectrum([0.1, 0.2], alpha=2.0, step=step)
+    assert spectrum.to_xarray().attrs["target"] == "tanh"
+    assert list(spectrum.to_dataframe().density) == list(spectrum.density)
+    eigenvalues = simulate_spectrum(2.0, d=20, replicates=2, rng=0)
+    assert eigenvalues.to_xarray().eigenvalue.shape == (2, 20)
+    assert len(eigenvalues.to_dataframe()) == 40
+
+
+def test_libraries_that_are_missing_are_named_with_their_extra(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"to_dataframe needs pandas.*spikedrf\[results\]"):
+        theory.solve(1.0, lam=0.1).to_dataframe()
 
 
 def test_to_xarray_names_axes():

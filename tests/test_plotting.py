@@ -220,3 +220,18 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'spikedrf\[plot\]'"):
         LearningCurveDisplay.from_theory([1.0], lam=0.1, step=STEP)
+
+
+def test_learning_curve_takes_a_simulation():
+    from spikedrf import simulate
+
+    model = {"lam": 0.1, "target": "sin", "step": GradientStep(2.0, 5.0)}
+    run = simulate([0.5, 2.0], d=30, replicates=3, rng=0, **model)
+    display = LearningCurveDisplay.from_theory([0.5, 1.0, 2.0], points=run, **model)
+    (container,) = display.ax_.containers
+    np.testing.assert_allclose(container.lines[0].get_ydata(), run.test_error)
+    both = {"without_step": run, "with_step": run}
+    assert len(display.plot(points=both).ax_.containers) == 2
+    square = simulate([[0.5], [2.0]], d=30, replicates=2, rng=0, **model)
+    with pytest.raises(ValueError, match="must vary along alpha alone"):
+        display.plot(points=square)

@@ -14,10 +14,12 @@ from spikedrf.losses import LossLike
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
 from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, new_axes
+from spikedrf.simulation.result import Simulation
 from spikedrf.step import GradientStep, Spike
 
 Floats = NDArray[np.float64]
-Points = Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]]
+Triple = tuple[ArrayLike, ArrayLike, ArrayLike | None]
+Points = Simulation | Mapping[str, Triple | Simulation]
 
 _STYLES = {"without_step": NO_STEP, "with_step": STYLES[0]}
 _NETWORK_STYLE, _NETWORK_LABEL = STYLES[1], "after it, with the trained network's own bulk"
@@ -150,7 +152,7 @@ class LearningCurveDisplay:
             As in `theory.solve`, one value each. Without the step the bulk is isotropic.
         step : GradientStep or Spike
             How the first layer was trained.
-        points : mapping, optional
+        points : Simulation or mapping, optional
             Simulated points, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
@@ -210,9 +212,10 @@ class LearningCurveDisplay:
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own, not managed by pyplot.
-        points : mapping, optional
+        points : Simulation or mapping, optional
             Simulated points: ``{"with_step": (alpha, test_error, standard_error), ...}``, also for
-            ``"without_step"``; the standard error may be None.
+            ``"without_step"``; the standard error may be None. A `Simulation` stands for its own
+            triple, and alone for ``{"with_step": simulation}``.
         title : str, optional
             Title of the axes.
 
@@ -228,8 +231,8 @@ class LearningCurveDisplay:
         ValueError
             If ``points`` has another key.
         """
-        points = points or {}
-        if unknown := set(points) - set(_STYLES):
+        given = _triples(points)
+        if unknown := set(given) - set(_STYLES):
             raise ValueError(
                 f"points may have the keys {', '.join(_STYLES)}; got {sorted(unknown)}"
             )
@@ -239,7 +242,7 @@ class LearningCurveDisplay:
         errors = {"without_step": self.test_error_without_step, "with_step": self.test_error}
         success = {"without_step": self.success_without_step, "with_step": self.success}
         curves = [
-            Curve(_LABELS[name], _STYLES[name], errors[name], success[name], points.get(name))
+            Curve(_LABELS[name], _STYLES[name], errors[name], success[name], given.get(name))
             for name in errors
         ]
         if self.test_error_network is not None:
@@ -259,3 +262,20 @@ class LearningCurveDisplay:
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")
         return self
+
+
+def _triples(points: Points | None) -> dict[str, Triple]:
+    if points is None:
+        return {}
+    named = {"with_step": points} if isinstance(points, Simulation) else dict(points)
+    triples = {}
+    for name, given in named.items():
+        if not isinstance(given, Simulation):
+            triples[name] = given
+            continue
+        if len(given.shape) != 1 or np.shape(given.parameters["alpha"]) != given.shape:
+            raise ValueError(
+                f"the simulation must vary along alpha alone, its shape is {given.shape}"
+            )
+        triples[name] = given.parameters["alpha"], given.test_error, given.test_error_sem
+    return triples

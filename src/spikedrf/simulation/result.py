@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spikedrf import labelled
 from spikedrf.simulation.network import Floats, Integers
 from spikedrf.theory.solution import Solution
 
@@ -14,6 +15,8 @@ from spikedrf.theory.solution import Solution
 ERRORS = ("test_error", "train_error", "norm")
 LOSSES = ("test_loss", "train_loss")
 MARGINS = ("margin", "train_margin")
+
+_OF_LAYERS = ("r", "c", "gamma")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,6 +165,66 @@ class Simulation:
                 distance = np.subtract(getattr(self, name), getattr(solution, name))
                 scores[name] = np.divide(distance, getattr(self, f"{name}_sem"))[()]
         return scores
+
+    def to_xarray(self) -> Any:
+        """Return an ``xarray.Dataset``, its axes named after the parameters that vary along them.
+
+        Means, their standard errors (``..._sem``) and, over ``replicate``, the samples
+        (``..._samples``). Attributes have all parameters, activation, target, step, ``u``, ``pi``.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        xarray = labelled.library("xarray", "to_xarray")
+        dims, coords = labelled.axes(self.shape, self._numbers())
+        variables: dict[str, Any] = {"n": (dims, self.n)}
+        for name, sample in self.samples.items():
+            own = self._axes_of(name, dims)
+            for key in (name, f"{name}_sem"):
+                variables[key] = (own, getattr(self, key))
+            variables[f"{name}_samples"] = (["replicate", *own], sample)
+        coords["replicate"] = self.completed
+        return xarray.Dataset(variables, coords=coords, attrs=self._attributes())
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``, one row for each point: parameters, means and errors.
+
+        ``attrs`` are those of `to_xarray`, with what was measured in the first layers.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        columns: dict[str, Any] = {"n": self.n}
+        layers = {}
+        for name in self.samples:
+            both = {key: getattr(self, key) for key in (name, f"{name}_sem")}
+            if name in _OF_LAYERS:
+                layers |= both
+            else:
+                columns |= both
+        about = labelled.attributes(layers, self._attributes())
+        return labelled.frame(self.shape, self._numbers(), columns, about)
+
+    def _axes_of(self, name: str, dims: list[str]) -> list[str]:
+        if name in _OF_LAYERS:
+            value = np.ndim(getattr(self, name))
+            return [] if not value else ["group" if name != "gamma" else "latent"]
+        return [*dims, "class"] if name.startswith("class_") else dims
+
+    def _numbers(self) -> dict[str, Any]:
+        kinds = {name: np.asarray(value) for name, value in self.parameters.items()}
+        return {name: value for name, value in kinds.items() if value.dtype.kind in "fiu"}
+
+    def _attributes(self) -> dict[str, Any]:
+        given = {**self.parameters}
+        step = given.pop("step", None)
+        about = labelled.description(given.pop("activation", ""), given.pop("target", ""), step)
+        sizes = {name: getattr(self, name) for name in ("model", "d", "p", "n_test", "n0")}
+        return labelled.attributes(about, given, sizes, {"loss": self.loss, "labels": self.labels})
 
     def __repr__(self) -> str:
         head = f"Simulation(model={self.model!r}, d={self.d}, replicates={self.replicates}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spikedrf import labelled
 from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.model import Producer
 from spikedrf.inputs.population import Inputs
@@ -96,6 +97,43 @@ class SimulatedSpectrum:
         after = cumulative - steps[1:]
         after[:, :-1][self.eigenvalues[:, 1:] == self.eigenvalues[:, :-1]] = 0.0
         return np.asarray(np.abs([before, after]).max(axis=(0, 2)))
+
+    def to_xarray(self) -> Any:
+        """Return an ``xarray.Dataset``: ``eigenvalue`` over ``replicate`` and ``index``.
+
+        Attributes have all parameters, activation, target, step, ``u``, ``pi``.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        xarray = labelled.library("xarray", "to_xarray")
+        variables = {"eigenvalue": (("replicate", "index"), self.eigenvalues)}
+        coords = {"replicate": self.completed}
+        return xarray.Dataset(variables, coords=coords, attrs=self._attributes())
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``: replicate, index and eigenvalue, one row for each.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        columns = {
+            "replicate": np.broadcast_to(self.completed[:, None], self.eigenvalues.shape),
+            "index": np.broadcast_to(np.arange(self.p), self.eigenvalues.shape),
+            "eigenvalue": self.eigenvalues,
+        }
+        return labelled.frame(self.eigenvalues.shape, {}, columns, self._attributes())
+
+    def _attributes(self) -> dict[str, Any]:
+        given = {**self.parameters}
+        step = given.pop("step", None)
+        about = labelled.description(given.pop("activation", ""), given.pop("target", ""), step)
+        sizes = {name: getattr(self, name) for name in ("model", "d", "p", "n", "n0")}
+        return labelled.attributes(about, given, sizes)
 
     def __repr__(self) -> str:
         return (

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikedrf import labelled
+
 Floats = NDArray[np.float64]
 
 #: What a diagram can show; ``lam`` and ``eta`` if they are optimised.
@@ -77,34 +79,47 @@ class PhaseDiagram:
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset``: the value, ``success`` and ``status`` over ``y`` and ``x``.
 
-        With ``side_lam`` or ``side_eta`` if these were optimised.
-
-        Parameters that are numbers become coordinates, the others attributes.
+        With ``side_lam`` or ``side_eta`` if these were optimised. Parameters that are numbers
+        become coordinates; all of them are attributes.
 
         Raises
         ------
         ImportError
             If xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+        xarray = labelled.library("xarray", "to_xarray")
         dims = (self.y_name, self.x_name)
         coords: dict[str, Any] = {self.y_name: self.y, self.x_name: self.x}
-        attrs = {}
-        for name, value in self.parameters.items():
-            if isinstance(value, float) and name != "rtol":
-                coords[name] = value
-            elif value is not None:
-                attrs[name] = value
-        variables = {
-            self.value_name: (dims, self.value),
-            "success": (dims, self.success),
-            "status": (dims, self.status),
+        numbers, about = self._fixed()
+        variables = {name: (dims, value) for name, value in self._columns().items()}
+        return xarray.Dataset(variables, coords=coords | numbers, attrs=about)
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``, one row for each point: parameters, value, status.
+
+        What is the same at every point is in ``attrs`` too.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        numbers, about = self._fixed()
+        parameters = {self.y_name: self.y[:, None], self.x_name: self.x[None, :], **numbers}
+        return labelled.frame(self.shape, parameters, self._columns(), about)
+
+    def _columns(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {
+            self.value_name: self.value,
+            "success": self.success,
+            "status": self.status,
         }
-        variables |= {f"side_{name}": (dims, side) for name, side in self.side.items()}
-        return xarray.Dataset(variables, coords=coords, attrs=attrs)
+        return columns | {f"side_{name}": side for name, side in self.side.items()}
+
+    def _fixed(self) -> tuple[dict[str, float], dict[str, Any]]:
+        given = self.parameters
+        numbers = {k: v for k, v in given.items() if isinstance(v, float) and k != "rtol"}
+        return numbers, labelled.attributes(given)
 
     def __repr__(self) -> str:
         span = "no points"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikedrf import labelled
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import Spike
 from spikedrf.parameters import real_array
@@ -95,6 +96,8 @@ class Solution:
         The first layer's bulk, the readout's loss, and what it learns: real labels or signs.
     parameters : dict
         The parameters as given, for labels.
+    about : dict
+        Names of activation and target, and the step with its vocabulary, for labels.
     """
 
     test_error: Any
@@ -129,6 +132,7 @@ class Solution:
     loss: str = "square"
     labels: str = "real"
     parameters: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     _activation: Activation | None = None
     _target: Activation | None = None
     _solved: Solved | None = None
@@ -339,29 +343,15 @@ class Solution:
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset``, its axes named after the parameters that vary along them.
 
+        Attributes have all parameters, activation, target, step, ``u``, ``pi``, bulk, loss, labels.
+
         Raises
         ------
         ImportError
             If xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install xarray") from error
-        dims = [f"dim_{i}" for i in range(len(self.shape))]
-        coords: dict[str, Any] = {}
-        named = {}
-        for name, value in self.parameters.items():
-            array = np.asarray(value, dtype=np.float64)
-            full = (1,) * (len(self.shape) - array.ndim) + array.shape
-            varying = [i for i, length in enumerate(full) if length > 1]
-            if len(varying) == 1 and dims[varying[0]].startswith("dim_"):
-                dims[varying[0]] = name
-            named[name] = array.reshape(full)
-        for name, array in named.items():
-            keep = [i for i, length in enumerate(array.shape) if length > 1]
-            shape = tuple(array.shape[i] for i in keep)
-            coords[name] = ([dims[i] for i in keep], array.reshape(shape))
+        xarray = labelled.library("xarray", "to_xarray")
+        dims, coords = labelled.axes(self.shape, self.parameters)
         variables: dict[str, Any] = {}
         for name in _SCALARS + _COUNTS:
             variables[name] = (dims, getattr(self, name))
@@ -377,10 +367,71 @@ class Solution:
         if self.labels == "sign":
             for name in ("margin", "train_margin"):
                 variables[name] = (dims, getattr(self, name))
-        attributes = {"bulk": self.bulk, "loss": self.loss, "labels": self.labels}
+        return xarray.Dataset(variables, coords=coords, attrs=self._attributes())
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``, one row for each point: parameters, then what came out.
+
+        Order parameters have a column for each group (``m_0``, ``q1_0_1``). ``attrs`` are those
+        of `to_xarray`.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        of_points = (*_SCALARS, "margin", "train_margin", *_COUNTS)
+        names = (*of_points, "class_error", "class_error_rate", *_VECTORS, *_MATRICES)
+        columns = {name: getattr(self, name) for name in names}
+        return labelled.frame(self.shape, self.parameters, columns, self._attributes())
+
+    def _attributes(self) -> dict[str, Any]:
+        kinds: dict[str, Any] = {"bulk": self.bulk, "loss": self.loss, "labels": self.labels}
         if self._solved is not None:
-            attributes |= {"inputs": repr(self.inputs), "target": self.target, "init": self.init}
-        return xarray.Dataset(variables, coords=coords, attrs=attributes)
+            kinds |= {"inputs": repr(self.inputs), "target": self.target, "init": self.init}
+        return labelled.attributes(
+            {"pi": self.spike.arrays()[3]}, self.about, self.parameters, kinds
+        )
+
+    def __getitem__(self, index: Any) -> Solution:
+        """Return some of the points: an index or a slice for each axis of the call.
+
+        Raises
+        ------
+        IndexError
+            If there are no such points.
+        """
+        shape = self.shape
+        if not shape:
+            raise IndexError("the solution is one point and has no axis to index")
+        flat = np.arange(np.size(self.test_error)).reshape(shape)[index]
+
+        def pick(value: Any, more: int = 0) -> Any:
+            array = np.asarray(value)
+            tail = array.shape[array.ndim - more :]
+            return np.broadcast_to(array, shape + tail)[index]
+
+        changed: dict[str, Any] = {}
+        names = _SCALARS + _COUNTS + _VECTORS + _MATRICES
+        for name in (*names, "margin", "train_margin", "class_error", "class_error_rate"):
+            value = getattr(self, name)
+            if value is not None:
+                changed[name] = pick(value, np.ndim(value) - len(shape))
+        if np.ndim(flat) == 0:
+            changed |= {name: changed[name].item() for name in _COUNTS}
+        r, c, gamma, pi = self.spike.arrays()
+        directions = np.ndim(gamma) - (r.ndim - 1) if self._solved is not None else 0
+        spike = Spike(pick(r, 1), pick(c, 1), pick(gamma, max(directions, 0)), pick(pi, 1))
+        solved = self._solved
+        if solved is not None:
+            rows = np.ravel(flat)
+            values = {name: value[rows] for name, value in solved.values.items()}
+            solved = replace(solved, values=values, which=solved.which[rows], shape=np.shape(flat))
+        parameters = {name: pick(value) for name, value in self.parameters.items()}
+        about = {name: parameters.get(name, value) for name, value in self.about.items()}
+        return replace(
+            self, **changed, spike=spike, parameters=parameters, about=about, _solved=solved
+        )
 
     def __repr__(self) -> str:
         about = ""

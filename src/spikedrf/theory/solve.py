@@ -12,6 +12,7 @@ from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.model import Producer, producer_of
 from spikedrf.inputs.population import Inputs, beyond_white
+from spikedrf.labelled import description
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
@@ -158,6 +159,7 @@ def solve(
         accuracy = check_accuracy(rtol)
         sigma = resolve(activation, "activation")
         solution = solve_latents(values, sigma, law, step, init, accuracy, thread_count(workers))
+        solution = replace(solution, about=description(sigma, solution.target, step))
         warn(solution, accuracy)
         return solution
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
@@ -179,6 +181,7 @@ def solve(
     )
     threads = thread_count(workers)
     solution = _solve(batch, kind, labels, accuracy, threads)
+    solution = replace(solution, about=description(batch.sigma, batch.g, step))
     warn(solution, accuracy)
     return solution
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikedrf import labelled
 from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.model import Producer, Spike
 from spikedrf.inputs.population import Inputs
@@ -19,6 +20,8 @@ from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.linear_groups import mergeable_spikes
 from spikedrf.theory.stieltjes import CURE, pose_spectrum
 from spikedrf.theory.support import Ensemble
+
+_COLUMNS = ("density", "cumulative", "success", "status", "quadrature_error")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +60,8 @@ class Spectrum:
         The first layer's bulk.
     parameters : dict
         The parameters as given, for labels.
+    about : dict
+        Names of activation and target, and the step with its vocabulary, for labels.
     """
 
     x: Any
@@ -71,6 +76,7 @@ class Spectrum:
     spike: Spike
     bulk: str = "isotropic"
     parameters: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     _ensemble: Ensemble | None = None
 
     @property
@@ -183,6 +189,9 @@ class Spectrum:
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset`` over ``x``, which must be one-dimensional.
 
+        Attributes have the parameters, activation, target, step and vocabulary, the atom at zero
+        and the mean.
+
         Raises
         ------
         ImportError
@@ -190,21 +199,28 @@ class Spectrum:
         ValueError
             If ``x`` is not one-dimensional.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+        xarray = labelled.library("xarray", "to_xarray")
         if np.ndim(self.x) != 1:
             raise ValueError(f"x must be one-dimensional, it has shape {np.shape(self.x)}")
-        names = ("density", "cumulative", "success", "status", "quadrature_error")
-        variables: dict[str, Any] = {name: ("x", getattr(self, name)) for name in names}
+        variables: dict[str, Any] = {name: ("x", getattr(self, name)) for name in _COLUMNS}
         variables["by_group"] = (("x", "group"), self.by_group)
-        scalars = {name: float(np.asarray(value)) for name, value in self.parameters.items()}
-        return xarray.Dataset(
-            variables,
-            coords={"x": self.x},
-            attrs=scalars | {"atom": self.atom, "mean": self.mean, "bulk": self.bulk},
-        )
+        return xarray.Dataset(variables, coords={"x": self.x}, attrs=self._attributes())
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``, one row for each ``x``; ``attrs`` as of `to_xarray`.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        columns = {name: getattr(self, name) for name in (*_COLUMNS, "by_group")}
+        return labelled.frame(np.shape(self.x), {"x": self.x}, columns, self._attributes())
+
+    def _attributes(self) -> dict[str, Any]:
+        numbers = {"atom": self.atom, "mean": self.mean, "bulk": self.bulk}
+        proportions = {"pi": self.spike.arrays()[3]}
+        return labelled.attributes(proportions, self.about, self.parameters, numbers)
 
     def __repr__(self) -> str:
         if np.ndim(self.x) == 0:
@@ -346,6 +362,7 @@ def _pose(
         sigma=batch.sigma,
         layer=batch.layer,
         parameters=batch.parameters,
+        about=labelled.description(batch.sigma, target, step),
         groups=batch.groups,
         part=part,
         merge=merge,
@@ -389,5 +406,6 @@ def _evaluate(ensemble: Ensemble, x: Floats) -> Spectrum:
         spike=ensemble.layer.spike,
         bulk=ensemble.layer.bulk.name,
         parameters=ensemble.parameters,
+        about=ensemble.about,
         _ensemble=ensemble,
     )

@@ -32,6 +32,8 @@ class Ensemble:
         The first layer.
     parameters : dict
         The parameters as given, for labels.
+    about : dict
+        Names of activation and target, and the step with its vocabulary.
     groups : int
         Number K of readout groups.
     part : Part
@@ -47,6 +49,7 @@ class Ensemble:
     sigma: Activation
     layer: FirstLayer
     parameters: dict[str, Any]
+    about: dict[str, Any]
     groups: int
     part: Part
     merge: bool
