@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
-from spikedrf.first_layer.bulk import Bulk, Isotropic, check_bulk
+from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import (
     FirstLayer,
     Move,
@@ -127,12 +127,9 @@ class GradientStep(Producer):
         name = self.own_bulk if bulk is None else bulk
         check_bulk(name)
         trained = None if name == "isotropic" else model.trained_bulk(sigma, g)
-        spike = model.spike(gamma)
-        own: Bulk = Isotropic(spike.arrays()[1], name)
         # A step on linear features leaves their bulk isotropic.
-        if trained is not None and not sigma.linear:
-            own = trained
-        return FirstLayer.along_one(spike, own, model.moves(wanted))
+        own = None if sigma.linear else trained
+        return FirstLayer.along_one(model.spike(gamma), own, model.moves(wanted), name)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -304,15 +301,8 @@ class StepModel:
         h0, self.h1, self.h2 = of_sigma.cleaned
         self.chk = of_sigma.slope_variance
         self.t1 = of_g.cleaned[1]
-        broadcast_shape(
-            {
-                "eta": np.shape(step.eta),
-                "alpha0": self.alpha0.shape,
-                "u": self.u.shape[:-1],
-                "pi": () if step.pi is None else step.pi.shape[:-1],
-                "noise": self.noise.shape,
-            }
-        )
+        if self.u.ndim + self.alpha0.ndim + self.noise.ndim + np.ndim(step.eta) > 1:
+            self._require_one_shape(step)
         ubar = np.sum(proportions(step.pi, groups) * self.u, axis=-1)
         self.shift = ubar * h0
         # The mean residual, times h2 as it always comes.
@@ -328,6 +318,12 @@ class StepModel:
             self.move = np.where(self.stepped, self.eta, 0.0)[..., None] * self.u
             gamma = np.where((self.alpha0 > 0) & (self.nu > 0), self.t1 / self.nu, 0.0)
         self.gamma = np.clip(gamma, -1.0, 1.0)
+
+    def _require_one_shape(self, step: GradientStep) -> None:
+        shapes = {name: np.shape(getattr(step, name)) for name in ("eta", "alpha0")}
+        shapes |= {"u": self.u.shape[:-1], "noise": self.noise.shape}
+        shapes |= {} if step.pi is None else {"pi": step.pi.shape[:-1]}
+        broadcast_shape(shapes)
 
     def spike(self, gamma: Floats) -> Spike:
         """Return the spiked model, given the alignment where there is no step."""
@@ -376,7 +372,9 @@ class StepModel:
 
     def moves(self, names: Sequence[str]) -> dict[str, Move]:
         """Return how the spiked model moves along some parameters, and their scales."""
-        slopes = self.slopes() if names else {}
+        if not names:
+            return {}
+        slopes = self.slopes()
         finite = np.isfinite(self.alpha0) & (self.alpha0 > 0)
         scale = {
             "eta": np.maximum(np.abs(self.eta), 1.0),

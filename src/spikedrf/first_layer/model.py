@@ -201,11 +201,26 @@ class FirstLayer(Producer):
 
     @classmethod
     def along_one(
-        cls, spike: Spike, bulk: Bulk, moves: dict[str, Move] | None = None
+        cls,
+        spike: Spike,
+        bulk: Bulk | None = None,
+        moves: dict[str, Move] | None = None,
+        name: str = "isotropic",
     ) -> FirstLayer:
-        """Return a layer of one spike direction, for a target of one direction."""
+        """Return a layer of one spike direction, for a target of one direction.
+
+        Parameters
+        ----------
+        spike : Spike
+        bulk : Bulk, optional
+            Isotropic unless given.
+        moves : dict of Move, optional
+        name : str
+            What an isotropic bulk was asked for as.
+        """
         r, c, gamma, pi = spike.arrays()
-        return cls(r[..., None], c, pi, gamma[..., None, None], bulk, spike, moves or {})
+        own = Isotropic(c, name) if bulk is None else bulk
+        return cls(r[..., None], c, pi, gamma[..., None, None], own, spike, moves or {})
 
     @property
     def own_bulk(self) -> str:  # type: ignore[override]
@@ -307,7 +322,7 @@ class Spike(Producer):
         See `Producer.first_layer`; it depends on no function and no noise.
         """
         only_isotropic(self, bulk)
-        return FirstLayer.along_one(self, Isotropic(self.arrays()[1]))
+        return FirstLayer.along_one(self)
 
     @property
     def parameters(self) -> dict[str, Any]:

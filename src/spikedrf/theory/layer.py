@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import FunctionLike, resolve, step_moments
-from spikedrf.first_layer.bulk import BulkNodes, Isotropic, check_bulk
+from spikedrf.first_layer.bulk import BulkNodes, check_bulk
 from spikedrf.first_layer.model import FirstLayer, Producer, Spike
 from spikedrf.parameters import real_array
 from spikedrf.theory.solution import Solution
@@ -102,9 +102,8 @@ class Layer(Producer):
         See `Producer.first_layer`; with ``bulk="isotropic"`` it is the spike alone.
         """
         check_bulk(name := self.own_bulk if bulk is None else bulk)
-        own = BulkNodes(self.value, *self.weight)
-        isotropic = Isotropic(self.spike.arrays()[1])
-        return FirstLayer.along_one(self.spike, own if name == "network" else isotropic)
+        own = BulkNodes(self.value, *self.weight) if name == "network" else None
+        return FirstLayer.along_one(self.spike, own)
 
     @property
     def parameters(self) -> dict[str, Any]:
