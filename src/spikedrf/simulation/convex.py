@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.losses import Loss
-from spikedrf.simulation.network import Floats, Integers, Layer, Network, Samples
+from spikedrf.simulation.network import DrawnLayer, Floats, Integers, Network, Samples
 from spikedrf.simulation.replicates import Stop
 
 #: What is measured of a readout on training and on fresh samples, and its name there.
@@ -28,7 +28,7 @@ def measure(labels: str, loss: Loss, y: Floats, h: Floats) -> dict[str, Floats]:
 
 def train(
     network: Network,
-    layer: Layer,
+    layer: DrawnLayer,
     loss: Loss,
     n: Integers,
     lam: Floats,

@@ -24,9 +24,9 @@ from spikedrf.running.workers import worker_count
 from spikedrf.simulation import convex
 from spikedrf.simulation.classes import ClassErrors
 from spikedrf.simulation.network import (
+    DrawnLayer,
     Floats,
     Integers,
-    Layer,
     Network,
     Samples,
     first_layer,
@@ -336,7 +336,7 @@ def _replicate(plan: _Plan, rng: np.random.Generator, stop: Stop) -> Measured:
 
 
 def _train(
-    plan: _Plan, layer: Layer, rng: np.random.Generator, stop: Stop
+    plan: _Plan, layer: DrawnLayer, rng: np.random.Generator, stop: Stop
 ) -> tuple[Floats, Floats]:
     """Return the readouts as columns, and the training error, of every point.
 
@@ -404,7 +404,7 @@ def _train(
 
 
 def _test(
-    plan: _Plan, layer: Layer, readouts: Floats, rng: np.random.Generator, stop: Stop
+    plan: _Plan, layer: DrawnLayer, readouts: Floats, rng: np.random.Generator, stop: Stop
 ) -> dict[str, Floats]:
     from spikedrf.features import feature_map
 

@@ -300,7 +300,7 @@ def _group_sizes(p: int, pi: Floats) -> Integers:
 
 
 @dataclass(frozen=True)
-class Layer:
+class DrawnLayer:
     """A first layer, and the target direction on the first two axes.
 
     Attributes
@@ -333,7 +333,7 @@ class Samples:
     ----------
     network : Network
         What labels them.
-    layer : Layer
+    layer : DrawnLayer
         Where the target's directions are.
     rng : Generator
         Source of the stream.
@@ -341,7 +341,9 @@ class Samples:
         Most samples drawn at a time.
     """
 
-    def __init__(self, network: Network, layer: Layer, rng: np.random.Generator, rows: int) -> None:
+    def __init__(
+        self, network: Network, layer: DrawnLayer, rng: np.random.Generator, rows: int
+    ) -> None:
         self._network = network
         self._layer = layer
         self._inputs, self._noise, self._flips, self._classes = rng.spawn(4)
@@ -377,7 +379,7 @@ class Samples:
         return law.label(s, self.classes)
 
 
-def first_layer(network: Network, rng: np.random.Generator) -> Layer:
+def first_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Draw a first layer, trained if the network is."""
     if network.population is not None:
         return _latent_layer(network, rng)
@@ -389,26 +391,26 @@ def _rows(network: Network, rng: np.random.Generator) -> Floats:
     return draw_rows(network.p, network.d, network.init, rng)
 
 
-def _spiked_layer(network: Network, rng: np.random.Generator) -> Layer:
+def _spiked_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Draw ``w_i = r_k v + sqrt(c_k) w~_i``; by rotation invariance v is the first axis."""
     assert network.spike is not None
     r, c, gamma = network.spike
     W = _rows(network, rng)
     W *= np.sqrt(np.repeat(c, network.groups))[:, None]
     W[:, 0] += np.repeat(r, network.groups)
-    return Layer(W, (gamma, float(np.sqrt((1.0 - gamma) * (1.0 + gamma)))))
+    return DrawnLayer(W, (gamma, float(np.sqrt((1.0 - gamma) * (1.0 + gamma)))))
 
 
-def _trained_layer(network: Network, rng: np.random.Generator) -> Layer:
+def _trained_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Take the gradient step; by rotation invariance theta is the first axis."""
     theta = (1.0, 0.0)
     for_weights, for_samples = rng.spawn(2)
     W = _rows(network, for_weights)
     if not network.n0:
-        return Layer(W, theta)
+        return DrawnLayer(W, theta)
     # The step is of the squared loss on real labels, whatever the readout learns.
     real = replace(network, labels="real")
-    x, y = Samples(real, Layer(W, theta), for_samples, network.n0).draw(network.n0)
+    x, y = Samples(real, DrawnLayer(W, theta), for_samples, network.n0).draw(network.n0)
     from spikedrf.gradient_step import gradient_step
 
     direction = np.zeros(network.d)
@@ -423,16 +425,16 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> Layer:
     }
     assert trained.gamma is not None
     measured["gamma"] = np.asarray(trained.gamma)
-    return Layer(trained.W, theta, measured)
+    return DrawnLayer(trained.W, theta, measured)
 
 
-def _latent_layer(network: Network, rng: np.random.Generator) -> Layer:
+def _latent_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Draw a first layer on a population; its weights are those of the inputs ``x``."""
     assert network.population is not None
     for_weights, for_samples, for_axes = rng.spawn(3)
     embedding = embed(network.population, network.d, for_axes)
     W = _rows(network, for_weights)
-    layer = Layer(W, (0.0, 0.0), embedding=embedding)
+    layer = DrawnLayer(W, (0.0, 0.0), embedding=embedding)
     if network.model == "srf":
         spiked_rows(
             W, network.groups, embedding, network.step, network.sigma, network.noise, network.init
@@ -453,4 +455,4 @@ def _latent_layer(network: Network, rng: np.random.Generator) -> Layer:
     gradient.update(x, y)
     moved = W + (network.eta / network.n0 * a)[:, None] * gradient.total
     measured = measure_spike(moved, network.groups, gradient.pull, embedding)
-    return Layer(moved, (0.0, 0.0), measured, embedding)
+    return DrawnLayer(moved, (0.0, 0.0), measured, embedding)
