@@ -64,6 +64,30 @@ def test_optimum():
         assert getattr(ours, over) == pytest.approx(getattr(exact, over), rel=1e-5)
 
 
+@pytest.mark.parametrize("beta", [2.0, np.inf])
+def test_best_function(beta):
+    model = {"target": "sin", "step": GradientStep(3.0, 20.0), "beta": beta}
+    exact = theory.best_function(**model)
+    ours = theory.best_function(inputs=ALMOST_WHITE, **model)
+    for name in ("variance", "linear", "along", "across", "unexplained"):
+        assert getattr(ours, name) == pytest.approx(getattr(exact, name), rel=1e-8)
+    assert ours.success
+
+
+def test_best_function_of_classes():
+    """Two classes +-m along one direction, labels +-1: at beta = inf no function of s does better
+    than tanh(m s), whose error bounds ours from below, and the linear one's from above."""
+    classes = Mixture([1.0, -1.0], labels=[1.0, -1.0])
+    best = theory.best_function(inputs=classes, step=Spike(2.0, 1.0, 1.0), activation="tanh")
+    s = np.linspace(-9, 11, 4001)
+    density = np.exp(-((s - 1) ** 2) / 2) / np.sqrt(2 * np.pi) * (s[1] - s[0])
+    bayes = density @ (1 - np.tanh(s)) ** 2
+    linear = theory.best_linear_error("sin", 0.0, classes)
+    assert bayes < best.unexplained < linear
+    assert best.unexplained == pytest.approx(bayes, rel=0.02)
+    assert best(np.array([1.0])) == pytest.approx(np.tanh(1.0), abs=0.1)
+
+
 def test_phase_diagram_is_solve():
     covariance = Covariance([3.0, 1.0], target=[0.8, 0.2])
     model = {"target": "sin", "step": GradientStep(1.0, 4.0), "inputs": covariance}

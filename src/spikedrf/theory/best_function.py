@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import _core
-from spikedrf.activations import Activation, FunctionLike, step_moments
+from spikedrf import _core, losses
+from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.first_layer.model import Producer, Spike
+from spikedrf.inputs.population import Inputs, Population, beyond_white
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.theory.batch import MAX_NODES, Batch, pose
 from spikedrf.theory.convergence import check_accuracy, one_warning_for_all, warn
+from spikedrf.theory.latents.best import Best, best_readouts
+from spikedrf.theory.latents.output import learned_function
+from spikedrf.theory.latents.solution import columns_of, refuse_beyond_latents, spike_of
+from spikedrf.theory.latents.solve import Solved
 from spikedrf.theory.output import averaged_output
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
@@ -76,6 +82,7 @@ class BestFunction:
     quadrature_error: Any
     spike: Spike
     _activation: Activation
+    _solved: Solved | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,7 +108,8 @@ class BestFunction:
         ----------
         kappa, zeta : float or array_like
             Projections of the input on the spike direction ``v`` and on the rest ``xi`` of the
-            target direction; they broadcast.
+            target direction; they broadcast. With latents these alone, as in
+            `Solution.learned_function`.
 
         Returns
         -------
@@ -112,6 +120,10 @@ class BestFunction:
         TypeError, ValueError
             If an argument is not finite and real.
         """
+        if self._solved is not None:
+            if np.any(zeta):
+                raise ValueError("zeta is not used here: give all latents as the first argument")
+            return learned_function(self._solved, self._activation, kappa)[()]
         return averaged_output(
             self._activation, self.spike, (self.m, self.theta, self.psi), kappa, zeta
         )
@@ -131,9 +143,11 @@ def best_function(
     *,
     beta: ArrayLike = np.inf,
     activation: FunctionLike = "tanh",
-    target: FunctionLike = "tanh",
+    target: FunctionLike | MultiIndex = "tanh",
     step: Producer | None = None,
     noise: ArrayLike = 0.0,
+    inputs: Inputs = None,
+    init: str = "sphere",
     bulk: str | None = None,
     rtol: float = 1e-8,
 ) -> BestFunction:
@@ -151,7 +165,7 @@ def best_function(
     ----------
     beta : float or array_like
         Width over dimension, > 0; ``inf`` is a value like any other.
-    activation, target, step, bulk
+    activation, target, step, inputs, init, bulk
         As for `solve`. The bulk matters at finite ``beta``.
     noise : float or array_like
         Noise of the labels that the step has seen.
@@ -192,6 +206,26 @@ def best_function(
     """
     width = real_array("beta", beta, minimum=0.0, exclusive=True, infinite=True)
     accuracy = check_accuracy(rtol)
+    law = beyond_white(inputs, target, init)
+    if law is not None:
+        refuse_beyond_latents(step, bulk, losses.Square(), "real", 0.0)
+        result = _of_latents(
+            width,
+            best_readouts(
+                width,
+                real_array("noise", noise, minimum=0.0),
+                resolve(activation, "activation"),
+                law,
+                step,
+                init,
+                accuracy,
+            ),
+            law,
+            resolve(activation, "activation"),
+        )
+        warn(result, accuracy)
+        return result
+    target = resolve_target(target)
     model: dict[str, Any] = {
         "lam": 1.0,  # no ridge matters
         "beta": np.where(np.isfinite(width), width, 1.0),
@@ -238,6 +272,30 @@ def best_function(
     )
     warn(result, accuracy)
     return result
+
+
+def _of_latents(width: Floats, best: Best, law: Population, sigma: Activation) -> BestFunction:
+    solved = best.solved
+    theta, psi = columns_of(solved)
+    scalar = not solved.shape
+    status = best.status
+    return BestFunction(
+        beta=width[()],
+        variance=best.variance,
+        linear=max(best.variance - law.best_linear_error(0.0), 0.0),
+        along=best.along[()],
+        across=best.across[()],
+        fluctuation=best.fluctuation[()],
+        m=solved.arrange("m"),
+        theta=theta,
+        psi=psi,
+        success=bool(status == 0) if scalar else status == 0,
+        status=int(status) if scalar else status,
+        quadrature_error=best.error[()],
+        spike=spike_of(solved.frames, solved.which, solved.shape),
+        _activation=sigma,
+        _solved=solved,
+    )
 
 
 def _readout(solution: Solution) -> tuple[Floats, Floats, Floats]:

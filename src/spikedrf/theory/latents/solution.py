@@ -79,7 +79,7 @@ def solve_latents(
     get = solved.arrange
     scalar = not solved.shape
     test, train = get("test"), get("train")
-    theta, psi = _columns(solved)
+    theta, psi = columns_of(solved)
     status, success = get("status"), get("status") == 0
     by_class = population.mixture is not None
     return Solution(
@@ -121,8 +121,8 @@ def _proportions(population: Population) -> Floats:
     return out
 
 
-def _columns(solved: Solved) -> tuple[Any, Any]:
-    """``theta`` along the spike, and ``psi`` along the other latents of the frame.
+def columns_of(solved: Solved) -> tuple[Any, Any]:
+    """Return ``theta`` along the spike, and ``psi`` along the other latents of the frame.
 
     Where there is one other latent ``psi`` has no axis for it.
     """
