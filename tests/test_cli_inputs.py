@@ -119,3 +119,17 @@ def test_misuse(arguments, message, capsys):
     status, _, err = run(capsys, "curve --alpha 1", *arguments)
     assert status == 2
     assert message in err
+
+
+def test_phase_and_spectrum(capsys):
+    line = "phase --alpha 0.5:2:2 --lam 0.1:1:2 --json --inputs eigenvalues:3,1"
+    status, out, err = run(capsys, line)
+    assert status == 0, err
+    exact = theory.solve(
+        [0.5, 2.0], lam=[[0.1], [1.0]], target="sin", step=STEP, inputs=Covariance([3.0, 1.0])
+    )
+    np.testing.assert_allclose(json.loads(out)["value"], exact.test_error, rtol=1e-12)
+    status, out, err = run(capsys, "spectrum --x 1 --json --inputs eigenvalues:3,1")
+    assert status == 0, err
+    spectrum = theory.spectrum(alpha=2.0, inputs=Covariance([3.0, 1.0]))
+    np.testing.assert_allclose(json.loads(out)["without_step"]["edges"], spectrum.edges)

@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="take the best lam, the best eta or both at every point; the gain then compares with "
         "the best without a step",
     )
-    groups = ("model", "first layer", "readout", "accuracy")
+    groups = ("model", "inputs", "first layer", "readout", "accuracy")
     vocabulary.add(parser, *groups, numbers="grids")
     group = parser.add_argument_group("work")
     group.add_argument(

@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     vocabulary.add(
-        parser, "model", "first layer", without=("alpha", "lam"), defaults={"bulk": None}
+        parser, "model", "inputs", "first layer", without=("alpha", "lam"), defaults={"bulk": None}
     )
     group = options.add_simulation(parser, tests=False)
     group.add_argument(

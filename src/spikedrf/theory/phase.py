@@ -259,6 +259,7 @@ class _Plan:
                 given = {n: v for n, v in self.solver.items() if n not in ("loss", "rtol")}
                 one: dict[str, Any] = {n: np.ravel(v)[:1] for n, v in values.items()}
                 solve(**one, step=step, **functions, **given)
+                possible = True
                 continue
             produce = producer_of(step).first_layer
             produce(self.sigma, self.g, values["noise"], bulk=self.solver["bulk"])

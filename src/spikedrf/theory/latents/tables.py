@@ -21,8 +21,8 @@ MOST_NODES = 1 << 15
 # Points an axis of the trapezoid rule over one, two or three latents, level by level.
 _REST = {
     1: (33, 49, 73, 109, 163, 245, 367, 551),
-    2: (33, 49, 73, 109, 163, 245),
-    3: (25, 37, 55),
+    2: (25, 33, 49, 73, 109, 163, 245),
+    3: (17, 25, 33, 43, 55),
 }
 _EVALUATIONS = 2_000_000
 _MOST_LEVELS = 9
