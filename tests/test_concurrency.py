@@ -58,7 +58,7 @@ def a_step():
 
 def a_fit():
     X, y, _ = data()
-    return SpikedRFRegressor(30, random_state=0).fit(X, y).coef_
+    return SpikedRFRegressor(30, random_state=0).fit(X, y).readout_coef_
 
 
 def a_simulation():

@@ -114,7 +114,7 @@ class TestReadout:
         found = optimize.root(gradient, rough.x, tol=1e-13)
         assert np.abs(gradient(found.x)).max() < 1e-8
         b = model.intercept_ if intercept else []
-        fitted = np.append(np.sqrt(40) * np.ravel(model.coef_), b)
+        fitted = np.append(np.sqrt(40) * np.ravel(model.readout_coef_), b)
         np.testing.assert_allclose(fitted, found.x, atol=1e-6)
         assert intercept or np.ravel(model.intercept_) == 0.0
         # The condition itself, to what rounding leaves of sums of 300 terms.
@@ -126,12 +126,15 @@ class TestReadout:
         model, X, y = made(loss, step_size=2.0, alpha=0.3)
         Phi = model.fit(X, y).transform(X)
         label, kind = 2.0 * y - 1.0 if hasattr(model, "classes_") else y, losses.resolve(loss)
-        h = Phi @ np.ravel(model.coef_) + model.intercept_
+        h = Phi @ np.ravel(model.readout_coef_) + model.intercept_
         fixed = np.abs(h - label) > 1e-6
         assert 5 < np.count_nonzero(~fixed) < 200
         slope = kind.derivative(label, h)
         A = np.column_stack([Phi / np.sqrt(40), np.ones(300)])
-        rest = np.append(0.3 * np.sqrt(40) * np.ravel(model.coef_), 0.0) + A[fixed].T @ slope[fixed]
+        rest = (
+            np.append(0.3 * np.sqrt(40) * np.ravel(model.readout_coef_), 0.0)
+            + A[fixed].T @ slope[fixed]
+        )
         low = kind.derivative(label, label - 1.0)[~fixed]
         high = kind.derivative(label, label + 1.0)[~fixed]
         found = optimize.lsq_linear(A[~fixed].T, -rest, bounds=(low, high), tol=1e-14)
@@ -156,7 +159,7 @@ class TestReadout:
             model = kind(
                 d, loss=loss, alpha=0.1, step_size=0.0, W0=W, bias=False, fit_intercept=False
             ).fit(X[: 2 * d], y[: 2 * d])
-            norms.append(np.sum(model.coef_**2))
+            norms.append(np.sum(model.readout_coef_**2))
             miss = model.predict(X[2 * d :]) - y[2 * d :]
             errors.append(np.mean(miss != 0 if signs else miss**2))
         expected = theory.solve(
@@ -181,7 +184,7 @@ class TestReadout:
         assert model.step_size_ > 0
         fixed = clone(ridge).set_params(step_size=model.step_size_).fit(X, y)
         np.testing.assert_allclose(model.weights_, fixed.weights_, rtol=1e-12)
-        np.testing.assert_allclose(model.coef_, fixed.coef_, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(model.readout_coef_, fixed.readout_coef_, rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(model.predict(X), fixed.predict(X), rtol=1e-8, atol=1e-9)
 
     def test_quantiles_cover(self):
@@ -227,14 +230,17 @@ class TestReadout:
 class TestClasses:
     def test_one_against_the_rest(self):
         X, y = data(classes=3)
-        model = SpikedRFClassifier(45, step_size=1.5, alpha=0.1, random_state=0).fit(X, y)
+        model = SpikedRFClassifier(45, step_size=1.5, alpha=0.1, scale=False, random_state=0)
+        model.fit(X, y)
         W = np.column_stack([model.weights_, model.offsets_])
         outputs = model.decision_function(X)
         assert outputs.shape == (300, 3)
         for k in range(3):
             alone = SpikedRFClassifier(45, step_size=0.0, alpha=0.1, W0=W).fit(X, y == k)
             np.testing.assert_allclose(alone.decision_function(X), outputs[:, k], rtol=1e-9)
-            np.testing.assert_allclose(alone.coef_[0], model.coef_[k], rtol=1e-7, atol=1e-10)
+            np.testing.assert_allclose(
+                alone.readout_coef_[0], model.readout_coef_[k], rtol=1e-7, atol=1e-10
+            )
             # And its share of the neurons has taken the step of this class.
             stepped = SpikedRFClassifier(15, step_size=1.5, alpha=0.1, W0=first(model, X, k))
             np.testing.assert_allclose(
@@ -251,11 +257,11 @@ class TestClasses:
         named = np.array(["no", "yes"])[y]
         model = SpikedRFClassifier(40, step_size=1.0, alpha=0.1, random_state=0).fit(X, named)
         assert model.classes_.tolist() == ["no", "yes"]
-        assert model.coef_.shape == (1, 40)
+        assert model.readout_coef_.shape == (1, 40)
         assert model.intercept_.shape == (1,)
         outputs = model.decision_function(X)
         np.testing.assert_allclose(
-            outputs, model.transform(X) @ model.coef_[0] + model.intercept_[0], rtol=1e-10
+            outputs, model.transform(X) @ model.readout_coef_[0] + model.intercept_[0], rtol=1e-10
         )
         np.testing.assert_allclose(model.predict_proba(X)[:, 1], expit(outputs), rtol=1e-12)
         np.testing.assert_array_equal(model.predict(X), np.where(outputs > 0, "yes", "no"))
@@ -344,7 +350,8 @@ class TestChoice:
         train, test = slice(0, 1000), slice(1000, None)
         score = {}
         for eta in (0.0, "auto"):
-            model = SpikedRFClassifier(200, step_size=eta, random_state=0).fit(X[train], y[train])
+            model = SpikedRFClassifier(200, step_size=eta, scale=False, random_state=0)
+            model.fit(X[train], y[train])
             score[eta] = model.score(X[test], y[test])
         assert score["auto"] > score[0.0] + 0.1
         assert abs(model.spike_[0]) > 0.9
@@ -377,7 +384,9 @@ class TestChoice:
         assert weighted.step_size_ == pytest.approx(copied.step_size_, rel=1e-9)
         assert weighted.alpha_ == pytest.approx(copied.alpha_, rel=1e-9)
         assert weighted.cv_loss_ == pytest.approx(copied.cv_loss_, rel=1e-3)
-        np.testing.assert_allclose(weighted.coef_, copied.coef_, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(
+            weighted.readout_coef_, copied.readout_coef_, rtol=1e-6, atol=1e-8
+        )
 
     def test_does_not_depend_on_the_order_of_the_rows(self):
         X, y = data(200)
@@ -424,7 +433,7 @@ class TestInputs:
         X, y = data()
         double = SpikedRFClassifier(50, step_size=1.0, alpha=0.1, random_state=0).fit(X, y)
         single = clone(double).fit(X.astype(np.float32), y)
-        assert single.coef_.dtype == single.weights_.dtype == np.float32
+        assert single.readout_coef_.dtype == single.weights_.dtype == np.float32
         assert single.decision_function(X.astype(np.float32)).dtype == np.float32
         np.testing.assert_allclose(
             single.predict_proba(X.astype(np.float32)), double.predict_proba(X), atol=2e-5
@@ -433,7 +442,7 @@ class TestInputs:
     def test_sparse(self):
         X, y = data()
         X = np.where(np.abs(X) > 1.0, X, 0.0)
-        dense = SpikedRFClassifier(30, random_state=0).fit(X, y)
+        dense = SpikedRFClassifier(30, scale=False, random_state=0).fit(X, y)
         thin = clone(dense).fit(sparse.csr_array(X), y)
         np.testing.assert_allclose(
             thin.decision_function(sparse.csc_matrix(X)), dense.decision_function(X), rtol=1e-9
@@ -509,8 +518,15 @@ class TestErrors:
             SpikedRFRegressor(10, loss="huber", alpha=0.0).fit(*numbers())
         with pytest.raises(TypeError, match="loss must be a name"):
             SpikedRFRegressor(10, loss=3).fit(*numbers())
-        with pytest.raises(ValueError, match="y is constant"):
-            SpikedRFRegressor(10, loss="huber").fit(numbers()[0], np.ones(300))
+
+    @pytest.mark.parametrize("loss", ["huber", "pseudo_huber", "absolute", "quantile"])
+    def test_a_constant_target_is_a_constant_prediction(self, loss):
+        X, _ = numbers()
+        model = SpikedRFRegressor(10, loss=loss)
+        with pytest.warns(UserWarning, match="y is constant: a gradient step has nothing"):
+            model.fit(X, np.full(300, -2.5))
+        assert model.step_size_ == 0.0
+        np.testing.assert_allclose(model.predict(X), -2.5, rtol=1e-12)
 
     def test_labels(self):
         X, y = data()

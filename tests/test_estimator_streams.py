@@ -32,7 +32,7 @@ def test_features_of_a_stream_are_those_of_all_rows(update, targets, weighted, o
     X, y = data(targets=targets)
     y = y + offset  # of which the spread is a millionth
     weight = np.random.default_rng(1).uniform(0.0, 3.0, len(X)) if weighted else np.ones(len(X))
-    model = SpikedRandomFeatures(24, step_size=3.0, update=update, random_state=0)
+    model = SpikedRandomFeatures(24, step_size=3.0, update=update, scale=False, random_state=0)
     whole = clone(model).fit(X, y, weight)
     for rows in blocks(len(X)):
         model.partial_fit(X[rows], y[rows], weight[rows])
@@ -67,7 +67,7 @@ def test_readout_of_a_stream_is_that_of_all_rows(targets, intercept):
     begun = clone(model).fit(X[first], y[first], weight[first])
     np.testing.assert_array_equal(begun.weights_, model.weights_)
     # Without a step, a stream and a fit are the same altogether.
-    plain = clone(model).set_params(step_size=0.0)
+    plain = clone(model).set_params(step_size=0.0, scale=False)
     whole = clone(plain).fit(X, y, weight)
     for rows in blocks(len(X)):
         plain.partial_fit(X[rows], y[rows], weight[rows])
@@ -125,10 +125,10 @@ def test_what_cannot_be_merged():
 def test_a_fit_keeps_nothing_to_add_to():
     X, y = data()
     model = SpikedRFRegressor(10, step_size=1.0, alpha=0.1, random_state=0).fit(X, y)
-    weights = model.weights_
+    layer = model.layer_
     with pytest.warns(UserWarning, match="fit keeps no sums"):
         model.partial_fit(X[:100], y[:100])
-    assert model.weights_ is weights
+    assert model.layer_ is layer
     ridge = Ridge(alpha=1.0, solver="svd").fit(model.transform(X[:100]), y[:100])
     np.testing.assert_allclose(model.predict(X), ridge.predict(model.transform(X)), rtol=1e-9)
 

@@ -133,14 +133,15 @@ class TestStep:
 
     def test_fraction_of_the_rows(self):
         X, y = data()
-        model = SpikedRandomFeatures(10, step_fraction=0.3, random_state=0).fit(X, y)
+        model = SpikedRandomFeatures(10, step_fraction=0.3, scale=False, random_state=0)
+        model.fit(X, y)
         assert model.step_rows_.sum() == 90
         rows = model.step_rows_
-        again = SpikedRandomFeatures(10, random_state=0).fit(X[rows], y[rows])
+        again = SpikedRandomFeatures(10, scale=False, random_state=0).fit(X[rows], y[rows])
         np.testing.assert_allclose(again.weights_, model.weights_, rtol=1e-12)
         # Which rows they are depends on the rows, not on their order.
         order = np.random.default_rng(3).permutation(len(y))
-        shuffled = SpikedRandomFeatures(10, step_fraction=0.3, random_state=0).fit(
+        shuffled = SpikedRandomFeatures(10, step_fraction=0.3, scale=False, random_state=0).fit(
             X[order], y[order]
         )
         np.testing.assert_array_equal(shuffled.step_rows_, rows[order])
@@ -162,19 +163,36 @@ class TestStep:
             assert model.step_size_ == 0.0
             assert not model.spike_.any()
 
+    @pytest.mark.parametrize("weight", [None, np.tile([1.0, 3.0], 150)])
+    def test_a_constant_target_warns_and_takes_no_step(self, weight):
+        X, _ = data()
+        for model in (SpikedRandomFeatures(9), SpikedRFRegressor(9), SpikedRFRegressor(9, alpha=1)):
+            with pytest.warns(UserWarning, match="y is constant: a gradient step has nothing"):
+                model.fit(X, np.full(len(X), 3.7), weight)
+            assert model.step_size_ == 0.0
+            assert not model.spike_.any()
+        np.testing.assert_allclose(model.predict(X), 3.7, rtol=1e-12)
+        with pytest.warns(UserWarning, match="y is constant"):
+            model = clone(model).partial_fit(X, np.full(len(X), 3.7), weight)
+        np.testing.assert_allclose(model.predict(X), 3.7, rtol=1e-12)
+
     def test_an_even_activation_has_no_rank_one_step(self):
         X, y = data()
         with pytest.warns(UserWarning, match="gradient of the step is zero"):
             SpikedRandomFeatures(4, activation="cos", update="rank_one").fit(X, y)
 
 
-def copy_left_out(model, X, y, weight, i, ridge):
-    """Prediction of row i by a ridge regression on the model's features without one copy of it."""
-    left = weight.astype(float)
-    left[i] -= min(1.0, left[i])
+def left_out(model, X, y, weight, i, ridge):
+    """Prediction of row i by a ridge regression on the model's features without its copies."""
+    left = np.where((X[i] == X).all(axis=1), 0.0, weight)
     Phi = model.transform(X)
     fit = Ridge(alpha=ridge * Phi.shape[1], fit_intercept=model.fit_intercept, solver="svd")
     return fit.fit(Phi, y, sample_weight=left).predict(Phi[i : i + 1])[0]
+
+
+def effective(weight):
+    """Number of rows of equal weight whose mean is as certain as that with these weights."""
+    return weight.sum() ** 2 / (weight @ weight)
 
 
 class TestLeaveOneOut:
@@ -194,9 +212,7 @@ class TestLeaveOneOut:
             fit_intercept=intercept,
             random_state=0,
         ).fit(X, y, weight if weighted else None)
-        squares = [
-            (y[i] - copy_left_out(model, X, y, weight, i, ridge)) ** 2 for i in range(len(y))
-        ]
+        squares = [(y[i] - left_out(model, X, y, weight, i, ridge)) ** 2 for i in range(len(y))]
         assert model.loo_error_ == pytest.approx(np.average(squares, weights=weight), rel=1e-7)
         # The same number from the path over several ridges, by eigenvectors.
         several = clone(model).set_params(alpha=[ridge, 7.0 * ridge]).fit(X, y, weight)
@@ -340,7 +356,12 @@ class TestChoice:
         Y = np.column_stack([y, y + 3.0 * np.random.default_rng(5).standard_normal(n)])
         weight = np.random.default_rng(6).choice([0.5, 1.0, 3.0], n)
         model = SpikedRFRegressor(
-            p, step_size=[2.0], alpha=[1e-3, 1.0], alpha_per_target=own, random_state=0
+            p,
+            step_size=[2.0],
+            alpha=[1e-3, 1.0],
+            alpha_per_target=own,
+            scale=False,
+            random_state=0,
         )
         model.fit(X, Y, weight)
         salt = int(check_random_state(0).randint(2**31 - 1))
@@ -354,7 +375,7 @@ class TestChoice:
                 after[a, out] = (one.predict(X[out]) - Y[out]) ** 2
             one.set_params(step_size=0.0).fit(X, Y, weight)
             for i in range(n):
-                left = copy_left_out(one, X, Y, weight, i, ridge)
+                left = left_out(one, X, Y, weight, i, ridge)
                 before[a, i] = (left - Y[i]) ** 2
         errors = [np.average(s, axis=1, weights=weight) for s in (before, after)]
         np.testing.assert_allclose(model.loo_errors_, np.mean(errors, axis=2), rtol=1e-7)
@@ -369,10 +390,8 @@ class TestChoice:
         gain = (before[chosen[0], :, targets] - after[chosen[1], :, targets]).T / variance
         assert model.step_gain_ == pytest.approx(np.average(gain.mean(axis=1), weights=weight))
         columns = gain if own else gain.mean(axis=1, keepdims=True)
-        spread = np.average(
-            (columns - np.average(columns, axis=0, weights=weight)) ** 2, axis=0, weights=weight
-        )
-        sem = np.sqrt(spread / weight.sum()).mean()
+        off = columns - np.average(columns, axis=0, weights=weight)
+        sem = np.sqrt(np.average(off**2, axis=0, weights=weight**2) / effective(weight)).mean()
         assert model.step_gain_sem_ == pytest.approx(sem, rel=1e-6)
         assert (model.step_size_ == 2.0) == (model.step_gain_ > 2.0 * sem)
 
@@ -437,14 +456,14 @@ class TestInputs:
         single = clone(double).fit(X.astype(np.float32), y.astype(np.float32))
         assert single.transform(X.astype(np.float32)).dtype == np.float32
         assert single.predict(X.astype(np.float32)).dtype == np.float32
-        assert single.weights_.dtype == single.coef_.dtype == np.float32
+        assert single.weights_.dtype == single.readout_coef_.dtype == np.float32
         np.testing.assert_allclose(single.predict(X), double.predict(X), atol=2e-5)
 
     @pytest.mark.parametrize("update", ["full", "rank_one"])
     def test_sparse(self, update):
         X, y = data()
         X = np.where(np.abs(X) > 1.0, X, 0.0)
-        model = SpikedRFRegressor(50, update=update, random_state=0)
+        model = SpikedRFRegressor(50, update=update, scale=False, random_state=0)
         dense = clone(model).fit(X, y)
         for kind in (sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix):
             thin = clone(model).fit(kind(X), y)
@@ -531,8 +550,6 @@ class TestErrors:
     @pytest.mark.parametrize("model", [SpikedRandomFeatures(10), SpikedRFRegressor(10)])
     def test_data(self, model):
         X, y = data()
-        with pytest.raises(ValueError, match="y is constant"):
-            clone(model).fit(X, np.full(len(y), 3.0))
         with pytest.raises(ValueError, match=r"requires y to be passed|y cannot be None"):
             clone(model).fit(X, None)
         with pytest.raises(ValueError, match="minimum of 2 is required"):
@@ -551,7 +568,7 @@ class TestErrors:
             clone(model).fit(X, y).transform((1e30 * X).astype(np.float32))
         with pytest.raises(ValueError, match=r"y must be smaller than \S+ in size"):
             clone(model).fit(X, 1e200 * y)
-        large = clone(model).set_params(activation="relu", step_size=1e308)
+        large = clone(model).set_params(activation="relu", step_size=1e308, scale=False)
         with pytest.raises(ValueError, match=r"step_size=1e\+308 is too large"):
             large.fit(100.0 * X, y)
         with pytest.raises(ValueError, match="8 features"):

@@ -43,6 +43,8 @@ class Loss:
         are functions of the residual ``y - h`` and take any.
     smooth : bool
         Whether the derivative is continuous.
+    degree : int
+        The power of a unit of the labels that the loss is measured in, see `rescaled`.
     slopes : tuple of float
         Of a loss that is not smooth, ``max(lo t, hi t)`` with ``t = y - h`` or ``t = 1 - y h``: the
         slopes ``lo <= 0 <= hi``.
@@ -55,6 +57,20 @@ class Loss:
     name: ClassVar[str]
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
+    degree: ClassVar[int] = 2
+
+    def rescaled(self, unit: float) -> Loss:
+        """Return the loss in another unit of the labels.
+
+        ``loss(y, h) = unit**degree * loss.rescaled(unit)(y/unit, h/unit)``. Labels of a margin are
+        signs and have no unit.
+
+        Parameters
+        ----------
+        unit : float
+            > 0; 1 for a loss of the margin.
+        """
+        return self
 
     @property
     def slopes(self) -> tuple[float, float]:
@@ -182,6 +198,10 @@ class Huber(Loss):
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", number("delta", self.delta, minimum=0.0, exclusive=True))
 
+    def rescaled(self, unit: float) -> Huber:
+        """Return the loss in another unit of the labels, see `Loss.rescaled`."""
+        return Huber(self.delta / unit)
+
     def _value(self, t: Floats) -> Any:
         inner = np.minimum(np.abs(t), self.delta)
         return inner * (np.abs(t) - 0.5 * inner)
@@ -214,6 +234,10 @@ class PseudoHuber(Loss):
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", number("delta", self.delta, minimum=0.0, exclusive=True))
 
+    def rescaled(self, unit: float) -> PseudoHuber:
+        """Return the loss in another unit of the labels, see `Loss.rescaled`."""
+        return PseudoHuber(self.delta / unit)
+
     def _value(self, t: Floats) -> Any:
         # sqrt(1 + x^2) - 1 = x^2 / (1 + sqrt(1 + x^2)): nothing cancels
         return t * (t / (1.0 + np.hypot(1.0, t / self.delta)))
@@ -230,6 +254,7 @@ class Absolute(Loss):
     """``|y - h|``: least absolute deviations; twice the quantile loss of level 1/2."""
 
     name = "absolute"
+    degree = 1
     smooth = False
     slopes = (-1.0, 1.0)
 
@@ -260,6 +285,7 @@ class Quantile(Loss):
 
     level: float = 0.5
     name = "quantile"
+    degree = 1
     smooth = False
 
     def __post_init__(self) -> None:

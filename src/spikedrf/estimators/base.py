@@ -23,13 +23,22 @@ from spikedrf.estimators.distributed import (
     distributed_rows,
     in_memory,
     is_dask,
+    lazy,
     map_rows,
     require_whole_rows,
 )
 from spikedrf.estimators.layer import Layer, Step, draw_weights
 from spikedrf.estimators.rows import Rows, dense_blocks
+from spikedrf.estimators.scaling import Scaling
 from spikedrf.features import feature_map
 from spikedrf.parameters import Floats, flag, number, real_array
+from spikedrf.running.memory import require_memory
+
+#: Arrays of the size of the first layer that a fit holds at a time: the weights, as drawn, the
+#: step on all rows and that on the rows kept, the weights after it, and what makes one of another.
+_LAYERS = 5
+#: What sums over rows are made with; they cannot be added to with anything else.
+_OF_A_STREAM = ("n_components", "activation", "update", "bias", "scale", "fit_intercept")
 
 
 class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -41,6 +50,7 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     step_fraction: Any
     update: str
     bias: bool
+    scale: bool
     W0: Any
     random_state: Any
 
@@ -57,16 +67,27 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Rows:
         """Check the data; rows of weight zero are absent."""
+        X, y, sample_weight = lazy(X), lazy(y), lazy(sample_weight)
         if is_dask(X):
             return self._rows_in_blocks(X, y, sample_weight)
         X, y = self._validated(X, y, reset=reset, multi_output=True, y_numeric=True)
         targets = self._targets(y, reset=reset)
         weight = self._weight(sample_weight, X)
         self._require_present(weight, reset=reset)
-        return self._present(X, targets, weight)
+        return self._present(X, targets, weight, reset=reset)
 
     def _rows_of_stream(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Rows:
-        """Check the data of one call of several."""
+        """Check the data of one call of several, and that all are made with the same parameters."""
+        X = lazy(X)
+        made_with = tuple(getattr(self, name, None) for name in _OF_A_STREAM)
+        if reset or not hasattr(self, "stream_parameters_"):
+            self.stream_parameters_ = made_with
+        for name, now, first in zip(_OF_A_STREAM, made_with, self.stream_parameters_, strict=True):
+            if now != first:
+                raise ValueError(
+                    f"{name} must be as in the first call of partial_fit, {first!r}, got {now!r}: "
+                    f"the sums are made with that"
+                )
         if is_dask(X):
             raise ValueError("X must be in memory for partial_fit: fit takes a Dask array, whole")
         return self._rows(X, y, sample_weight, reset=reset)
@@ -84,7 +105,8 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise ValueError(f"X must have at least 2 rows, got {len(targets)}")
         weight = self._weight(given, targets)
         self._require_present(weight, reset=True)
-        return distributed_rows(X, *blocks, targets, weight, bias=flag("bias", self.bias))
+        rows = distributed_rows(X, *blocks, targets, weight, bias=flag("bias", self.bias))
+        return self._scaled(rows, reset=True)
 
     def _targets(self, y: Any, *, reset: bool) -> Floats:
         """Return the targets as columns."""
@@ -127,14 +149,33 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if weight.min() < 0:
             raise ValueError(f"sample_weight must be >= 0, got {float(weight.min())!r}")
+        with np.errstate(over="ignore"):
+            if np.isinf(weight.sum()):
+                raise ValueError(
+                    f"sample_weight must be smaller, got {weight.max():.2g}: the sum overflows"
+                )
         return np.asarray(weight)
 
-    def _present(self, X: Any, targets: Floats, weight: Floats) -> Rows:
-        """Return the rows of positive weight."""
+    def _present(self, X: Any, targets: Floats, weight: Floats, *, reset: bool) -> Rows:
+        """Return the rows of positive weight, scaled."""
         n = len(targets)
         rows = Rows(X, targets, weight, flag("bias", self.bias), np.arange(n), n)
         present = weight > 0
-        return rows if present.all() else rows.take(present)
+        return self._scaled(rows if present.all() else rows.take(present), reset=reset)
+
+    def _scaled(self, rows: Rows, *, reset: bool) -> Rows:
+        """Scale the inputs; if ``reset``, by what these rows say."""
+        if reset:
+            self.mean_: Any = None
+            self.scale_: Any = None
+            if flag("scale", self.scale) and self.W0 is None:
+                scaling = Scaling.of(rows)
+                self.mean_, self.scale_ = scaling.mean, scaling.size
+        return rows.scaled(self._scaling)
+
+    @property
+    def _scaling(self) -> Scaling | None:
+        return None if self.scale_ is None else Scaling(self.mean_, self.scale_)
 
     def _draw(self, rows: Rows) -> tuple[Layer, int]:
         """Draw the first layer; also a number to deal out the rows by."""
@@ -143,11 +184,17 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise TypeError(f"n_components must be an integer, got {p!r}")
         if p < 1:
             raise ValueError(f"n_components must be at least 1, got {p}")
+        p = int(p)
         if self.update not in ("full", "rank_one"):
             raise ValueError(f"update must be 'full' or 'rank_one', got {self.update!r}")
         activation = resolve(self.activation, "activation")
         rng = check_random_state(self.random_state)
         dtype = np.float32 if rows.X.dtype == np.float32 else np.float64
+        require_memory(
+            _LAYERS * p * rows.d * np.dtype(dtype).itemsize,
+            f"the first layer of {p} features on {rows.d} inputs and its gradient",
+            "use fewer features or inputs, or single precision",
+        )
         salt = int(rng.randint(2**31 - 1))
         if self.W0 is None:
             W = draw_weights(rng, p, rows.d, dtype)
@@ -203,12 +250,16 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             )
         return rows.take(ours), rows.take(~ours)
 
-    def _require_varying(self, rows: Rows) -> None:
-        if (rows.y == rows.y[0]).all():
-            raise ValueError(
-                f"y is constant ({rows.y[0, 0]:g}): a gradient step has nothing to learn from it; "
-                f"step_size=0 takes none"
+    def _learns(self, rows: Rows) -> bool:
+        """Whether there is anything for a step to learn; warns if the targets are constant."""
+        varies = (rows.y != rows.y[0]).any() or (rows.within is not None and rows.within.any())
+        if not varies:
+            warnings.warn(
+                "y is constant: a gradient step has nothing to learn from it, none is taken",
+                UserWarning,
+                stacklevel=4,
             )
+        return bool(varies)
 
     def _warn_degenerate(self) -> None:
         warnings.warn(
@@ -221,13 +272,14 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _store_layer(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
         d = self.n_features_in_
         weights = layer.weights(step, eta)
-        self.weights_ = np.ascontiguousarray(weights[:, :d])
-        self.offsets_ = weights[:, d].copy() if self.bias else np.zeros(len(weights), weights.dtype)
+        self.layer_ = weights
         self.readout_ = layer.u
         self.step_size_ = float(eta)
         spike = np.zeros((targets, d))
         if step is not None and eta != 0.0:
             spike = step.pull[:, :d] * np.sign(eta)
+            if self.scale_ is not None:
+                spike = spike / self.scale_
             length = np.linalg.norm(spike, axis=1, keepdims=True)
             spike = spike / np.where(length > 0, length, 1.0)
         self.spike_ = spike[0] if self._one_target else spike
@@ -249,17 +301,23 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         ndarray or Dask array, shape (n, n_components)
             In the dtype of the weights; of a Dask array not computed yet.
         """
+        X = lazy(X)
         if is_dask(X):
             return map_rows(self, "transform", X, (len(self._weights_for(X)),))
         X = self._checked(X)
-        weights = self._weights()
+        weights = self.layer_
         out = np.empty((X.shape[0], len(weights)), weights.dtype)
-        for rows, x in dense_blocks(X, weights.dtype, bias=self.bias):
+        blocks = dense_blocks(X, weights.dtype, bias=self.bias, scaling=self._scaling)
+        for rows, x in blocks:
             feature_map(x, weights, self.activation, out=out[rows])
         return out
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self, "weights_")
+        if is_dask(lazy(X)):
+            raise ValueError(
+                "X must be in memory: X.map_blocks(model.predict) works block by block"
+            )
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
         _require_squares("X", X)
         return X
@@ -268,13 +326,24 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Check the columns of a Dask array; return the weights."""
         require_whole_rows(X)
         self._checked(np.zeros((1, X.shape[1]), X.dtype))
-        return self.weights_
+        return self.layer_
 
-    def _weights(self) -> Array:
-        """Return the weights, that of the constant input as last column."""
-        if not self.bias:
-            return self.weights_
-        return np.column_stack([self.weights_, self.offsets_])
+    @property
+    def weights_(self) -> Array:
+        """Weights after the step, in units of the inputs; shape (n_components, d)."""
+        weights = self.layer_[:, : self.n_features_in_]
+        if self.scale_ is not None:
+            weights = (weights / self.scale_).astype(weights.dtype)
+        return np.ascontiguousarray(weights)
+
+    @property
+    def offsets_(self) -> Array:
+        """Offsets after the step; shape (n_components,)."""
+        d = self.n_features_in_
+        offsets = self.layer_[:, d:].sum(axis=1)
+        if self.scale_ is not None:
+            offsets = offsets - self.layer_[:, :d] @ (self.mean_ / self.scale_)
+        return np.asarray(offsets, self.layer_.dtype)
 
     # ---------------------------------------------------------------------------------------------
     # Persistence

@@ -14,11 +14,13 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from spikedrf.activations import FunctionLike
 from spikedrf.arrays import Array
+from spikedrf.estimators.distributed import is_dask, lazy
 from spikedrf.estimators.network import NetworkMixin
 from spikedrf.estimators.rows import Rows
 from spikedrf.losses import Logistic, LossLike
 from spikedrf.losses import resolve as resolve_loss
-from spikedrf.parameters import Floats, real_array
+from spikedrf.parameters import Floats, flag, real_array
+from spikedrf.running.progress import metered
 
 
 def _has_probabilities(model: Any) -> bool:
@@ -39,8 +41,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         sum_mu loss(y_mu, b + Phi_mu . a / sqrt p) + (alpha/2) |a|^2
 
     so that ``alpha`` is ``lam`` of the theory. More than two classes are told apart one against
-    the rest. Step and ridge are chosen from the data, no step among the candidates. Inputs should
-    have about unit variance: put a `StandardScaler` before it.
+    the rest. Step and ridge are chosen from the data, no step among the candidates. Inputs are
+    standardised first, see ``scale``.
 
     Parameters
     ----------
@@ -79,8 +81,15 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     n_jobs : int, optional
         How many of the fits of the cross-fitting are made at a time, by threads unless
         `joblib.parallel_config` says otherwise. The result does not depend on it.
+    scale : bool
+        Whether the first layer sees each input less its mean, over its standard deviation, both
+        from the rows of `fit` (of a stream, of the first call). Of a sparse matrix it is only over
+        the root mean square. Without it inputs should have about unit variance.
+    verbose : bool
+        Whether a bar shows how many fits are done, on stderr and only if that is a terminal.
     W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
-        The weights before the step; the extra column holds the offsets.
+        The weights before the step, in units of the inputs, which are then not scaled; the extra
+        column holds the offsets.
     random_state : int, RandomState or None
         Of the weights, the normal readout, and how the rows are dealt out.
 
@@ -91,8 +100,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     weights_, offsets_, readout_, spike_, n_features_in_, feature_names_in_
         As in `SpikedRandomFeatures`; for two classes there is one spike, which points to the
         second.
-    coef_ : ndarray, shape (1, n_components) or (classes, n_components)
-        ``a / sqrt p``: `decision_function` is ``transform(X) @ coef_.T + intercept_``.
+    readout_coef_ : ndarray, shape (1, n_components) or (classes, n_components)
+        ``a / sqrt p``: `decision_function` is ``transform(X) @ readout_coef_.T + intercept_``.
     intercept_ : ndarray, shape (1,) or (classes,)
         ``b``.
     alpha_ : float
@@ -180,8 +189,10 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         step_fraction: Any = "auto",
         update: str = "full",
         bias: bool = True,
+        scale: bool = True,
         fit_intercept: bool = True,
         n_jobs: int | None = None,
+        verbose: bool = False,
         W0: ArrayLike | None = None,
         random_state: Any = None,
     ) -> None:
@@ -195,8 +206,10 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         self.step_fraction = step_fraction
         self.update = update
         self.bias = bias
+        self.scale = scale
         self.fit_intercept = fit_intercept
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.W0 = W0
         self.random_state = random_state
 
@@ -231,11 +244,17 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         rows = self._labelled_rows(X, y, sample_weight)
         for name in ("step_errors_", "step_gain_", "step_gain_sem_", "cv_loss_", "cv_losses_"):
             self.__dict__.pop(name, None)
-        self._fit_under(loss, rows, per_target=False)
+        with metered(flag("verbose", self.verbose)):
+            self._fit_under(loss, rows, per_target=False)
         return self
 
     def _labelled_rows(self, X: Any, y: Any, sample_weight: Any) -> Rows:
         """Check the data; labels become one column of +-1 for two classes, one a class for more."""
+        if is_dask(lazy(X)) or is_dask(lazy(y)):
+            raise ValueError(
+                f"X and y must be in memory for loss={self.loss!r}, which needs all rows in one "
+                f"place: X.compute(), y.compute()"
+            )
         X, y = self._validated(X, y, reset=True)
         check_classification_targets(y)
         weight = self._weight(sample_weight, X).copy()
@@ -251,7 +270,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         self._one_target = len(self.classes_) == 2
         signs = np.full((len(y), len(self.classes_)), -1.0)
         signs[np.flatnonzero(present), label] = 1.0
-        return self._present(X, signs[:, 1:] if self._one_target else signs, weight)
+        signs = signs[:, 1:] if self._one_target else signs
+        return self._present(X, signs, weight, reset=True)
 
     def _class_weight(self, label: NDArray[np.int64], weight: Floats) -> Floats:
         """Return the weight of each class."""

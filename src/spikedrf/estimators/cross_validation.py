@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 
+from spikedrf.arrays import row_blocks
 from spikedrf.estimators.layer import SteppedLayer
 from spikedrf.estimators.rows import Rows
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats
 from spikedrf.readout.convex import Readout, ReadoutProblem, best_constant
+from spikedrf.running.workers import fits_at_a_time
 
 _FOLDS = 5
+#: Ridges that are fitted together: always so many, so that no result depends on where it ends.
+_AT_A_TIME = 7
 #: Relative accuracy of the fits that are compared: far below what tells two ridges apart.
 _ACCURACY = 1e-4
 #: Smaller ridges are not tried where the loss is larger than its minimum by this factor.
@@ -51,10 +55,13 @@ class Penalties(NamedTuple):
             return np.full(len(self.alphas), np.nan)
         return np.asarray(self.losses[:, judged].mean(axis=1))
 
-    def gain(self, other: Penalties, weight: Floats) -> tuple[float, float]:
+    def gain(
+        self, other: Penalties, weight: Floats, copies: NDArray[np.int64]
+    ) -> tuple[float, float]:
         """Return by how much this is better than another on the same rows, and its error.
 
-        The standard error of a mean over rows, targets averaged first.
+        The standard error of a weighted mean over rows, targets averaged first; rows of the same
+        number in ``copies`` are one.
         """
         each = other.at_best - self.at_best
         judged = ~np.isnan(each).any(axis=1)
@@ -62,8 +69,8 @@ class Penalties(NamedTuple):
             return 0.0, 0.0
         gain, weight = each[judged].mean(axis=1), weight[judged]
         mean = float(np.average(gain, weights=weight))
-        variance = float(np.average((gain - mean) ** 2, weights=weight))
-        return mean, float(np.sqrt(variance / weight.sum()))
+        off = np.bincount(copies[judged], weight * (gain - mean))
+        return mean, float(np.linalg.norm(off) / weight.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +79,8 @@ class CrossFit:
 
     Attributes
     ----------
-    loss : Loss
-        Of a margin, every class is dealt out evenly.
+    losses : sequence of Loss
+        Of each target. Of a margin, every class is dealt out evenly.
     alphas : ndarray, shape (alphas,)
         Ridges, > 0.
     intercept : bool
@@ -87,7 +94,7 @@ class CrossFit:
         Fits at a time, as joblib's.
     """
 
-    loss: Loss
+    losses: Sequence[Loss]
     alphas: Floats
     intercept: bool
     per_target: bool
@@ -98,11 +105,13 @@ class CrossFit:
     def judge(self, stepped: SteppedLayer, rows: Rows) -> Penalties:
         """Choose the ridge of the readout on a layer that has taken its step."""
         strata = None
-        if self.loss.margin:
+        if self.losses[0].margin:
             strata = np.unique(rows.y, axis=0, return_inverse=True)[1].reshape(-1)
         fold = rows.deal(self.salt, _FOLDS, strata)
-        constants = np.array([best_constant(y, self.loss, rows.weight) for y in rows.y.T])
-        unit = (rows.weight / rows.weight.sum()) @ self.loss.value(rows.y, constants)
+        unit = np.empty(len(self.losses))
+        for t, (y, loss) in enumerate(zip(rows.y.T, self.losses, strict=True)):
+            each = loss.value(y, best_constant(y, loss, rows.weight))
+            unit[t] = np.average(each, weights=rows.weight)
         unit = np.where(unit > 0, unit, 1.0)
 
         def worse(losses: Floats) -> bool:
@@ -115,10 +124,11 @@ class CrossFit:
         alphas = self.alphas[order]
         first = self._left_out(stepped, rows, fold == 0, alphas, worse if self.stop_early else None)
         alphas, order = alphas[: first.shape[1]], order[: first.shape[1]]
-        others = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+        fits = (
             delayed(self._left_out)(stepped, rows, fold == f, alphas)
             for f in range(1, int(fold.max()) + 1)
         )
+        others = fits_at_a_time(fits, self.n_jobs, "ridges, a fifth left out")
         each = np.empty((len(rows), *first.shape[1:]))
         for f, losses in enumerate([first, *others]):
             each[fold == f] = losses
@@ -157,10 +167,10 @@ class CrossFit:
             NaN for targets that cannot be fitted without these rows, because one sign of the margin
             is left.
         """
-        kept, held, loss = rows.take(~out), rows.take(out), self.loss
+        kept, held = rows.take(~out), rows.take(out)
         targets = range(rows.y.shape[1])
         varies = (kept.y != kept.y[:1]).any(axis=0)
-        able = [t for t in targets if len(kept) and (varies[t] or not loss.margin)]
+        able = [t for t in targets if len(kept) and (varies[t] or not self.losses[t].margin)]
         losses = np.full((len(held), len(alphas), len(targets)), np.nan)
         if not able:
             return losses
@@ -170,19 +180,45 @@ class CrossFit:
         )
         features = stepped.features(held, weights) / np.sqrt(problem.p)
         means = np.zeros((len(alphas), len(targets)))
+        for some, outputs in self._outputs(problem, kept, able, alphas, features):
+            for t, h in zip(able, outputs.T, strict=True):
+                losses[:, some, t] = self.losses[t].value(held.y[:, [t]], h.T)
+                means[some, t] = held.weight @ losses[:, some, t] / held.weight.sum()
+            tried = range(some.start, some.stop)
+            last = next((i for i in tried if enough is not None and enough(means[: i + 1])), None)
+            if last is not None:
+                return losses[:, : last + 1]
+        return losses
+
+    def _outputs(
+        self,
+        problem: ReadoutProblem,
+        kept: Rows,
+        able: list[int],
+        alphas: Floats,
+        features: Floats,
+    ) -> Iterator[tuple[slice, Floats]]:
+        """Yield what fits predict of some features, shape (rows, some of the ridges, targets).
+
+        Smooth losses are fitted for a few ridges at a time: there may soon be enough.
+        """
+        losses = [self.losses[t] for t in able]
+        if losses[0].smooth:
+            path = None
+            for some in row_blocks(len(alphas), _AT_A_TIME):
+                path = problem.fit_path(
+                    kept.y[:, able], losses, alphas[some], start=path, tol=_ACCURACY
+                )
+                yield some, np.tensordot(features, path.a, axes=1) + path.b
+            return
         fits: dict[int, Readout] = {}
         for i, alpha in enumerate(alphas):
-            for t in able:
+            for t, loss in zip(able, losses, strict=True):
                 fits[t] = problem.fit(
                     kept.y[:, t], loss, float(alpha), start=fits.get(t), tol=_ACCURACY, proven=False
                 )
-            a = np.column_stack([fits[t].a for t in able])
-            b = np.array([fits[t].b for t in able])
-            losses[:, i, able] = loss.value(held.y[:, able], features @ a + b)
-            means[i, able] = np.average(losses[:, i, able], axis=0, weights=held.weight)
-            if enough is not None and enough(means[: i + 1]):
-                return losses[:, : i + 1]
-        return losses
+            outputs = [features @ fits[t].a + fits[t].b for t in able]
+            yield slice(i, i + 1), np.stack(outputs, axis=1)[:, None]
 
 
 def _mean(losses: Floats, weight: Floats) -> Floats:

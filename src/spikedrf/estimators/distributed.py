@@ -11,14 +11,14 @@ import copy
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
-from spikedrf.estimators.rows import Rows
+from spikedrf.estimators.rows import Rows, Units
 from spikedrf.parameters import Floats
 
 T = TypeVar("T")
@@ -31,6 +31,11 @@ def is_dask(X: Any) -> bool:
     """Whether it is a Dask array; Dask is not imported to find out."""
     module = sys.modules.get("dask.array")
     return module is not None and isinstance(X, module.Array)
+
+
+def lazy(X: Any) -> Any:
+    """Return the Dask array of a Dask DataFrame or Series, in its blocks; all else as it is."""
+    return X.to_dask_array(lengths=True) if hasattr(X, "to_dask_array") else X
 
 
 def require_whole_rows(X: Any) -> None:
@@ -116,10 +121,49 @@ class DistributedRows(Rows):
             self.bias,
             self.number[index],
             self.given,
+            None if self.within is None else self.within[index],
+            self.scaling,
             parts,
             tuple(sizes),
             {salt: keys[index] for salt, keys in self.numbers.items()},
         )
+
+    def standing_for(self, y: Floats, weight: Floats, within: Floats | None) -> DistributedRows:
+        """Return the rows with other targets, weights and variances within them."""
+        import dask
+
+        make = dask.delayed(Rows.standing_for)
+        parts = [
+            make(part, y[a:b], weight[a:b], None if within is None else within[a:b])
+            for part, a, b in zip(self.parts, self._ends, self._ends[1:], strict=False)
+        ]
+        return replace(self, y=y, weight=weight, within=within, parts=parts)
+
+    def in_units(self, units: Units) -> DistributedRows:
+        """Return the rows with targets and weights in other units."""
+        import dask
+
+        if units == (1.0, 1.0):
+            return self
+        make = dask.delayed(Rows.in_units)
+        within = None if self.within is None else self.within / units.y / units.y
+        return replace(
+            self,
+            y=self.y / units.y,
+            weight=self.weight / units.weight,
+            within=within,
+            parts=[make(part, units) for part in self.parts],
+        )
+
+    def scaled(self, scaling: Callable[[Any], Any] | None) -> DistributedRows:
+        """Return the rows with what is to be done to their inputs."""
+        import dask
+
+        if scaling is self.scaling:
+            return self
+        shared = dask.delayed(scaling, pure=False, traverse=False)
+        parts = [dask.delayed(Rows.scaled)(part, shared) for part in self.parts]
+        return replace(self, scaling=scaling, parts=parts, numbers={})
 
     def here(self, index: NDArray[Any] | None = None) -> Rows:
         """Return some of the rows, a mask or their numbers, or all in this process."""
@@ -136,7 +180,16 @@ class DistributedRows(Rows):
             if b > a:
                 inputs.append(dask.delayed(_inputs)(part, wanted[a:b] - begin))
         X = np.concatenate(_computed(inputs))[np.argsort(order)]
-        return Rows(X, self.y[index], self.weight[index], self.bias, self.number[index], self.given)
+        return Rows(
+            X,
+            self.y[index],
+            self.weight[index],
+            self.bias,
+            self.number[index],
+            self.given,
+            None if self.within is None else self.within[index],
+            self.scaling,
+        )
 
     def sum(self, measure: Callable[[Rows], T]) -> T:
         """Return what is measured, added up as a tree on the cluster."""
@@ -190,7 +243,7 @@ def distributed_rows(
     ]
     n = len(X)
     whole = DistributedRows(
-        X.astype(dtype), targets, rows, bias, np.arange(n), n, parts, tuple(X.chunks[0])
+        X.astype(dtype), targets, rows, bias, np.arange(n), n, None, None, parts, tuple(X.chunks[0])
     )
     present = rows > 0
     return whole.take(present)
@@ -216,7 +269,7 @@ def map_rows(model: Any, method: str, X: Any, columns: tuple[int, ...]) -> Any:
     columns : tuple of int
         The shape of what it makes of a row: () or (size,).
     """
-    nothing = np.empty((0, *columns), model.weights_.dtype)
+    nothing = np.empty((0, *columns), model.layer_.dtype)
     chunks = (X.chunks[0], *((size,) for size in columns))
     shape: dict[str, Any] = {"chunks": chunks} if columns else {"drop_axis": 1}
     return X.map_blocks(_mapped, model, method, nothing, dtype=nothing.dtype, meta=nothing, **shape)

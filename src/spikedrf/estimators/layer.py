@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation, differentiable, step_moments
 from spikedrf.arrays import Array
-from spikedrf.estimators.rows import Rows
+from spikedrf.estimators.rows import Rows, binary_unit
 from spikedrf.features import feature_map
 from spikedrf.gradient_step import LayerGradient
 from spikedrf.parameters import Floats
@@ -82,7 +82,8 @@ class _Standard:
         deviation = rows.y - mean
         rest = share @ deviation
         deviation -= rest
-        spread = np.sqrt(share @ deviation**2)
+        square = share @ deviation**2
+        spread = np.sqrt(square if rows.within is None else square + share @ rows.within)
         varies = spread > 1e-12 * np.abs(rows.y).max(axis=0, initial=0.0)
         return cls(total, mean, rest, np.where(varies, spread, 1.0), varies)
 
@@ -149,8 +150,8 @@ class Layer:
         weight = np.where(sums.weight > 0, sums.weight, 1.0)
         pull = sums.pull / weight[:, None]
         if self.update == "full":
-            scale = (self.u / weight[self.target]).astype(self.W.dtype)
-            direction = sums.total * scale[:, None]
+            direction = sums.total
+            direction *= (self.u / weight[self.target]).astype(self.W.dtype)[:, None]
         else:
             # The mean of sigma' over the neurons, that of a Gaussian preactivation, in its place:
             # every neuron moves along the same vector. Without products with the weights there
@@ -177,7 +178,8 @@ class Layer:
         if self.update == "full":
             groups = [np.flatnonzero(self.target == t) for t in range(targets)]
             gradients = {
-                t: LayerGradient(np.ascontiguousarray(self.W[group]), self.u[group], sigma)
+                # One target has all the weights, which need no copy.
+                t: LayerGradient(self.W if targets == 1 else self.W[group], self.u[group], sigma)
                 for t, group in enumerate(groups)
                 if standard.varies[t] and group.size
             }
@@ -187,8 +189,11 @@ class Layer:
                 for t, gradient in gradients.items():
                     gradient.update(x, y[part, t], weight[part] if weighted else None)
             for t, gradient in gradients.items():
-                sums.total[groups[t]] = gradient.total
                 sums.pull[t], sums.weight[t] = gradient.pull, gradient.weight
+                if targets == 1:
+                    sums = sums._replace(total=gradient.total)
+                else:
+                    sums.total[groups[t]] = gradient.total
         else:
             share = rows.weight / standard.total
             shares = (share[:, None] * np.where(standard.varies, y, 0.0)).astype(self.W.dtype)
@@ -241,6 +246,10 @@ class _Features:
     @property
     def weight(self) -> Floats:
         return self.rows.weight
+
+    @property
+    def within(self) -> Floats | None:
+        return self.rows.within
 
     def blocks(self) -> Iterator[Block]:
         return self.layer.feature_blocks(self.rows, self.weights)
@@ -301,7 +310,8 @@ class StreamedStep:
 
     The gradient is linear in the labels, and standardising them needs their mean and spread, which
     are known at the end: so it is summed for the labels 0, 1 and y. These are counted from the
-    mean of the first rows: a large mean would leave little of the spread.
+    mean of the first rows, and in units of about their spread: large or small beside 1 they would
+    leave little of the differences.
     """
 
     def __init__(self, layer: Layer, targets: int) -> None:
@@ -311,6 +321,7 @@ class StreamedStep:
         self.pull = np.zeros((3, targets, d))
         self.weight = 0.0
         self.origin = np.zeros(targets)
+        self.unit = np.ones(targets)
         self.sum_y = np.zeros(targets)
         self.sum_y2 = np.zeros(targets)
 
@@ -322,6 +333,11 @@ class StreamedStep:
         if self.weight == 0.0:
             self.origin = rows.weight @ rows.y / rows.weight.sum()
         labels = rows.y - self.origin
+        for t in np.flatnonzero(
+            self.sum_y2 == 0.0
+        ).tolist():  # all labels so far were 0, in any unit
+            self.unit[t] = binary_unit(labels[:, t])
+        labels /= self.unit
         for part, x in rows.blocks(layer.W.dtype):
             for t in range(rows.y.shape[1]):
                 group = np.flatnonzero(layer.target == t)
@@ -344,7 +360,8 @@ class StreamedStep:
         layer = self.layer
         mean = self.sum_y / self.weight
         variance = self.sum_y2 / self.weight - mean**2
-        varies = variance > 1e-13 * self.sum_y2 / self.weight + (1e-12 * self.origin) ** 2
+        origin = self.origin / self.unit
+        varies = variance > 1e-13 * self.sum_y2 / self.weight + (1e-12 * origin) ** 2
         spread = np.sqrt(np.where(varies, variance, 1.0))
 
         def combined(sums: Floats, target: Any) -> Floats:

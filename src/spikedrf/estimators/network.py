@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class FirstLayer(NamedTuple):
     ----------
     stepped : SteppedLayer
     rows : Rows
-        The rows of the readout.
+        The rows of the readout, of distinct inputs.
     alphas : ndarray, shape (alphas,)
         The ridges that there were to choose from with the step.
     choice : Choice or None
@@ -56,6 +57,7 @@ class NetworkMixin(FirstLayerMixin):
     alpha: Any
     fit_intercept: bool
     n_jobs: int | None
+    verbose: bool
 
     def _fit_first_layer(
         self, rows: Rows, alphas: Floats | None, *, per_target: bool
@@ -65,18 +67,19 @@ class NetworkMixin(FirstLayerMixin):
         Parameters
         ----------
         rows : Rows
-            Their targets are those of the step.
+            Their targets are those of the step; these and the weights in `Rows.units`.
         alphas : ndarray, shape (alphas,), optional
-            Ridges to choose from at the same time.
+            Ridges to choose from at the same time, in the same units.
         per_target : bool
             Whether each target has its own ridge.
         """
         step_sizes = self._candidates("step_size", self.step_size)
         layer, salt = self._draw(rows)
+        rows = rows.distinct(salt)
         steps = step_sizes is None or bool(np.any(step_sizes != 0.0))
         feeding, fresh = self._split(rows, salt)
-        if steps:
-            self._require_varying(rows)
+        if steps and not self._learns(rows):
+            steps, step_sizes = False, np.zeros(1)
         if alphas is None:
             alphas = self._default_alphas(layer, rows, salt)
         step: Step | None = layer.step(feeding) if steps else None
@@ -140,20 +143,21 @@ class NetworkMixin(FirstLayerMixin):
     def _default_alphas(self, layer: Layer, rows: Rows, salt: int) -> Floats:
         """Two ridges a decade, from next to nothing to more than all that the features hold.
 
-        In units of the variance of a feature: ``Phi^T Phi / p`` has eigenvalues up to n times it.
+        In units of the variance of a feature and the mean weight of the n distinct rows:
+        ``Phi^T Phi / p`` has eigenvalues up to n times them.
         """
         _, first, copy = np.unique(rows.keys(salt), return_index=True, return_inverse=True)
         some = rows.here(first[:2000])
-        weight = np.bincount(copy, rows.weight)[:2000]
-        share = weight / weight.sum()
+        whole = np.bincount(copy, rows.weight)
+        share = whole[:2000] / whole[:2000].sum()
         mean, square = np.zeros(len(layer.W)), np.zeros(len(layer.W))
         for part, phi, _, _ in layer.feature_blocks(some, layer.W):
             mean += share[part] @ phi
             square += share[part] @ phi**2
         variance = float(np.mean(np.maximum(square - mean**2, 0.0)))
-        top = max(3.0, np.ceil(np.log10(rows.weight.sum())))
+        top = max(3.0, np.ceil(np.log10(len(first))))
         grid = np.logspace(-6, top, int(2 * (top + 6)) + 1)
-        return grid * (variance if variance > 0 else 1.0)
+        return grid * (variance if variance > 0 else 1.0) * float(whole.mean())
 
     # ---------------------------------------------------------------------------------------------
     # The readout
@@ -166,8 +170,18 @@ class NetworkMixin(FirstLayerMixin):
         Of two classes they are, standardised, the labels themselves.
         """
         alphas = self._candidates("alpha", self.alpha, minimum=0.0, exclusive=True)
-        constants = np.array([best_constant(y, loss, rows.weight) for y in rows.y.T])
-        pull = loss.derivative(rows.y, constants)
+        units = rows.units
+        rows = rows.in_units(units)
+        losses = [self._in_units_of(loss, y, rows.weight, units.y) for y in rows.y.T]
+        # loss(y, h) is units.y^degree times that in units of it, and |a|^2 is units.y^2 times.
+        ridge = units.weight * units.y ** (loss.degree - 2)
+        if alphas is not None:
+            alphas = alphas / ridge
+        of_targets = list(zip(rows.y.T, losses, strict=True))
+        constants = np.array([best_constant(y, its, rows.weight) for y, its in of_targets])
+        pull = np.column_stack(
+            [its.derivative(y, b) for (y, its), b in zip(of_targets, constants, strict=True)]
+        )
         several = isinstance(self.step_size, str) or np.ndim(self.step_size) > 0
         first = self._fit_first_layer(
             rows.labelled(rows.y if loss.margin else -pull),
@@ -179,7 +193,9 @@ class NetworkMixin(FirstLayerMixin):
             self.step_sizes_ = first.choice.step_sizes
             self.step_errors_ = first.choice.errors.mean(axis=2).min(axis=1)
             self.step_gain_, self.step_gain_sem_ = first.choice.gain, first.choice.gain_sem
-        fresh = rows.same(first.rows)
+        fresh = rows
+        if first.stepped.step is not None:
+            fresh = self._split(rows, first.salt)[1]
         stop_early = alphas is None
         if alphas is None:
             # In units of the parabola that pulls as much as the loss does.
@@ -187,21 +203,25 @@ class NetworkMixin(FirstLayerMixin):
             unit = (rows.weight @ np.abs(pull)).sum() / size if size > 0 else 1.0
             alphas = unit * self._default_alphas(first.stepped.layer, rows, first.salt)
         intercept = flag("fit_intercept", self.fit_intercept)
-        task = CrossFit(loss, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs)
+        task = CrossFit(losses, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs)
         stepped, ours, chosen = first.stepped, fresh, None
         if several and stepped.step is not None:
             stepped, ours, chosen = self._step_that_helps(task, stepped, fresh, rows)
         elif alphas.size > 1:
             chosen = task.judge(stepped, self._enough(ours, first.salt))
         if chosen is None:
-            self.alphas_, alpha = alphas, np.broadcast_to(alphas, rows.y.shape[1])
+            self.alphas_, alpha = ridge * alphas, np.broadcast_to(alphas, rows.y.shape[1])
         else:
-            self.alphas_, alpha = chosen.alphas, chosen.alphas[chosen.best]
-            self.cv_losses_ = chosen.mean
-            error = chosen.losses[chosen.best, np.arange(alpha.size)]
+            self.alphas_, alpha = ridge * chosen.alphas, chosen.alphas[chosen.best]
+            self.cv_losses_ = chosen.mean * units.y**loss.degree
+            error = chosen.losses[chosen.best, np.arange(alpha.size)] * units.y**loss.degree
             self.cv_loss_: Any = error if per_target else float(self.cv_losses_[chosen.best[0]])
-        self.alpha_: Any = alpha.copy() if per_target else float(alpha[0])
-        self._fit_readout(stepped, ours, loss, alpha, intercept)
+        self.alpha_: Any = ridge * alpha if per_target else float(ridge * alpha[0])
+        self._fit_readout(stepped, ours, losses, alpha, intercept, units.y)
+
+    def _in_units_of(self, loss: Loss, y: Floats, weight: Floats, unit: float) -> Loss:
+        """Return the loss for a target that is in units of ``unit``."""
+        return loss.rescaled(unit)
 
     def _step_that_helps(
         self, task: CrossFit, stepped: SteppedLayer, fresh: Rows, rows: Rows
@@ -214,7 +234,8 @@ class NetworkMixin(FirstLayerMixin):
         chosen = task.judge(stepped, some)
         still = SteppedLayer(stepped.layer, None, 0.0, None)
         plain = task.judge(still, some)
-        self.step_gain_, self.step_gain_sem_ = chosen.gain(plain, some.weight)
+        copies = np.unique(some.keys(task.salt), return_inverse=True)[1]
+        self.step_gain_, self.step_gain_sem_ = chosen.gain(plain, some.weight, copies)
         if self.step_gain_ > MARGIN * self.step_gain_sem_:
             return stepped, fresh, chosen
         self._store_layer(still.layer, None, 0.0, rows.y.shape[1])
@@ -223,14 +244,21 @@ class NetworkMixin(FirstLayerMixin):
         return still, rows, plain
 
     def _fit_readout(
-        self, stepped: SteppedLayer, rows: Rows, loss: Loss, alpha: Floats, intercept: bool
+        self,
+        stepped: SteppedLayer,
+        rows: Rows,
+        losses: Sequence[Loss],
+        alpha: Floats,
+        intercept: bool,
+        unit: float,
     ) -> None:
+        """Fit the readout to rows whose targets are in units of ``unit``."""
         problem = ReadoutProblem(
             stepped.features(rows, stepped.weights), rows.weight, intercept=intercept
         )
         fits = [
             problem.fit(y, loss, float(lam), tol=_AIM)
-            for y, lam in zip(rows.y.T, alpha, strict=True)
+            for y, loss, lam in zip(rows.y.T, losses, alpha, strict=True)
         ]
         self.n_iter_ = np.array([fit.nit for fit in fits])
         gap = max(fit.gap / fit.objective if fit.gap > 0.0 else 0.0 for fit in fits)
@@ -241,22 +269,24 @@ class NetworkMixin(FirstLayerMixin):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        root = np.sqrt(problem.p)
+        scale = unit / np.sqrt(problem.p)
         self._store_readout(
-            np.column_stack([fit.a / root for fit in fits]), np.array([fit.b for fit in fits])
+            np.column_stack([fit.a * scale for fit in fits]),
+            np.array([fit.b * unit for fit in fits]),
         )
 
     def _store_readout(self, coef: Floats, intercept: Floats) -> None:
-        dtype = self.weights_.dtype
-        self.coef_ = np.ascontiguousarray(coef.T.astype(dtype))
+        dtype = self.layer_.dtype
+        self.readout_coef_ = np.ascontiguousarray(coef.T.astype(dtype))
         self.intercept_: Any = intercept.astype(dtype)
 
     def _outputs(self, X: Any) -> Array:
         """Return what the readout makes of the inputs, shape (n,) or (n, targets)."""
         X = self._checked(X)
-        weights = self._weights()
-        coef = self.coef_.T
+        weights = self.layer_
+        coef = self.readout_coef_.T
         out = np.empty((X.shape[0], *coef.shape[1:]), weights.dtype)
-        for rows, x in dense_blocks(X, weights.dtype, bias=self.bias):
+        blocks = dense_blocks(X, weights.dtype, bias=self.bias, scaling=self._scaling)
+        for rows, x in blocks:
             out[rows] = feature_map(x, weights, self.activation) @ coef + self.intercept_
         return out

@@ -11,19 +11,24 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from spikedrf.activations import FunctionLike, resolve
-from spikedrf.estimators.distributed import is_dask, map_rows
+from spikedrf.estimators.distributed import is_dask, lazy, map_rows
 from spikedrf.estimators.layer import Layer
-from spikedrf.estimators.network import NetworkMixin
-from spikedrf.estimators.rows import Rows
+from spikedrf.estimators.network import FirstLayer, NetworkMixin
+from spikedrf.estimators.rows import Rows, Units
 from spikedrf.estimators.selection import Choice, judged
-from spikedrf.losses import LossLike, Square
+from spikedrf.losses import Huber, Loss, LossLike, PseudoHuber, Square
 from spikedrf.losses import resolve as resolve_loss
 from spikedrf.parameters import Floats, flag
+from spikedrf.readout.convex import robust_scale
 from spikedrf.readout.ridge import RidgeStatistics
+from spikedrf.running.progress import metered
 
+#: Where a Huber loss begins to be linear, in robust standard deviations of the target: 95% as
+#: efficient as least squares if there are no outliers (Huber, Robust Statistics, 1981).
+_EPSILON = 1.35
 _STATISTICS = ("n", "upper", "moment", "square", "mean", "mean_y")
 _OF_THE_SQUARE = ("loo_error_", "loo_errors_", "step_gain_", "step_gain_sem_")
-_OF_OTHERS = ("step_errors_", "cv_loss_", "cv_losses_", "n_iter_")
+_OF_OTHERS = ("delta_", "step_errors_", "cv_loss_", "cv_losses_", "n_iter_")
 
 
 def _is_square(model: Any) -> bool:
@@ -49,8 +54,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         sum_mu loss(y_mu, b + Phi_mu . a / sqrt p) + (alpha/2) |a|^2
 
     so that ``alpha`` is ``lam`` of the theory, with the square loss ``(y - h)^2 / 2`` or another.
-    Step and ridge are chosen from the data, no step among the candidates. Inputs should have about
-    unit variance: put a `StandardScaler` before it.
+    Step and ridge are chosen from the data, no step among the candidates. Inputs are standardised
+    first, see ``scale``.
 
     Parameters
     ----------
@@ -70,6 +75,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     loss : {"square", "huber", "pseudo_huber", "quantile", "absolute"} or Loss
         Loss of the readout: a name, or a member of `spikedrf.losses` with its parameters, such as
         ``losses.Huber(delta=0.1)``, in units of the targets, or ``losses.Quantile(level=0.9)``.
+        The names ``"huber"`` and ``"pseudo_huber"`` take as ``delta`` 1.35 times a robust standard
+        deviation of each target: 1.48 times the median distance from its median.
         With one other than the square there is no `partial_fit`: see Notes.
     readout : "normal" or array_like, shape (K,)
         The vocabulary of the initial readout, in equal proportions; ``"normal"`` draws it.
@@ -93,8 +100,15 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     n_jobs : int, optional
         How many of the fits of the cross-fitting are made at a time, by threads unless
         `joblib.parallel_config` says otherwise. The result does not depend on it.
+    scale : bool
+        Whether the first layer sees each input less its mean, over its standard deviation, both
+        from the rows of `fit` (of a stream, of the first call). Of a sparse matrix it is only over
+        the root mean square. Without it inputs should have about unit variance.
+    verbose : bool
+        Whether a bar shows how many fits are done, on stderr and only if that is a terminal.
     W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
-        The weights before the step; the extra column holds the offsets.
+        The weights before the step, in units of the inputs, which are then not scaled; the extra
+        column holds the offsets.
     random_state : int, RandomState or None
         Of the weights, the normal readout, and how the rows are dealt out.
 
@@ -102,8 +116,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     ----------
     weights_, offsets_, readout_, spike_, n_features_in_, feature_names_in_
         As in `SpikedRandomFeatures`.
-    coef_ : ndarray, shape (n_components,) or (targets, n_components)
-        ``a / sqrt p``: predictions are ``transform(X) @ coef_.T + intercept_``.
+    readout_coef_ : ndarray, shape (n_components,) or (targets, n_components)
+        ``a / sqrt p``: predictions are ``transform(X) @ readout_coef_.T + intercept_``.
     intercept_ : float or ndarray, shape (targets,)
         ``b``.
     alpha_ : float or ndarray, shape (targets,)
@@ -132,6 +146,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     step_errors_ : ndarray, shape (S,)
         Of other losses, if there was a step to choose. What it was chosen by: the estimated mean
         squared error of ridge regression of the targets of the step (see Notes) at its best ridge.
+    delta_ : float or ndarray, shape (targets,)
+        Of a Huber loss. Where it begins to be linear, in units of the target.
     n_iter_ : ndarray of int, shape (targets,)
         Of other losses. Iterations of the solver.
 
@@ -202,9 +218,11 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         step_fraction: Any = "auto",
         update: str = "full",
         bias: bool = True,
+        scale: bool = True,
         fit_intercept: bool = True,
         alpha_per_target: bool = False,
         n_jobs: int | None = None,
+        verbose: bool = False,
         W0: ArrayLike | None = None,
         random_state: Any = None,
     ) -> None:
@@ -217,9 +235,11 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         self.step_fraction = step_fraction
         self.update = update
         self.bias = bias
+        self.scale = scale
         self.fit_intercept = fit_intercept
         self.alpha_per_target = alpha_per_target
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.W0 = W0
         self.random_state = random_state
 
@@ -245,6 +265,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             Itself.
         """
         loss = resolve_loss(self.loss)
+        X = lazy(X)
         if is_dask(X) and not _is_square(self):
             raise ValueError(
                 f"loss={self.loss!r} needs all rows in one place, Gram matrices of the blocks of a "
@@ -259,15 +280,26 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         self._forget()
         if not _is_square(self):
             per_target = flag("alpha_per_target", self.alpha_per_target)
-            self._fit_under(loss, rows, per_target=per_target)
+            with metered(flag("verbose", self.verbose)):
+                self._fit_under(loss, rows, per_target=per_target)
+            if isinstance(loss, Huber | PseudoHuber):
+                units = rows.units
+                inner = [
+                    self._in_units_of(loss, y / units.y, rows.weight, units.y) for y in rows.y.T
+                ]
+                every = np.array([its.delta * units.y for its in inner])  # type: ignore[attr-defined]
+                self.delta_: Any = float(every[0]) if self._one_target else every
             return self
-        layer, rows, alpha, choice = self._fit_ridge_layer(rows)
-        weights = self._weights()
+        units = rows.units
+        first, alpha = self._fit_ridge_layer(rows, units)
+        layer, choice, rows = first.stepped.layer, first.choice, first.rows
+        weights = self.layer_
         targets = rows.y.shape[1]
         if choice is not None and choice.path is not None:
             a, b = choice.path.readouts
             at = np.arange(targets)
-            self._store_readout(a[:, choice.alpha, at], b[choice.alpha, at])
+            a, b = a[:, choice.alpha, at], b[choice.alpha, at]
+            self._store_readout(a * units.y, b * units.y)
             return self
         coef, intercept = np.empty((len(weights), targets)), np.empty(targets)
         # Targets that share a ridge share a factorisation.
@@ -279,8 +311,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             a, b = path.readouts
             coef[:, ours], intercept[ours] = a[:, 0, ours], b[0, ours]
             if choice is None:  # a single candidate, not judged yet
-                self._store_errors(judged(path, self.step_size_), np.array([value]))
-        self._store_readout(coef, intercept)
+                self._store_errors(judged(path, self.step_size_), np.array([value]), units)
+        self._store_readout(coef * units.y, intercept * units.y)
         return self
 
     @available_if(_sums_squares)
@@ -311,7 +343,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             If the estimator was made by `fit`, which keeps no sums to add to: the first layer and
             the ridge stay, the readout begins anew.
         """
-        begins = not hasattr(self, "coef_")
+        begins = not hasattr(self, "readout_coef_")
         if not begins and not hasattr(self, "statistics_n_"):
             warnings.warn(
                 "fit keeps no sums to add rows to: its first layer and ridge stay, the readout "
@@ -322,16 +354,20 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         rows = self._rows_of_stream(X, y, sample_weight, reset=begins)
         targets = rows.y.shape[1]
         if begins:
-            layer, rows, alpha, _ = self._fit_ridge_layer(rows)
+            units = rows.units
+            first, alpha = self._fit_ridge_layer(rows, units)
+            layer, alpha = first.stepped.layer, alpha * units.weight
+            if first.stepped.step is not None:
+                rows = self._split(rows, first.salt)[1]
             statistics = self._statistics(targets)
         else:
             # Only its activation is used again: the weights are what they are.
             activation = resolve(self.activation, "activation")
             layer = Layer(
-                self.weights_, self.readout_, np.empty(0, np.int64), activation, self.update
+                self.layer_, self.readout_, np.empty(0, np.int64), activation, self.update
             )
             statistics, alpha = self._statistics(targets), np.broadcast_to(self.alpha_, targets)
-        for _, phi, label, weight in layer.feature_blocks(rows, self._weights()):
+        for _, phi, label, weight in layer.feature_blocks(rows, self.layer_):
             ones = bool((weight == 1.0).all())
             statistics.update(phi, label, None if ones else weight, overwrite=True)
         self._refit(statistics, alpha)
@@ -365,57 +401,74 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         for model in (self, other):
             if not hasattr(model, "statistics_n_"):
                 raise ValueError("merge needs two estimators that were made by partial_fit")
+        close = 100.0 * float(np.finfo(self.layer_.dtype).eps)
         same = (
-            np.array_equal(self._weights(), other._weights())
+            self.layer_.shape[0] == other.layer_.shape[0]
+            and self.n_features_in_ == other.n_features_in_
+            and np.allclose(self.weights_, other.weights_, rtol=close, atol=0.0)
+            and np.allclose(self.offsets_, other.offsets_, rtol=close, atol=close)
             and self.activation == other.activation
-            and self.coef_.shape == other.coef_.shape
+            and self.readout_coef_.shape == other.readout_coef_.shape
             and self.fit_intercept == other.fit_intercept
         )
         if not same:
             raise ValueError(
                 "cannot merge estimators whose first layers, targets or intercepts differ"
             )
-        targets = np.atleast_2d(self.coef_).shape[0]
+        targets = np.atleast_2d(self.readout_coef_).shape[0]
         statistics = self._statistics(targets)
         statistics.merge(other._statistics(targets))
         self._refit(statistics, np.broadcast_to(self.alpha_, targets))
         return self
 
-    def _fit_ridge_layer(self, rows: Rows) -> tuple[Layer, Rows, Floats, Choice | None]:
-        """Choose and take the step; the layer, the rows of the readout, the ridges, the choice."""
+    def _fit_ridge_layer(self, rows: Rows, units: Units) -> tuple[FirstLayer, Floats]:
+        """Choose and take the step; return it and the ridge of each target, in units."""
         alphas = self._candidates("alpha", self.alpha, minimum=0.0)
+        if alphas is not None:
+            alphas = alphas / units.weight
         per_target = flag("alpha_per_target", self.alpha_per_target)
-        first = self._fit_first_layer(rows, alphas, per_target=per_target)
+        with metered(flag("verbose", self.verbose)):
+            first = self._fit_first_layer(rows.in_units(units), alphas, per_target=per_target)
         if first.choice is None:
             alpha = np.broadcast_to(first.alphas, (rows.y.shape[1],))
         else:
             alpha = first.alphas[first.choice.alpha]
-            self._store_errors(first.choice, first.alphas)
-        self.alpha_: Any = alpha.copy() if per_target else float(alpha[0])
-        return first.stepped.layer, first.rows, alpha, first.choice
+            self._store_errors(first.choice, first.alphas, units)
+        ridge = alpha * units.weight
+        self.alpha_: Any = ridge if per_target else float(ridge[0])
+        return first, alpha
 
     def _forget(self) -> None:
         """Forget what a fit under another loss, or a stream, has left."""
-        left = [f"statistics_{name}_" for name in _STATISTICS]
+        left = ["stream_parameters_", *(f"statistics_{name}_" for name in _STATISTICS)]
         for name in [*left, *_OF_THE_SQUARE, *_OF_OTHERS]:
             self.__dict__.pop(name, None)
+
+    def _in_units_of(self, loss: Loss, y: Floats, weight: Floats, unit: float) -> Loss:
+        """Return the loss for a target that is in units of ``unit``.
+
+        A Huber loss by name begins to be linear where a target's own scale says so.
+        """
+        if not (isinstance(self.loss, str) and isinstance(loss, Huber | PseudoHuber)):
+            return loss.rescaled(unit)
+        return type(loss)(_EPSILON * robust_scale(y, weight))
 
     # ---------------------------------------------------------------------------------------------
     # What a fit leaves
 
-    def _store_errors(self, choice: Choice, alphas: Floats) -> None:
-        self.step_sizes_, self.alphas_ = choice.step_sizes, alphas
-        self.loo_errors_ = choice.errors.mean(axis=2)
+    def _store_errors(self, choice: Choice, alphas: Floats, units: Units) -> None:
+        self.step_sizes_, self.alphas_ = choice.step_sizes, alphas * units.weight
+        self.loo_errors_ = choice.errors.mean(axis=2) * units.y**2
         self.step_gain_, self.step_gain_sem_ = choice.gain, choice.gain_sem
         if self.alpha_per_target:
-            self.loo_error_: Any = choice.error
+            self.loo_error_: Any = choice.error * units.y**2
         else:
-            self.loo_error_ = float(choice.error.mean())
+            self.loo_error_ = float(choice.error.mean() * units.y**2)
 
     def _store_readout(self, coef: Floats, intercept: Floats) -> None:
         super()._store_readout(coef, intercept)
         if self._one_target:
-            self.coef_, self.intercept_ = self.coef_[0], self.intercept_[0]
+            self.readout_coef_, self.intercept_ = self.readout_coef_[0], self.intercept_[0]
 
     def _refit(self, statistics: RidgeStatistics, alpha: Floats) -> None:
         for name in _STATISTICS:
@@ -431,12 +484,13 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
     def _statistics(self, targets: int) -> RidgeStatistics:
         statistics = RidgeStatistics(
-            len(self.weights_), targets=targets, intercept=bool(self.fit_intercept)
+            len(self.layer_), targets=targets, intercept=bool(self.fit_intercept)
         )
         if hasattr(self, "statistics_n_"):
             for name in _STATISTICS:
-                value = getattr(self, f"statistics_{name}_")
-                setattr(statistics, name, value)  # updated in place
+                # Added to in place, which may not be allowed, and a copy may share them.
+                value = np.array(getattr(self, f"statistics_{name}_"), order="K")
+                setattr(statistics, name, value if value.ndim else float(value))
         return statistics
 
     # ---------------------------------------------------------------------------------------------
@@ -455,6 +509,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         ndarray or Dask array, shape (n,) or (n, targets)
             Of a Dask array not computed yet.
         """
+        X = lazy(X)
         if is_dask(X):
             self._weights_for(X)
             return map_rows(self, "predict", X, np.shape(self.intercept_))

@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 
 from spikedrf.estimators.layer import Layer, Step
 from spikedrf.estimators.rows import Rows
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import RidgePath
+from spikedrf.running.progress import counted
+from spikedrf.running.workers import fits_at_a_time
 
 #: Strengths of the steps that are tried first, on the scale of `Step.strength`.
 _STRENGTHS = np.array([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
@@ -99,8 +101,7 @@ class Task:
 
     def unit(self, rows: Rows) -> Floats:
         """Return the variance of each target, or 1 if it does not vary."""
-        share = rows.weight / rows.weight.sum()
-        variance = share @ (rows.y - share @ rows.y) ** 2
+        variance = rows.variance
         return np.asarray(np.where(variance > 0, variance, 1.0))
 
     def best(self, errors: Floats, rows: Rows) -> tuple[NDArray[np.int64], float]:
@@ -153,7 +154,7 @@ def choose_on(
     step : Step or None
         None leaves only the ridge to be chosen.
     fresh, everything : Rows
-        The rows of the readout with a step and without it.
+        The rows of the readout with a step and without it, of distinct inputs.
     forced : float, optional
         The step size, if only the ridge is to be chosen.
     """
@@ -165,9 +166,8 @@ def choose_on(
 
     def errors(etas: list[float]) -> list[float]:
         nonlocal best
-        for eta in etas:
-            if eta in table:
-                continue
+        new = [eta for eta in etas if eta not in table]
+        for eta in counted(new, len(new), "leave-one-out"):
             rows = fresh if eta else everything
             path = task.path(rows, step, eta)
             table[eta] = path.mean_square()
@@ -202,14 +202,15 @@ def _choice(
 
 
 class _Sums(NamedTuple):
-    """Weighted sums over rows: of squared residuals, of the gain and of its square.
+    """Sums over rows of weight w: of ``w residual^2``, ``w gain``, ``w^2 gain``, ``(w gain)^2``.
 
-    The gain is that over no step, targets standardised. Of shape (alphas, targets), the latter two
+    The gain is that over no step, targets standardised. Of shape (alphas, targets), the latter
     (alphas, 1), averaged over targets first, if these have the same ridge.
     """
 
     square: Floats
     gain: Floats
+    weighted: Floats
     gain2: Floats
 
 
@@ -235,7 +236,7 @@ def _left_out(
     path = task.path(rows.take(~out), step, eta)
     shape = task.alphas.size, rows.y.shape[1]
     square = np.zeros(shape)
-    gain, gain2 = np.zeros((2, shape[0], shape[1] if task.per_target else 1))
+    gain, weighted, gain2 = np.zeros((3, shape[0], shape[1] if task.per_target else 1))
     a, b = path.readouts
     flat = a.reshape(len(a), -1)
     for part, phi, y, weight in task.layer.feature_blocks(held, task.layer.weights(step, eta)):
@@ -244,9 +245,27 @@ def _left_out(
         gained = (before[part, None, :] - after) / unit
         if not task.per_target:
             gained = gained.mean(axis=2, keepdims=True)
-        gain += np.einsum("i,iat->at", weight, gained)
-        gain2 += np.einsum("i,iat->at", weight, gained**2)
-    return _Sums(square, gain, gain2)
+        gained *= weight[:, None, None]
+        gain += gained.sum(axis=0)
+        weighted += np.einsum("i,iat->at", weight, gained)
+        gain2 += np.einsum("iat,iat->at", gained, gained)
+    if held.within is not None:
+        square += held.weight @ held.within
+    return _Sums(square, gain, weighted, gain2)
+
+
+def _steps_left_out(
+    task: Task,
+    rows: Rows,
+    out: NDArray[Any],
+    before: Floats,
+    step: Step | None,
+    etas: list[float],
+) -> list[_Sums]:
+    """Do `_left_out` for several sizes of a step, which is taken here if it is not given."""
+    if etas and step is None:
+        step = task.layer.step(rows.take(~out))
+    return [_left_out(task, rows, out, before, step, eta) for eta in etas]  # type: ignore[arg-type]
 
 
 def cross_fit(
@@ -263,6 +282,7 @@ def cross_fit(
     ----------
     task : Task
     rows : Rows
+        Of distinct inputs.
     unit : float
         Strength of a step of size one on these rows.
     salt : int
@@ -283,6 +303,9 @@ def cross_fit(
         for f in range(folds):
             ours = fold[part] == f
             plain[f] += np.einsum("i,iat->at", rows.weight[part][ours], residual[ours] ** 2)
+    if rows.within is not None:
+        for f in range(folds):
+            plain[f] += rows.weight[fold == f] @ rows.within[fold == f]
     table = {0.0: plain.sum(axis=0) / total}
     alpha, _ = task.best(table[0.0], rows)
     before = np.empty((len(rows), targets.size))
@@ -293,18 +316,15 @@ def cross_fit(
             return _choice(task, table, 0.0, rows, path=path)
         return choose_on(task, task.layer.step(rows), rows, rows, forced=forced)
 
-    parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
-    steps = parallel(delayed(task.layer.step)(rows.take(fold != f)) for f in range(folds))
+    # One step at a time (and worker): of many inputs each is as large as all other things.
+    first = task.layer.step(rows.take(fold != 0))
     known: dict[tuple[float, int], _Sums] = {}
-
-    def judge(pairs: list[tuple[float, int]]) -> None:
-        new = [pair for pair in pairs if pair not in known]
-        fits = (delayed(_left_out)(task, rows, fold == f, before, steps[f], eta) for eta, f in new)
-        known.update(zip(new, parallel(fits), strict=True))
 
     def screen(etas: list[float]) -> list[float]:
         """Judge on the first fold, on the scale of all rows by the error without a step."""
-        judge([(eta, 0) for eta in etas])
+        fits = (delayed(_left_out)(task, rows, fold == 0, before, first, eta) for eta in etas)
+        found = fits_at_a_time(fits, task.n_jobs, "sizes of the step")
+        known.update(((eta, 0), sums) for eta, sums in zip(etas, found, strict=True))
         for eta in etas:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scaled = known[eta, 0].square / plain[0] * table[0.0]
@@ -314,7 +334,13 @@ def cross_fit(
     finalists = [forced] if forced is not None else _finalists(task, unit, screen)
     if not finalists:
         return _choice(task, table, 0.0, rows, path=path)
-    judge([(eta, f) for eta in finalists for f in range(folds)])
+    new = [[eta for eta in finalists if (eta, f) not in known] for f in range(folds)]
+    fits = (
+        delayed(_steps_left_out)(task, rows, fold == f, before, None if f else first, new[f])
+        for f in range(folds)
+    )
+    for f, found in enumerate(fits_at_a_time(fits, task.n_jobs, "the step, a fifth left out")):
+        known.update(((eta, f), sums) for eta, sums in zip(new[f], found, strict=True))
     sums = {eta: [known[eta, f] for f in range(folds)] for eta in finalists}
     for eta in finalists:
         table[eta] = np.add.reduce([s.square for s in sums[eta]]) / total
@@ -324,11 +350,14 @@ def cross_fit(
     best = min(finalists, key=lambda eta: task.best(table[eta], rows)[1])
     alpha, _ = task.best(table[best], rows)
     gain = np.add.reduce([s.gain for s in sums[best]]) / total
+    # The error of a weighted mean, of which a common factor of the weights changes nothing.
     with np.errstate(invalid="ignore"):  # infinite if nothing is known of the fit without a step
-        variance = np.add.reduce([s.gain2 for s in sums[best]]) / total - gain**2
+        weighted = np.add.reduce([s.weighted for s in sums[best]])
+        gain2 = np.add.reduce([s.gain2 for s in sums[best]])
+        variance = (gain2 - gain * (2.0 * weighted - gain * (rows.weight @ rows.weight))) / total**2
     at = alpha[: gain.shape[1]], np.arange(gain.shape[1])
     mean = float(gain[at].mean())
-    sem = float(np.sqrt(np.maximum(variance[at], 0.0) / total).mean())
+    sem = float(np.sqrt(np.maximum(variance[at], 0.0)).mean())
     taken = mean > MARGIN * sem
     return _choice(
         task,

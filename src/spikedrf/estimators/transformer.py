@@ -24,8 +24,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
         w_i + step_size u_i (1/n0) sum_mu (y_mu - yhat_mu) sigma'(<w_i, x_mu>) x_mu
 
     on targets that have been standardised, so that neither origin nor unit of ``y`` matters (with
-    ``-y`` it goes the other way). Inputs should have about unit variance: put a `StandardScaler`
-    before it.
+    ``-y`` it goes the other way). Inputs are standardised first, see ``scale``.
 
     Parameters
     ----------
@@ -49,21 +48,32 @@ class SpikedRandomFeatures(FirstLayerMixin):
         at the cost of O(n0 d) instead of O(n0 p d).
     bias : bool
         Whether a constant is appended to the inputs, so that the features have offsets.
+    scale : bool
+        Whether the first layer sees each input less its mean, over its standard deviation, both
+        from the rows of `fit` (of a stream, of the first call). Of a sparse matrix it is only over
+        the root mean square. Without it inputs should have about unit variance.
     W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
-        The weights before the step; the extra column holds the offsets.
+        The weights before the step, in units of the inputs, which are then not scaled; the extra
+        column holds the offsets.
     random_state : int, RandomState or None
         Of the weights, the normal readout, and which rows feed the step.
 
     Attributes
     ----------
     weights_ : ndarray, shape (n_components, d)
-        Weights after the step.
+        Weights after the step, in units of the inputs: ``transform(X)`` is
+        ``sigma(X @ weights_.T + offsets_)``.
     offsets_ : ndarray, shape (n_components,)
-        Offsets after the step; zero without ``bias``.
+        Offsets after the step; zero with neither ``bias`` nor ``scale``.
+    layer_ : ndarray, shape (n_components, d) or (n_components, d + 1)
+        Weights, and offsets with ``bias``, of the scaled inputs ``(X - mean_) / scale_``.
+    mean_, scale_ : ndarray, shape (d,), or None
+        See ``scale``; what does not vary is in units of its mean. None where nothing is scaled.
     readout_ : ndarray, shape (n_components,)
         The initial readout ``u``.
     spike_ : ndarray, shape (d,) or (targets, d)
-        The learned direction in input space, a unit vector for each target; zero without a step.
+        The learned direction in units of the inputs, a unit vector for each target; zero without a
+        step.
     step_size_ : float
         The step that was taken: 0 if the gradient was zero.
     step_rows_ : ndarray of bool, shape (n,)
@@ -119,6 +129,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
         step_fraction: Any = "auto",
         update: str = "full",
         bias: bool = True,
+        scale: bool = True,
         W0: ArrayLike | None = None,
         random_state: Any = None,
     ) -> None:
@@ -129,6 +140,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
         self.step_fraction = step_fraction
         self.update = update
         self.bias = bias
+        self.scale = scale
         self.W0 = W0
         self.random_state = random_state
 
@@ -154,10 +166,12 @@ class SpikedRandomFeatures(FirstLayerMixin):
         eta = number("step_size", self.step_size)
         layer, salt = self._draw(rows)
         feeding, _ = self._split(rows, salt)
+        units = rows.units
         step = None
-        if eta != 0.0:
-            self._require_varying(rows)
-            step = layer.step(feeding)
+        if eta != 0.0 and self._learns(rows):
+            step = layer.step(feeding.in_units(units))
+        if step is None:
+            eta = 0.0
         self._forget_stream()
         self.step_rows_ = np.zeros(rows.given, bool)
         if step is not None:
@@ -226,10 +240,11 @@ class SpikedRandomFeatures(FirstLayerMixin):
                 self.update,
             )
         sums = StreamedStep(layer, targets)
-        names = ("direction", "pull", "weight", "origin", "sum_y", "sum_y2")
+        names = ("direction", "pull", "weight", "origin", "unit", "sum_y", "sum_y2")
         if not begins:
             for name in names:
-                setattr(sums, name, getattr(self, f"stream_{name}_"))
+                # Added to in place, which may not be allowed, and a copy may share them.
+                setattr(sums, name, np.copy(getattr(self, f"stream_{name}_")))
         step = None
         if eta != 0.0:
             sums.update(self._split(rows, self.stream_salt_)[0])

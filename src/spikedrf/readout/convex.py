@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg, optimize
+from scipy import linalg, optimize, special
 
 from spikedrf.arrays import data_array, require_finite, require_match
-from spikedrf.losses import Loss, LossLike, resolve
+from spikedrf.losses import Absolute, Huber, Loss, LossLike, PseudoHuber, resolve
 from spikedrf.parameters import Floats, number, real_array
 from spikedrf.readout.newton import Design, Objective, Terms, lbfgs, newton
+from spikedrf.readout.path import Family, minimise
 from spikedrf.running.memory import require_memory
 
 # Rounds of the method of multipliers; the prox parameter falls by a factor while it helps.
@@ -19,6 +22,25 @@ _ROUNDS = 40
 _FALL = 0.25
 # Near the minimum, a few rounds that do not gain say that rounding leaves no more to gain.
 _NEAR, _PATIENCE = 1e-9, 3
+# A Huber loss bends enough if its width is this part of the labels' spread; otherwise wider ones
+# are minimised first, to this part of their objective.
+_WIDE, _NEARBY = 0.05, 1e-3
+
+
+class Path(NamedTuple):
+    r"""Readouts for several penalties: ``h = Phi . a / sqrt p + b``.
+
+    Attributes
+    ----------
+    a : ndarray, shape (p, penalties, targets)
+    b : ndarray, shape (penalties, targets)
+    x : ndarray, shape (q, penalties, targets)
+        In coordinates of the problem.
+    """
+
+    a: Floats
+    b: Floats
+    x: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +251,19 @@ class ReadoutProblem:
         -------
         Readout
         """
+        # In units of the labels, so that nothing depends on these: |a|^2 has their square.
+        unit = 1.0 if loss.margin else float(np.ldexp(1.0, int(np.frexp(np.abs(y).max())[1])))
+        if unit != 1.0 and np.any(y):
+            inner = None if start is None else _in_units(start, 1.0 / unit, loss.degree)
+            fit = self.fit(
+                y / unit,
+                loss.rescaled(unit),
+                lam * unit ** (2 - loss.degree),
+                start=inner,
+                tol=tol,
+                proven=proven,
+            )
+            return _in_units(fit, unit, loss.degree)
         # Labels are taken from the best constant, so that their origin does not cost digits.
         constant = 0.0
         if self.design.intercept and not (loss.margin and start is not None):
@@ -247,6 +282,79 @@ class ReadoutProblem:
         b = float(origin + x[-1] - self.mean @ a) if self.design.intercept else 0.0
         return Readout(a, b, objective, gap, nit, bool(gap <= tol * objective), dual)
 
+    def fit_path(
+        self,
+        y: Floats,
+        losses: Sequence[Loss],
+        lam: Floats,
+        *,
+        start: Path | None = None,
+        tol: float = 1e-4,
+    ) -> Path:
+        """Fit the readouts of several targets for several penalties, with smooth losses.
+
+        Parameters
+        ----------
+        y : ndarray of float64, shape (n, targets)
+            Labels, in units in which they are neither large nor small.
+        losses : sequence of Loss
+            Of each target.
+        lam : ndarray, shape (penalties,)
+            Penalties, > 0.
+        start : Path, optional
+            Whose last readouts to start from.
+        tol : float
+            Estimated relative accuracy of the objective.
+
+        Returns
+        -------
+        Path
+        """
+        penalties, targets = len(lam), y.shape[1]
+        if any(_widths(its, loss, self.weight).size for its, loss in zip(y.T, losses, strict=True)):
+            return self._one_by_one(y, losses, lam, tol)
+        pairs = list(zip(y.T, losses, strict=True))
+        constants = np.zeros(targets)
+        if self.design.intercept:
+            constants = np.array([best_constant(its, loss, self.weight) for its, loss in pairs])
+        origin = np.where([loss.margin for loss in losses], 0.0, constants)
+        x = np.zeros((self.design.A.shape[1], targets))
+        if start is not None:
+            x = start.x[:, -1].copy()
+        elif self.design.intercept:
+            x[-1] = constants - origin
+        labels = y - origin
+        family = Family(
+            self.design, np.tile(labels, penalties), list(losses) * penalties, lam.repeat(targets)
+        )
+        x, _, success = minimise(family, np.tile(x, penalties), tol)
+        for k in np.flatnonzero(np.logical_not(success)).tolist():
+            its, loss = family.y[:, k], family.losses[k]
+            x[:, k] = newton(
+                _objective(self.design, its, loss, float(family.lam[k])), x[:, k], tol
+            )[0]
+        whole = x.reshape(-1, penalties, targets)
+        coefficients = whole[:-1] if self.design.intercept else whole
+        a = coefficients
+        if self.basis is not None:
+            a = np.tensordot(self.basis, coefficients, axes=1)
+        b = np.zeros((penalties, targets))
+        if self.design.intercept:
+            b = origin + whole[-1] - np.tensordot(self.mean, a, axes=1)
+        return Path(a, b, whole)
+
+    def _one_by_one(self, y: Floats, losses: Sequence[Loss], lam: Floats, tol: float) -> Path:
+        """Do `fit_path` for one penalty after the other."""
+        shape = len(lam), len(losses)
+        a, b = np.empty((self.p, *shape)), np.empty(shape)
+        for t, loss in enumerate(losses):
+            fit: Readout | None = None
+            for i, penalty in enumerate(lam):
+                fit = self.fit(y[:, t], loss, float(penalty), start=fit, tol=tol, proven=False)
+                a[:, i, t], b[i, t] = fit.a, fit.b
+        x = np.zeros((self.design.A.shape[1], *shape))
+        return Path(a, b, x)
+
     def _norm(self, x: Floats) -> float:
         coefficients = x[:-1] if self.design.intercept else x
         return float(coefficients @ coefficients)
@@ -263,13 +371,10 @@ class ReadoutProblem:
     def _smooth(
         self, y: Floats, loss: Loss, lam: float, x: Floats, tol: float, proven: bool
     ) -> tuple[Floats, int, float, Floats]:
-        terms = Terms(
-            lambda h: loss.value(y, h),
-            lambda h: loss.derivative(y, h),
-            lambda h: loss.second_derivative(y, h),
-        )
-        stiffness = float(loss.second_derivative(y, y).max())  # at h = y all of them bend most
-        objective = Objective(self.design, terms, lam, stiffness, float(np.abs(y).max()))
+        for width in _widths(y, loss, self.weight):
+            wide, ridge = type(loss)(width), lam * width / loss.delta  # type: ignore
+            x, _ = newton(_objective(self.design, y, wide, ridge), x, _NEARBY)
+        objective = _objective(self.design, y, loss, lam)
         # L-BFGS compares values of the objective, of which rounding leaves eight digits of x.
         x, nit, success = lbfgs(objective, x, max(tol, 1e-12))
         if proven or not success:
@@ -343,6 +448,42 @@ class ReadoutProblem:
         return x, nit, gap, dual
 
 
+def _objective(design: Design, y: Floats, loss: Loss, lam: float) -> Objective:
+    """Return the objective of a smooth loss."""
+    terms = Terms(
+        lambda h: loss.value(y, h),
+        lambda h: loss.derivative(y, h),
+        lambda h: loss.second_derivative(y, h),
+    )
+    stiffness = float(loss.second_derivative(y, y).max())  # at h = y all of them bend most
+    return Objective(design, terms, lam, stiffness, float(np.abs(y).max()))
+
+
+def _widths(y: Floats, loss: Loss, weight: Floats) -> Floats:
+    """Return widths of a Huber loss, falling to its own, whose minima lead to its minimum.
+
+    Far beyond its width it does not bend, and Newton's method has no direction: a wider one bends,
+    and scaled to the same slopes its minimum is near. Few or none if it is wide enough.
+    """
+    if not isinstance(loss, Huber | PseudoHuber):
+        return np.empty(0)
+    widest = robust_scale(y, weight)
+    steps = int(np.ceil(np.log(_WIDE * widest / loss.delta) / np.log(1.0 / _FALL)))
+    return np.asarray(widest * _FALL ** np.arange(max(steps, 0)))
+
+
+def _in_units(fit: Readout, unit: float, degree: int) -> Readout:
+    """Return a fit to labels and under a loss in other units, see `Loss.rescaled`."""
+    return replace(
+        fit,
+        a=unit * fit.a,
+        b=unit * fit.b,
+        objective=unit**degree * fit.objective,
+        gap=unit**degree * fit.gap,
+        dual=unit ** (degree - 1) * fit.dual,
+    )
+
+
 def _envelope(y: Floats, below: Floats, above: Floats, dual: Floats, s: float) -> Terms:
     """Return the Moreau envelopes of broken lines, moved by their multipliers."""
 
@@ -382,6 +523,18 @@ def best_constant(y: Floats, loss: Loss, weight: Floats) -> float:
         low, high = 2.0 * low, 2.0 * high
     span = max(abs(low), abs(high))
     return float(optimize.brentq(slope, low, high, xtol=1e-15 * span, rtol=1e-15))
+
+
+def robust_scale(y: Floats, weight: Floats) -> float:
+    """Return the standard deviation of most of some labels: 1.48 times their median deviation.
+
+    Where more than half of them are the same, from the mean deviation; 1 where all are.
+    """
+    off = np.abs(y - best_constant(y, Absolute(), weight))
+    median = best_constant(off, Absolute(), weight)
+    if median > 0.0:
+        return float(median / special.ndtri(0.75))
+    return float(np.average(off, weights=weight) * np.sqrt(0.5 * np.pi)) or 1.0
 
 
 def _slopes(y: Floats, loss: Loss) -> tuple[Floats, Floats]:

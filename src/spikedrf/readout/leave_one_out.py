@@ -1,13 +1,15 @@
 r"""Ridge regression for a path of penalties from one factorisation, with its leave-one-out errors.
 
 The fit is ``min_{a, b} sum_mu w_mu (y_mu - b - Phi_mu . a / sqrt p)^2 + lam |a|^2``. A row of
-weight ``w`` stands for ``w`` copies of it. Leaving one copy out changes its residual to
+weight ``w`` stands for all copies of it, and they are left out together: one that stays would
+know the answer. This changes its residual to
 
-    residual / (1 - min(w, 1) l),    l = 1/n + (phi - mean)^T (G + lam p)^{-1} (phi - mean),
+    residual / (1 - w l),    l = 1/n + (phi - mean)^T (G + lam p)^{-1} (phi - mean),
 
-with ``G`` the Gram matrix of deviations from the mean and ``n`` the sum of the weights (for
-``w < 1`` the whole row is left out). Source: theory.md, section 5, says why an estimator that
-picks its own ridge must use this and not generalised cross-validation.
+with ``G`` the Gram matrix of deviations from the mean and ``n`` the sum of the weights. A common
+factor of all weights thus only scales the penalty. Copies with different labels are one row with
+their mean, of which each is off by what they vary. Source: theory.md, section 5, says why an
+estimator that picks its own ridge must use this and not generalised cross-validation.
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ class Samples(Protocol):
     def weight(self) -> Floats:
         """Weights of the rows, shape (n,)."""
 
+    @property
+    def within(self) -> Floats | None:
+        """Variance of the labels that a row is the mean of, shape (n, targets); None if of one."""
+
     def __len__(self) -> int:
         """Return the number of rows (of weight > 0)."""
 
@@ -64,11 +70,12 @@ class RidgePath(Protocol):
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
         """Yield the leave-one-out residuals of blocks of rows, shape (m, penalties, targets).
 
-        They are infinite where rounding leaves nothing of ``1 - l``.
+        They are infinite where rounding leaves nothing of ``1 - w l``. Of a row that stands for
+        several they are those of the mean label.
         """
 
     def mean_square(self) -> Floats:
-        """Return the mean of their squares over the rows, shape (penalties, targets)."""
+        """Return the mean square over rows and their copies, shape (penalties, targets)."""
 
     @property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -171,7 +178,7 @@ class _Fit:
                 leverage = share + np.square(B, out=B) @ self.inverse.T
             else:
                 leverage = share + np.einsum("ij,ij->i", B, B)[:, None]
-            kept = 1.0 - np.minimum(block.weight, 1.0)[:, None] * leverage
+            kept = 1.0 - block.weight[:, None] * leverage
             # Where a row alone determines its fit nothing is known of the fit without it.
             out = np.full_like(residual, np.inf)
             known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
@@ -182,6 +189,8 @@ class _Fit:
         total = np.zeros((len(self.coef), self.coef.shape[2]))
         for rows, residual in self.leave_one_out(samples):
             total += np.einsum("i,iat->at", samples.weight[rows], residual**2)
+        if samples.within is not None:
+            total += samples.weight @ samples.within
         return total
 
     @cached_property
@@ -216,6 +225,7 @@ class _Dual:
             labels.append(block.y)
             weights.append(block.weight)
         y, self.weight = np.concatenate(labels), np.concatenate(weights)
+        self.within = samples.within
         share = self.weight / self.weight.sum()
         self.mean = share @ F if intercept else np.zeros(p)
         self.mean_y = share @ y if intercept else np.zeros(y.shape[1])
@@ -239,25 +249,21 @@ class _Dual:
         np.divide(1.0, shifted, out=self.inverse, where=shifted > 0)
         # lam/(L + lam) up to a factor; without a penalty what cannot be fitted stays entirely.
         self.stay = self.inverse.copy()
-        unpenalised = lam == 0.0
         if not present.all():
-            self.stay[unpenalised] = ~present
-        self.scale = np.where(unpenalised, float(not present.all()), lam)
+            self.stay[lam == 0.0] = ~present
 
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
-        left = _apply(self.U, self.stay[:, :, None] * self.rotated)
+        left = _apply(self.U, self.stay[:, :, None] * self.rotated) / self.half[:, None, None]
         stay = np.square(self.U) @ self.stay.T
-        # A copy of a row of weight w > 1 leaves w - 1 others behind.
-        w = self.weight[:, None]
-        more = np.maximum(w - 1.0, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            above = np.where(more > 0, self.scale * w / (more + self.scale * stay), 1.0 / stay)
-        yield slice(0, len(w)), left * above[:, :, None] / self.half[:, None, None]
+        out = np.full_like(left, np.inf)
+        known = (stay > 0.0)[:, :, None]
+        yield slice(0, len(left)), np.divide(left, stay[:, :, None], out=out, where=known)
 
     def mean_square(self) -> Floats:
         ((_, residual),) = self.leave_one_out()
         share = self.weight / self.weight.sum()
-        return np.asarray(np.einsum("i,iat->at", share, residual**2))
+        square = np.einsum("i,iat->at", share, residual**2)
+        return np.asarray(square if self.within is None else square + share @ self.within)
 
     @cached_property
     def readouts(self) -> tuple[Floats, Floats]:

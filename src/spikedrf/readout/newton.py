@@ -71,6 +71,22 @@ class Design:
         """``A^T diag(weight) A``, its upper triangle."""
         return self.weighted_gram(self.weight)
 
+    @cached_property
+    def spectrum(self) -> tuple[Floats, Floats]:
+        """Eigenvalues and eigenvectors of `gram`; the intercept, apart from it, is the last.
+
+        Its column and the deviations from the mean are orthogonal.
+        """
+        q = len(self.gram) - int(self.intercept)
+        value, vector = np.linalg.eigh(self.gram[:q, :q], UPLO="U")
+        value = np.maximum(value, 0.0)
+        if not self.intercept:
+            return value, vector
+        whole = np.zeros_like(self.gram)
+        whole[:q, :q] = vector
+        whole[q, q] = 1.0
+        return np.append(value, self.weight.sum()), whole
+
     def weighted_gram(self, weight: Floats) -> Floats:
         """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing."""
         q = self.A.shape[1]
@@ -186,23 +202,30 @@ def lbfgs(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int, boo
         Whether it came to that.
     """
     weight = objective.design.weight
-    # Every row's curvature the same: the Gram matrix serves all losses, labels and penalties.
-    typical = float(objective.curvature(x).sum() / weight.sum())
-    factor = objective.factor(objective.design.gram * (typical or objective.stiffness))
-
-    def back(t: Floats) -> Floats:
-        return np.asarray(linalg.solve_triangular(factor, t, check_finite=False))
-
-    def rotated(t: Floats) -> tuple[float, Floats]:
-        value, gradient = objective(x + back(t))
-        return value, linalg.solve_triangular(factor, gradient, trans=1, check_finite=False)
-
-    value, gradient = rotated(np.zeros_like(x))
-    nit = 0
+    total = float(weight.sum())
+    nit, typical, factor, status = 0, 0.0, np.empty((0, 0)), 0
     # The stopping rule of SciPy is in absolute terms, and the objective may fall a long way.
-    for _ in range(3):
+    for _ in range(4):
+        # Every row's curvature the same: the Gram matrix serves all losses, labels and penalties.
+        here = float(objective.curvature(x).sum()) / total
+        if here == 0.0:  # no row bends: how far the minimum is this cannot tell
+            return x, nit, False
+        if typical == 0.0 or here < 0.5 * typical:
+            typical, factor = here, objective.factor(objective.design.gram * here)
+        origin, L = x, factor
+
+        def back(t: Floats, L: Floats = L) -> Floats:
+            return np.asarray(linalg.solve_triangular(L, t, check_finite=False))
+
+        def rotated(t: Floats, origin: Floats = origin, L: Floats = L) -> tuple[float, Floats]:
+            value, gradient = objective(origin + back(t, L))
+            return value, linalg.solve_triangular(L, gradient, trans=1, check_finite=False)
+
+        value, gradient = rotated(np.zeros_like(x))
         if 0.5 * float(gradient @ gradient) <= tol * value:
             return x, nit, True
+        if status != 0:  # steps, or rounding, at their end
+            break
         result = optimize.minimize(
             rotated,
             np.zeros_like(x),
@@ -215,11 +238,8 @@ def lbfgs(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int, boo
                 "gtol": np.sqrt(tol * value / len(x)),
             },
         )
-        x, nit = x + back(result.x), nit + int(result.nit)
-        value, gradient = result.fun, result.jac
-        if result.status != 0:  # steps, or rounding, at their end
-            break
-    return x, nit, bool(0.5 * float(gradient @ gradient) <= tol * value)
+        x, nit, status = x + back(result.x), nit + int(result.nit), int(result.status)
+    return x, nit, False
 
 
 def newton(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -149,8 +150,10 @@ class RidgeStatistics:
             return
         y64 = y.astype(np.float64, copy=False)
         Phi = Phi.astype(self.dtype, copy=False)
-        if (self.intercept or weight is not None) and not (overwrite and Phi is given):
+        ours = overwrite and Phi is given and bool(np.asarray(Phi).flags.writeable)
+        if (self.intercept or weight is not None) and not ours:
             Phi = Phi.copy()
+        self._own()
         if self.intercept:
             # Deviations from the block's own means, and then what the means differ by: the
             # pairwise update of a covariance, in which nothing cancels.
@@ -170,6 +173,17 @@ class RidgeStatistics:
         self.moment += Phi.T @ y64.astype(self.dtype, copy=False)
         self.square = self.square + np.sum(y64 * y64, axis=0)
         self.n += total
+
+    def _own(self) -> None:
+        """Copy the sums that are read-only, such as those of a memory map: BLAS does not look."""
+        for name in ("upper", "moment", "mean"):
+            array = getattr(self, name)
+            if not array.flags.writeable:
+                setattr(self, name, array.copy(order="K"))
+
+    def __copy__(self) -> RidgeStatistics:
+        """Return a copy with sums of its own, which are added to in place."""
+        return copy.deepcopy(self)
 
     def _add_shift(self, shift: Array, shift_y: Any, weight: float) -> None:
         if weight == 0.0:
@@ -198,6 +212,7 @@ class RidgeStatistics:
             )
         if other.n == 0.0:
             return
+        self._own()
         if self.intercept:
             shift, shift_y = other.mean - self.mean, other.mean_y - self.mean_y
             total = self.n + other.n
@@ -355,6 +370,8 @@ def _data(Phi: ArrayLike, y: ArrayLike, labels: tuple[int, ...] = ()) -> tuple[A
 
 def add_gram(Phi: Array, gram: Array) -> None:
     """Add ``Phi^T Phi`` to the upper triangle of a matrix in Fortran order, in place."""
+    if not (gram.flags.writeable and gram.flags.f_contiguous):  # BLAS would not look
+        raise ValueError("gram must be writable and in Fortran order")
     syrk = blas.dsyrk if gram.dtype == np.float64 else blas.ssyrk
     if Phi.flags.f_contiguous:
         syrk(1.0, Phi, beta=1.0, c=gram, trans=1, overwrite_c=1)

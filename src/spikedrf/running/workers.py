@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
+
+from spikedrf.running.progress import counted
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,6 +59,30 @@ def for_each(task: Callable[[Any], None], items: Sequence[Any], threads: int | N
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def fits_at_a_time(fits: Iterable[Any], n_jobs: int | None, what: str) -> list[Any]:
+    """Make some fits in threads, among which BLAS shares out the cores.
+
+    Left alone every one of them would start as many threads as there are cores. (Processes, if
+    `joblib.parallel_config` asks for them, do so themselves.)
+
+    Parameters
+    ----------
+    fits : iterable
+        Of calls, `joblib.delayed`.
+    n_jobs : int or None
+        As joblib's.
+    what : str
+        What they are, for the progress bar.
+    """
+    from joblib import Parallel, effective_n_jobs
+
+    calls = list(fits)
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    jobs = effective_n_jobs(n_jobs)
+    with nullcontext() if jobs <= 1 else blas_threads(max(1, cores() // jobs)):
+        return list(counted(parallel(calls), len(calls), what))
 
 
 # --------------------------------------------------------------------------------------------------
