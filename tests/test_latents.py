@@ -243,3 +243,16 @@ def test_groups_of_linear_features_are_one(lam):
         np.testing.assert_allclose(
             getattr(two, name), getattr(apart, name), rtol=1e-6, atol=1e-8, err_msg=name
         )
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.999])
+def test_two_rules_that_agree_by_accident_do_not_certify_a_kink(gamma):
+    """Of a callable of two directions no kink is known: its error falls by halves."""
+    r, c, pi = (0.42, -0.75, 0.5), (1.1, 1.2, 1.0), (0.3, 0.4, 0.3)
+    model = {"lam": 1e-5, "beta": 0.5, "activation": "gelu", "noise": 0.3}
+    plain = theory.solve(2.2, target="relu", step=Spike(r, c, gamma, pi), **model)
+    target = MultiIndex(lambda s: np.maximum(s[..., 0], 0.0), directions=2)
+    with pytest.warns(ConvergenceWarning):
+        same = theory.solve(2.2, target=target, step=Spike(r, c, [gamma, 0.0], pi), **model)
+    assert not same.success
+    assert same.test_error == pytest.approx(float(plain.test_error), rel=1e-5)

@@ -129,6 +129,9 @@ struct Problem {
   Latents latents{};
   TableSource* source = nullptr;
   int classes = 1;
+  // Whether these hold averages over grids that do not know of kinks: two rules may agree by
+  // accident there.
+  bool doubtful = false;
 };
 
 // Sorted by spike, so that a run of points with one spike is consecutive. Spectra have z instead of

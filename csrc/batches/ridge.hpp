@@ -126,7 +126,13 @@ class RidgeClimber {
     }
     least_watched_ = std::min(least_watched_, watched);
     const double rtol = problem_.accuracy.rtol;
-    now.stands = moved <= std::max(rtol, errors.rounding) &&
+    // Beyond doubt it either converges geometrically or has stood nearly still before.
+    constexpr double kGeometric = 1e-3;
+    constexpr double kNearly = 10.0;
+    const bool sure = !problem_.doubtful || moved <= std::max(kGeometric * rtol, errors.rounding) ||
+                      last_moved_ <= kNearly * rtol;
+    last_moved_ = moved;
+    now.stands = sure && moved <= std::max(rtol, errors.rounding) &&
                  (watched <= rtol || in_vain_ >= kInVain);
     // Two rules may agree by accident where rounding is amplified: agreement is not enough.
     const double certain = std::max({moved, watched, errors.rounding});
@@ -142,6 +148,7 @@ class RidgeClimber {
   Resolvent<KS>& step_a_;
   OrderParameters<KS>& order_;
   const Watch& watch_;
+  double last_moved_ = std::numeric_limits<double>::infinity();
   double least_watched_ = std::numeric_limits<double>::infinity();
   int in_vain_ = 0;  // rules after which derivatives moved no less, and no more than rounding may
 };

@@ -63,6 +63,7 @@ class Problem:
         latents: Latents | None = None,
         tables_at: Callable[[int], tuple[Floats, Sequence[int]] | None] | None = None,
         classes: int = 1,
+        doubtful: bool = False,
     ) -> None: ...
     def tables(self, level: int) -> Floats | None: ...
 

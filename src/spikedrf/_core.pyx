@@ -116,6 +116,7 @@ cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
         Latents latents
         TableSource* source
         int classes
+        cbool doubtful
     cdef struct CorePoints "spikedrf::Points":
         size_t count
         const int64_t* spike
@@ -365,7 +366,8 @@ cdef class Problem:
     are what `tables_at(level)` returns: rows of one number for each node (weight, one over the
     weight in the loss, h, g2, hz of each direction beside kappa, mu0, mu1, columns, mu2^2) and where
     the nodes of each class begin, and the last end; None beyond the finest rule. Pairs of directions
-    are then (l, m), l <= m, and `target` and `gamma` None.
+    are then (l, m), l <= m, and `target` and `gamma` None. `doubtful` says that rows hold averages
+    over grids, of which two may agree by accident.
     """
 
     cdef CoreProblem core
@@ -379,12 +381,13 @@ cdef class Problem:
 
     def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=(0, 0.0),
                   bint signs=False, double rtol=1e-8, size_t max_nodes=1 << 15, latents=None,
-                  tables_at=None, int classes=1):
+                  tables_at=None, int classes=1, bint doubtful=False):
         cdef Spikes* spikes = &self.core.spikes
         self.activation, self.target = activation, activation if target is None else target
         self.source = NULL
         self.core.source = NULL
         self.core.classes = classes
+        self.core.doubtful = doubtful
         self.core.latents = Latents(1, 1, 1, False)
         if latents is not None:
             spans, coupled, free, lengths = latents

@@ -13,7 +13,7 @@ from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.theory.core import Results, run
 from spikedrf.theory.latents.frame import Frame, frame_of
-from spikedrf.theory.latents.tables import Tables, make_tables
+from spikedrf.theory.latents.tables import Tables, make_tables, on_a_grid
 from spikedrf.theory.linear_groups import share_solutions
 
 Floats = NDArray[Any]
@@ -96,6 +96,7 @@ def frame_problem(frame: Frame, shape: Shape, sigma: Activation, rtol: float) ->
         latents=shape.latents,
         tables_at=tables_at,
         classes=len(frame.means),
+        doubtful=on_a_grid(frame),
     )
 
 

@@ -91,12 +91,15 @@ def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
     return Tables(begin, kappa, np.concatenate(weight), mu0, mu1, mu2, length, y, slope, rest)
 
 
+def on_a_grid(frame: Frame) -> bool:
+    """Whether labels are averaged over a grid, whose error kinks make fall slowly."""
+    law = frame.population
+    return law.numbers is None and law.scalar is None and frame.labels > 0
+
+
 def _levels(frame: Frame) -> int:
     """Return how many rules there are: each must be finer than the last, beside kappa too."""
-    law = frame.population
-    if law.numbers is not None or law.scalar is not None or not frame.labels:
-        return _MOST_LEVELS
-    return len(_REST[frame.labels])
+    return len(_REST[frame.labels]) if on_a_grid(frame) else _MOST_LEVELS
 
 
 def _scalar(frame: Frame, i: int) -> tuple[float, float, float]:
