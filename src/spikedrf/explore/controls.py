@@ -21,6 +21,7 @@ _LOGARITHMIC = {
 _LINEAR = {
     "eta": ("size of the step, η", 20.0, 0.05),
     "noise": ("noise of the labels", 2.0, 0.01),
+    "power": ("inputs' eigenvalues k⁻ᵃ, a (0: white)", 1.5, 0.01),
 }
 _WORDS = {
     "activation": "activation of the network",
@@ -67,7 +68,7 @@ class Controls:
         self.widgets = [
             *(self._select(name) for name in ("activation", "target")),
             *(self._number(name) for name in ("eta", "alpha0")),
-            *(self._number(name) for name in ("alpha", "beta", "lam", "noise")),
+            *(self._number(name) for name in ("alpha", "beta", "lam", "noise", "power")),
             *(self._select(name) for name in ("loss", "labels", "bulk")),
             *(self._list(name) for name in ("u", "pi")),
             reset,

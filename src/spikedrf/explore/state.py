@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlencode
 
 from spikedrf import losses
 from spikedrf.activations import NAMES
+from spikedrf.inputs.covariance import Covariance
+from spikedrf.multi_index import NAMED
 
 #: Where the learning curve has its points: fewer where the readout is no ridge regression of real
 #: labels, which takes a hundred times as long, and less accurate ones.
@@ -31,12 +33,13 @@ RANGES = {
     "noise": (0.0, 10.0),
     "eta": (0.0, 100.0),
     "alpha0": (0.01, math.inf),
+    "power": (0.0, 2.0),
 }
 
 #: What the words may be.
 CHOICES = {
     "activation": NAMES,
-    "target": NAMES,
+    "target": (*NAMES, *NAMED),
     "bulk": ("isotropic", "network"),
     "loss": losses.NAMES,
     "labels": losses.LABELS,
@@ -51,8 +54,11 @@ class State:
     ----------
     alpha, beta, lam, noise, eta, alpha0 : float
         As in `theory.solve` and `GradientStep`, within `RANGES`.
+    power : float
+        Exponent of a power law of the inputs' eigenvalues; 0 is white inputs.
     activation, target : str
-        Names of `spikedrf.activations.NAMES`.
+        Names of `spikedrf.activations.NAMES`; targets also of two directions, of
+        `spikedrf.multi_index.NAMED`.
     u, pi : tuple of float
         The vocabulary and its proportions; no proportions are equal ones.
     bulk : {"isotropic", "network"}
@@ -82,6 +88,7 @@ class State:
     noise: float = 0.0
     eta: float = 3.0
     alpha0: float = 20.0
+    power: float = 0.0
     activation: str = "tanh"
     target: str = "sin"
     u: tuple[float, ...] = (1.0,)
@@ -107,6 +114,11 @@ class State:
     def ridge(self) -> bool:
         """Whether the readout is ridge regression of real labels."""
         return (self.loss, self.labels) == ("square", "real")
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What `theory.solve` is told of the inputs."""
+        return {"inputs": Covariance.power_law(self.power)} if self.power else {}
 
     @property
     def points(self) -> int:
@@ -172,6 +184,7 @@ class State:
             if value != ():
                 several = value if isinstance(value, tuple) else (value,)
                 words += [f"--{name}", *map(_text, several)]
+        words += ["--inputs", f"power:{_text(self.power)}"] if self.power else []
         words += ["--bulk", self.bulk]
         for name, given in self.readout.items():
             words += [f"--{name}", given if isinstance(given, str) else _text(given)]
@@ -182,20 +195,27 @@ class State:
         """Write the Python call that computes what the page draws."""
         shares = f", pi={list(self.pi)}" if self.pi else ""
         readout = "".join(f', "{name}": {given!r}' for name, given in self.readout.items())
+        law = f', "inputs": Covariance.power_law({self.power!r})' if self.power else ""
+        names = ["beta", "noise", "activation", "target"] + ["inputs"] * bool(self.power)
+        line = "np.linspace(-3.0, 3.0, 121)"
+        learned = f"here.learned_along_target({line})"
+        if self.target in NAMED:
+            learned = f"here.learned_function(np.stack([{line}, np.zeros(121)], axis=-1))"
+        imports = "Covariance, GradientStep, theory" if self.power else "GradientStep, theory"
         alpha0 = "np.inf" if math.isinf(self.alpha0) else repr(self.alpha0)
         return f"""\
 import numpy as np
-from spikedrf import GradientStep, theory
+from spikedrf import {imports}
 
 model = {{"beta": {self.beta!r}, "lam": {self.lam!r}, "noise": {self.noise!r},
-         "activation": "{self.activation}", "target": "{self.target}"{readout}}}
+         "activation": "{self.activation}", "target": "{self.target}"{readout}{law}}}
 step = GradientStep(eta={self.eta!r}, alpha0={alpha0}, u={list(self.u)}{shares})
 alpha = np.geomspace({LOWEST!r}, {HIGHEST!r}, {self.points})
 with_step = theory.solve(alpha, step=step, bulk="{self.bulk}", **model).test_error
 without_step = theory.solve(alpha, **model).test_error
 here = theory.solve({self.alpha!r}, step=step, bulk="{self.bulk}", **model)
-learned = here.learned_along_target(np.linspace(-3.0, 3.0, 121))
-features = {{name: model[name] for name in ("beta", "noise", "activation", "target")}}
+learned = {learned}
+features = {{name: model[name] for name in {tuple(names)!r}}}
 picture = {{"resolution": {SPECTRUM["resolution"]!r}, "rtol": {SPECTRUM["rtol"]!r}}}
 spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, bulk="{self.bulk}",
                            **picture, **features)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf import theory
-from spikedrf.activations import resolve
 from spikedrf.explore.state import HIGHEST, LOWEST, SPECTRUM, State
+from spikedrf.multi_index import NAMED, MultiIndex, resolve_target
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import Spectrum
@@ -36,7 +36,7 @@ class View:
     here, here_without : float
         Test errors at the alpha of the state.
     s : ndarray, shape (M,)
-        Projections on the target direction.
+        Projections on the target's direction, the first of them if there are two.
     target, learned, learned_without : ndarray, shape (M,)
         The target and the mean outputs there, at the alpha of the state.
     spectrum, spectrum_without : Spectrum or None
@@ -105,11 +105,13 @@ def view(state: State) -> View:
         alpha=alpha,
         with_step=stepped.curve,
         without_step=plain.curve,
-        best_linear=theory.best_linear_error(state.target, state.noise) if real else np.nan,
+        best_linear=theory.best_linear_error(state.target, state.noise, **state.inputs)
+        if real
+        else np.nan,
         here=stepped.here,
         here_without=plain.here,
         s=s,
-        target=resolve(state.target, "target")(s),
+        target=_along_first(state.target, s),
         learned=stepped.learned,
         learned_without=plain.learned,
         spectrum=None if missing else stepped.spectrum,
@@ -120,12 +122,23 @@ def view(state: State) -> View:
     )
 
 
+def _plane(s: Floats) -> Floats:
+    """Return points along the first of two directions of a target."""
+    return np.stack([s, np.zeros_like(s)], axis=-1)
+
+
+def _along_first(name: str, s: Floats) -> Floats:
+    target = resolve_target(name)
+    return target(_plane(s)) if isinstance(target, MultiIndex) else target(s)
+
+
 def _network(state: State, alpha: Floats, s: Floats, step: GradientStep | None) -> _Network:
     features: dict[str, Any] = {
         "beta": state.beta,
         "noise": state.noise,
         "activation": state.activation,
         "target": state.target,
+        **state.inputs,
     }
     if step is not None:
         features |= {"step": step, "bulk": state.bulk}
@@ -137,7 +150,9 @@ def _network(state: State, alpha: Floats, s: Floats, step: GradientStep | None) 
     return _Network(
         curve=curve.test_error,
         here=float(here.test_error),
-        learned=here.learned_along_target(s),
+        learned=here.learned_function(_plane(s))
+        if state.target in NAMED
+        else here.learned_along_target(s),
         spectrum=spectrum,
         spike=here.spike,
         lost=sum(int(np.count_nonzero(~np.asarray(success))) for success in reached[::2]),
