@@ -10,8 +10,8 @@ import spikedrf
 
 SOURCE = Path(spikedrf.__file__).parent
 
-#: Where the kinds of steps are told apart: `producer_of` of the room that defines them.
-PRODUCERS = {"spikedrf.first_layer.model"}
+#: Where the kinds of steps are told apart: `producer_of` alone.
+PRODUCERS = {"spikedrf.first_layer.producers"}
 KINDS = {"Spike", "GradientStep", "Layer", "FirstLayer", "NoStep", "Producer"}
 
 

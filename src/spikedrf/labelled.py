@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 
 
 def library(name: str, method: str) -> Any:
@@ -27,7 +27,7 @@ def library(name: str, method: str) -> Any:
         ) from error
 
 
-def description(activation: Any, target: Any, step: Producer | None) -> dict[str, Any]:
+def description(activation: Any, target: Any, step: StepLike) -> dict[str, Any]:
     """Collect what names a model beside its parameters: functions, step, vocabulary."""
     of_step = producer_of(step).parameters
     return {

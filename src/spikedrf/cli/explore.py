@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--port", type=_port, default=5006, metavar="N", help="0 takes a free one (%(default)d)"
     )
     group.add_argument("--show", action="store_true", help="open it in a browser")
-    vocabulary.add(parser, "model", "first layer", "readout", without=("alpha", "flip"))
+    vocabulary.add(parser, "model", "first layer", "readout", without=("alpha", "flip", "steps"))
     parser.add_argument(
         "--alpha", type=float, default=2.0, metavar="X", help="samples over dimension (%(default)g)"
     )

@@ -17,10 +17,11 @@ from spikedrf import losses
 from spikedrf.activations import NAMES
 from spikedrf.cli import values
 from spikedrf.cli.vocabulary import model_of
+from spikedrf.first_layer.producers import producer_of
 from spikedrf.parameters import ConvergenceWarning
 
 if TYPE_CHECKING:
-    from spikedrf import GradientStep, Spike
+    from spikedrf import Spike
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -144,18 +145,21 @@ def is_ridge(args: argparse.Namespace) -> bool:
     return bool(args.loss == losses.Square() and args.labels == "real")
 
 
-def step_of(args: argparse.Namespace) -> tuple[GradientStep, Spike]:
-    """Return the gradient step and the spike that it leaves."""
+def step_of(args: argparse.Namespace) -> tuple[Any, Spike]:
+    """Return the gradient step, or a list of several, and the spike that is left."""
     from spikedrf import GradientStep
 
-    step = GradientStep(eta=args.eta, alpha0=args.alpha0, u=args.u, pi=args.pi)
+    step: Any = GradientStep(eta=args.eta, alpha0=args.alpha0, u=args.u, pi=args.pi)
+    if getattr(args, "steps", 1) > 1:
+        step = [step] * args.steps
     model = model_of(args)
     if {"inputs", "init"} & set(model) or not isinstance(model["target"], str):
         from spikedrf.theory.latents.solution import spike_on
 
         names = ("activation", "target", "noise", "inputs", "init")
         return step, spike_on(step, **{name: model[name] for name in names if name in model})
-    return step, step.spike(args.activation, args.target, args.noise)
+    layer = producer_of(step).first_layer(args.activation, args.target, args.noise)
+    return step, layer.spike
 
 
 def fill_in_simulation(args: argparse.Namespace) -> None:

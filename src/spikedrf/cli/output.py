@@ -185,6 +185,7 @@ SYMBOLS = {
     "alpha": r"\alpha",
     "eta": r"\eta",
     "alpha0": r"\alpha_0",
+    "steps": r"\mathrm{steps}",
     "u": "u",
     "pi": r"\pi",
     "beta": r"\beta",
@@ -195,7 +196,7 @@ SYMBOLS = {
 
 def title(args: argparse.Namespace, *, picture: bool = False) -> str:
     """Say in one line what is being solved; for a picture with mathematical symbols."""
-    unsaid = {"u": [1.0], "pi": None, "noise": 0.0}
+    unsaid = {"u": [1.0], "pi": None, "noise": 0.0, "steps": 1}
     parts = [f"{args.activation} on {args.target}"]
     for name, symbol in SYMBOLS.items():
         value = getattr(args, name, None)

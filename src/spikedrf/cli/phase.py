@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "the best without a step",
     )
     groups = ("model", "inputs", "first layer", "readout", "accuracy")
-    vocabulary.add(parser, *groups, numbers="grids")
+    vocabulary.add(parser, *groups, numbers="grids", without=("steps",))
     group = parser.add_argument_group("work")
     group.add_argument(
         "--workers", type=int, metavar="N", help="threads, which change no digit (one a core)"

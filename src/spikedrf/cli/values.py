@@ -62,6 +62,14 @@ def loss(text: str) -> Loss:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def several(text: str) -> int:
+    """Read how many, at least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be >= 1, got {value}")
+    return value
+
+
 def seed(text: str) -> int:
     """Read what random streams begin with."""
     value = int(text)

@@ -11,7 +11,7 @@ import numpy as np
 
 from spikedrf import losses
 from spikedrf.cli import inputs
-from spikedrf.cli.values import grid, loss, number_or_grid
+from spikedrf.cli.values import grid, loss, number_or_grid, several
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ TABLE = (
     Option(
         "alpha0", "model", "samples of the step over dimension; inf (%(default)g)", 20.0,
         varies=True, passed=False,
+    ),
+    Option(
+        "steps", "model", "how many such steps, each on fresh samples (%(default)d)", 1,
+        passed=False, unsaid=1, arguments={"type": several, "metavar": "N"},
     ),
     Option(
         "u", "model", "values of the initial readout (1)", [1.0], passed=False, arguments=_NUMBERS

@@ -120,28 +120,6 @@ class Producer(ABC):
         )
 
 
-def producer_of(step: Any, kinds: str = "a GradientStep, a Spike or None") -> Producer:
-    """Return what ``step`` of the theory is: None is no step.
-
-    Parameters
-    ----------
-    step : Producer or None
-        The argument.
-    kinds : str
-        What it may be, for the message.
-
-    Raises
-    ------
-    TypeError
-        If it is none of the things that it may be.
-    """
-    if step is None:
-        return NO_STEP
-    if not isinstance(step, Producer):
-        raise TypeError(f"step must be {kinds}, got {step!r}")
-    return step
-
-
 def only_isotropic(producer: Any, bulk: str | None) -> None:
     """Refuse the trained network's bulk for a first layer that has not been trained.
 
@@ -389,9 +367,6 @@ class NoStep(Producer):
     def training(self) -> tuple[Any, ...]:
         """Nothing."""
         return ()
-
-
-NO_STEP = NoStep()
 
 
 def plain(array: Floats) -> Any:

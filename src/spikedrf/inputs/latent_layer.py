@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Population
 from spikedrf.parameters import broadcast_shape
 
@@ -47,7 +47,7 @@ class LatentLayer:
 
 
 def latent_layer(
-    step: Producer | None,
+    step: StepLike,
     sigma: Activation,
     population: Population,
     noise: float,
@@ -115,7 +115,7 @@ def latent_layer(
 
 
 def latent_layers(
-    step: Producer | None,
+    step: StepLike,
     sigma: Activation,
     population: Population,
     noise: Floats,

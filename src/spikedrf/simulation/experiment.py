@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from spikedrf import losses
 from spikedrf.activations import FunctionLike
-from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.population import Inputs
 from spikedrf.losses import Loss, LossLike
 from spikedrf.multi_index import MultiIndex
@@ -58,7 +58,7 @@ def simulate(
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: float = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
@@ -99,7 +99,8 @@ def simulate(
     target : str, callable or MultiIndex
         Teacher function ``g``, of one direction or of several.
     step : GradientStep, Spike or None
-        How the first layer was trained; None is no step. A `Spike` is for ``model="srf"`` only.
+        How the first layer was trained; None is no step, a list several steps, each on fresh
+        samples. A `Spike` is for ``model="srf"`` only.
     noise : float
         Standard deviation of the label noise, >= 0.
     inputs : Covariance, Mixture or None
@@ -256,7 +257,7 @@ class _Plan:
     def specification(
         self,
         parameters: dict[str, Any],
-        step: Producer | None,
+        step: StepLike,
         stream: np.random.Generator,
     ) -> dict[str, Any]:
         """Everything that a replicate depends on; ``stream`` is that of the first."""
@@ -277,7 +278,7 @@ def _plan(
     beta: Any = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: Any = 0.0,
     model: str = "srf",
     n_test: Any = None,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Population
 from spikedrf.inputs.power_law import power_law_values
@@ -103,7 +103,7 @@ def spiked_rows(
     W: Floats,
     groups: Integers,
     embedding: Embedding,
-    step: Producer | None,
+    step: StepLike,
     sigma: Activation,
     noise: float,
     init: str,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import spikedrf
 from spikedrf.activations import Activation, FunctionLike, differentiable, resolve
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex
@@ -43,8 +43,10 @@ class Network:
         Neurons in each readout group.
     spike : tuple of (r, c, gamma), or None
         Of the spiked model.
-    eta, u, n0
-        The step of a network that is really trained; ``n0 = 0`` is none.
+    u : ndarray
+        Readout values of a network that is really trained.
+    steps : tuple of (eta, n0)
+        Its gradient steps, one after the other.
     labels : str
         ``"real"`` or ``"sign"``: what the readout learns.
     flip : float
@@ -66,14 +68,18 @@ class Network:
     p: int
     groups: Integers
     spike: tuple[Floats, Floats, float] | None
-    eta: float = 0.0
     u: Floats = field(default_factory=lambda: np.ones(1))
-    n0: int = 0
+    steps: tuple[tuple[float, int], ...] = ()
     labels: str = "real"
     flip: float = 0.0
     init: str = "sphere"
     population: Population | None = None
-    step: Producer | None = None
+    step: StepLike = None
+
+    @property
+    def n0(self) -> int:
+        """Samples of the largest step, 0 without any."""
+        return max((n0 for _, n0 in self.steps), default=0)
 
     @property
     def class_weights(self) -> Floats | None:
@@ -94,7 +100,7 @@ class Network:
         blocks = self.block * 2 * (self.d + self.p)
         return 8 * ((4 * layer if self.n0 else 2 * layer) + self.n0 * self.d + blocks)
 
-    def parameters(self, step: Producer | None) -> dict[str, Any]:
+    def parameters(self, step: StepLike) -> dict[str, Any]:
         """Return what was given, for labels."""
         given: dict[str, Any] = {
             "beta": self.beta, "noise": self.noise, "activation": self.sigma.name,
@@ -107,9 +113,7 @@ class Network:
         return given | ({"flip": self.flip} if self.labels == "sign" else {})
 
 
-def specification(
-    network: Network, step: Producer | None, stream: np.random.Generator
-) -> dict[str, Any]:
+def specification(network: Network, step: StepLike, stream: np.random.Generator) -> dict[str, Any]:
     """Return what tells a replicate from others, for a checkpoint; its stream is the first's."""
     state = repr(stream.bit_generator.state).encode()
     return {
@@ -133,7 +137,7 @@ def make_network(
     beta: Any,
     activation: FunctionLike,
     target: FunctionLike,
-    step: Producer | None,
+    step: StepLike,
     noise: Any,
     labels: str = "real",
     flip: Any = 0.0,
@@ -176,7 +180,13 @@ def make_network(
         assert isinstance(g, Activation)
         r, c, gamma, pi = _spike(step, sigma, g, sd)
         return Network(**common, groups=_group_sizes(p, pi), spike=(r, c, gamma))
-    return Network(**common, **_trained(step, sigma, dimension, p), spike=None)
+    trained = _trained(step, sigma, dimension, p)
+    if not law.plain and len(trained.get("steps", ())) > 1:
+        raise ValueError(
+            "step must be one step on inputs with latents (a target of several directions, a "
+            "mixture, a covariance), got several"
+        )
+    return Network(**common, **trained, spike=None)
 
 
 def sample_sizes(alpha: Floats, d: int) -> Integers:
@@ -225,7 +235,7 @@ def _scalar(name: str, value: Any, **limits: Any) -> float:
 
 
 def _spike(
-    step: Producer | None, sigma: Activation, g: Activation, noise: float
+    step: StepLike, sigma: Activation, g: Activation, noise: float
 ) -> tuple[Floats, Floats, float, Floats]:
     """Return ``r, c, gamma, pi`` of the one spiked model that is to be drawn."""
     producer = producer_of(step)
@@ -244,41 +254,46 @@ def _spike(
     return r, c, float(gamma), pi
 
 
-def _trained(step: Producer | None, sigma: Activation, d: int, p: int) -> dict[str, Any]:
+def _trained(step: StepLike, sigma: Activation, d: int, p: int) -> dict[str, Any]:
     """Return groups and step of a first layer that is really trained."""
     steps = producer_of(step, "a GradientStep or None").training
     if not steps:
         return {"groups": _group_sizes(p, np.ones(1))}
-    (taken,) = steps
-    u = np.atleast_1d(np.asarray(taken.u, dtype=np.float64))
-    groups = u.shape[-1] if taken.pi is None else taken.pi.shape[-1]
-    pi = np.full(groups, 1.0 / groups) if taken.pi is None else taken.pi
-    for name, ndim in (("eta", 0), ("alpha0", 0)):
-        if np.ndim(getattr(taken, name)) > ndim:
+    taken = [_single(one) for one in steps]
+    u, pi = taken[0][:2]
+    sizes = []
+    for _, _, eta, alpha0 in taken:
+        if eta == 0 or alpha0 == 0:
+            continue
+        if alpha0 == np.inf:
+            raise ValueError(
+                "alpha0 = inf cannot be simulated with model='network': the step would need "
+                "infinitely many samples; use a finite alpha0, or model='srf'"
+            )
+        differentiable(sigma)
+        n0 = round(alpha0 * d)
+        if n0 < 1:
+            raise ValueError(f"d = {d} is too small for alpha0 = {alpha0:g}: round(alpha0 d) is 0")
+        sizes.append((eta, n0))
+    if not sizes:
+        return {"groups": _group_sizes(p, np.ones(1))}
+    return {"groups": _group_sizes(p, pi), "u": np.broadcast_to(u, pi.size), "steps": tuple(sizes)}
+
+
+def _single(step: Any) -> tuple[Floats, Floats, float, float]:
+    """Return ``u, pi, eta, alpha0`` of a step that is one."""
+    u = np.atleast_1d(np.asarray(step.u, dtype=np.float64))
+    groups = u.shape[-1] if step.pi is None else step.pi.shape[-1]
+    pi = np.full(groups, 1.0 / groups) if step.pi is None else step.pi
+    for name in ("eta", "alpha0"):
+        if np.ndim(getattr(step, name)) > 0:
             raise ValueError(
                 f"step must be a single step, but its {name} is an array: within one "
                 f"simulation only alpha and lam may vary"
             )
     if u.ndim > 1 or pi.ndim > 1:
         raise ValueError("step must be a single step, but its u or pi has more than one axis")
-    alpha0 = float(taken.alpha0)
-    if taken.eta == 0 or alpha0 == 0:
-        return {"groups": _group_sizes(p, np.ones(1))}
-    if alpha0 == np.inf:
-        raise ValueError(
-            "alpha0 = inf cannot be simulated with model='network': the step would need "
-            "infinitely many samples; use a finite alpha0, or model='srf'"
-        )
-    differentiable(sigma)
-    n0 = round(alpha0 * d)
-    if n0 < 1:
-        raise ValueError(f"d = {d} is too small for alpha0 = {alpha0:g}: round(alpha0 d) is 0")
-    return {
-        "groups": _group_sizes(p, pi),
-        "u": np.broadcast_to(u, groups),
-        "eta": float(taken.eta),
-        "n0": n0,
-    }
+    return u, pi, float(step.eta), float(step.alpha0)
 
 
 def _group_sizes(p: int, pi: Floats) -> Integers:
@@ -408,15 +423,23 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     W = _rows(network, for_weights)
     if not network.n0:
         return DrawnLayer(W, theta)
-    # The step is of the squared loss on real labels, whatever the readout learns.
+    # Steps are of the squared loss on real labels, whatever the readout learns.
     real = replace(network, labels="real")
-    x, y = Samples(real, DrawnLayer(W, theta), for_samples, network.n0).draw(network.n0)
     from spikedrf.gradient_step import gradient_step
 
     direction = np.zeros(network.d)
     direction[0] = 1.0
     a = np.repeat(network.u, network.groups)
-    trained = gradient_step(x, y, W, a, network.sigma, network.eta, theta=direction)
+    count = len(network.steps)
+    drawn = W
+    for (eta, n0), stream in zip(
+        network.steps, [for_samples] if count == 1 else for_samples.spawn(count), strict=True
+    ):
+        x, y = Samples(real, DrawnLayer(W, theta), stream, n0).draw(n0)
+        trained = gradient_step(x, y, W, a, network.sigma, eta, theta=direction)
+        W = trained.W
+    if count > 1:
+        return DrawnLayer(W, theta, _measured(W, drawn, a, network.groups))
     # It knows the groups by their values; groups of one value are one, without neurons none.
     which = [np.flatnonzero(trained.u == u) for u in network.u]
     measured = {
@@ -426,6 +449,19 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     assert trained.gamma is not None
     measured["gamma"] = np.asarray(trained.gamma)
     return DrawnLayer(trained.W, theta, measured)
+
+
+def _measured(W: Floats, drawn: Floats, a: Floats, groups: Integers) -> dict[str, Floats]:
+    """Measure the spike that several steps have left in all neurons; theta is the first axis."""
+    v = a @ (W - drawn)
+    v /= np.linalg.norm(v)
+    along = W @ v
+    which = np.repeat(np.arange(groups.size), groups)
+    count = np.where(groups > 0, groups, np.nan)
+    r = np.bincount(which, along, minlength=groups.size) / count
+    left = np.einsum("ij,ij->i", W, W) - along**2 + (along - r[which]) ** 2
+    c = np.bincount(which, left, minlength=groups.size) / count
+    return {"r": r, "c": c, "gamma": np.asarray(v[0])}
 
 
 def _latent_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
@@ -453,6 +489,7 @@ def _latent_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     a = np.repeat(network.u, network.groups)
     gradient = LayerGradient(W, a, network.sigma)
     gradient.update(x, y)
-    moved = W + (network.eta / network.n0 * a)[:, None] * gradient.total
+    ((eta, n0),) = network.steps
+    moved = W + (eta / n0 * a)[:, None] * gradient.total
     measured = measure_spike(moved, network.groups, gradient.pull, embedding)
     return DrawnLayer(moved, (0.0, 0.0), measured, embedding)

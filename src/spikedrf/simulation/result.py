@@ -199,7 +199,7 @@ class Simulation:
             If pandas is not installed.
         """
         columns: dict[str, Any] = {"n": self.n}
-        layers = {}
+        layers: dict[str, Any] = {}
         for name in self.samples:
             both = {key: getattr(self, key) for key in (name, f"{name}_sem")}
             if name in _OF_LAYERS:

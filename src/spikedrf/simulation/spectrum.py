@@ -11,7 +11,7 @@ import numpy as np
 
 from spikedrf import labelled
 from spikedrf.activations import FunctionLike
-from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import number
@@ -149,7 +149,7 @@ def simulate_spectrum(
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: float = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import Rules
-from spikedrf.first_layer.model import FirstLayer, Producer, Spike, producer_of
+from spikedrf.first_layer.model import FirstLayer, Spike
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.parameters import broadcast_shape, real_array
 
 Floats = NDArray[np.float64]
@@ -187,7 +188,7 @@ def pose(
     beta: ArrayLike,
     activation: FunctionLike,
     target: FunctionLike,
-    step: Producer | None,
+    step: StepLike,
     noise: ArrayLike,
     bulk: str | None = None,
     rtol: float = 1e-8,

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core, losses
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
-from spikedrf.first_layer.model import Producer, Spike
+from spikedrf.first_layer.model import Spike
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.population import Inputs, Population, beyond_white
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
@@ -144,7 +145,7 @@ def best_function(
     beta: ArrayLike = np.inf,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",

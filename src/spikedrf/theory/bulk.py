@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike
 
 from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.bulk import BulkNodes
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import producer_of
 
 
 def trained_bulk(

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
-from spikedrf.first_layer.model import Producer, Spike, producer_of
+from spikedrf.first_layer.model import Spike
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Inputs, Population, beyond_white
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -101,7 +102,7 @@ def gradient(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: ArrayLike = 0.0,
     bulk: str | None = None,
     loss: LossLike = "square",
@@ -222,7 +223,7 @@ def _in_latents(
     values: dict[str, Floats],
     activation: FunctionLike,
     law: Population,
-    step: Producer | None,
+    step: StepLike,
     init: str,
     bulk: str | None,
     names: tuple[str, ...],
@@ -257,9 +258,7 @@ def _in_latents(
     )
 
 
-def _check_names(
-    wrt: str | Sequence[str], step: Producer | None, bulk: str | None
-) -> tuple[str, ...]:
+def _check_names(wrt: str | Sequence[str], step: StepLike, bulk: str | None) -> tuple[str, ...]:
     names = names_among("wrt", wrt, PARAMETERS)
     producer = producer_of(step)
     check_bulk(own := producer.own_bulk if bulk is None else bulk)

@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf.first_layer.model import Producer, Spike, producer_of
+from spikedrf.first_layer.model import Spike
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.parameters import real_array
 from spikedrf.step import GradientStep
 
@@ -72,7 +73,7 @@ class Mesh:
     names: tuple[str, str]
     axes: tuple[Floats, Floats]
     numbers: dict[str, float]
-    step: Producer | None
+    step: StepLike
     u: Any
     pi: Any
     over: tuple[str, ...] = ()
@@ -87,7 +88,7 @@ class Mesh:
         """Whether the parameters of a gradient step are given one by one."""
         return "alpha0" in {*self.names, *self.numbers}
 
-    def at(self, piece: Piece) -> tuple[dict[str, Any], Producer | None]:
+    def at(self, piece: Piece) -> tuple[dict[str, Any], StepLike]:
         """Return ``alpha, lam, beta, noise`` of a rectangle's points and their step.
 
         Each has the axes along which it varies, and length one along the others: they broadcast.

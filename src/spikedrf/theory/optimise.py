@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.losses import LossLike
@@ -44,7 +44,7 @@ def optimise(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
@@ -201,7 +201,7 @@ def _posed(
     lam: ArrayLike,
     beta: ArrayLike,
     noise: ArrayLike,
-    step: Producer | None,
+    step: StepLike,
     bulk: str | None,
     *,
     activation: Any,

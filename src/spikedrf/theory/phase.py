@@ -16,7 +16,7 @@ import spikedrf
 from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Inputs, Population, beyond_white
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -44,7 +44,7 @@ def phase_diagram(
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     inputs: Inputs = None,
     init: str = "sphere",
     u: ArrayLike | None = None,

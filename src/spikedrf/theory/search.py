@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Population, beyond_white
 from spikedrf.running.workers import thread_count
@@ -69,7 +70,7 @@ class Problems:
     def posed(
         cls,
         parameters: Mapping[str, Any],
-        step: Producer | None,
+        step: StepLike,
         bounds: Bounds,
         shape: tuple[int, ...],
     ) -> Problems:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.labelled import description
 from spikedrf.losses import LossLike
@@ -36,7 +36,7 @@ def solve(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
@@ -74,8 +74,9 @@ def solve(
     target : str, callable or MultiIndex
         Teacher function ``g``, of one direction or of several. With M directions ``gamma`` of a
         `Spike` has a last axis for them.
-    step : GradientStep, Spike, Layer, FirstLayer or None
-        How the first layer was trained. None is no step: plain random features. A `Layer` is a
+    step : GradientStep, list of these, Spike, Layer, FirstLayer or None
+        How the first layer was trained. None is no step: plain random features. A list is several
+        steps, one after the other, each on fresh samples, with one value of ``u``. A `Layer` is a
         trained one (`from_layer`), a `FirstLayer` what any of them produces.
     noise : float or array_like
         Standard deviation of the label noise, >= 0.

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from spikedrf import labelled
 from spikedrf.activations import FunctionLike
-from spikedrf.first_layer.model import Producer, Spike
+from spikedrf.first_layer.model import Spike
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import number, real_array
@@ -245,7 +246,7 @@ def spectrum(
     beta: float = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: float = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
@@ -340,7 +341,7 @@ def _pose(
     beta: float,
     activation: FunctionLike,
     target: FunctionLike | MultiIndex,
-    step: Producer | None,
+    step: StepLike,
     noise: float,
     bulk: str | None,
     rtol: float,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike
-from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.running.workers import thread_count
@@ -37,7 +37,7 @@ def stieltjes(
     beta: ArrayLike = 1.0,
     activation: FunctionLike = "tanh",
     target: FunctionLike | MultiIndex = "tanh",
-    step: Producer | None = None,
+    step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
     init: str = "sphere",
@@ -161,7 +161,7 @@ def pose_spectrum(
     beta: ArrayLike,
     activation: FunctionLike,
     target: FunctionLike | MultiIndex,
-    step: Producer | None,
+    step: StepLike,
     noise: ArrayLike,
     bulk: str | None,
     rtol: float,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.population import Population
 from spikedrf.theory.latents.frame import Frame
 from spikedrf.theory.latents.solve import Solved, solve_points
@@ -53,7 +53,7 @@ def best_readouts(
     noise: Floats,
     sigma: Activation,
     population: Population,
-    step: Producer | None,
+    step: StepLike,
     init: str,
     rtol: float,
 ) -> Best:

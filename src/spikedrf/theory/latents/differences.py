@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.model import Producer
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Population
 from spikedrf.theory.latents.solve import solve_points
 
@@ -44,7 +45,7 @@ class Slopes:
         values: dict[str, Floats],
         sigma: Activation,
         population: Population,
-        step: Producer | None,
+        step: StepLike,
         init: str,
         names: Sequence[str],
         threads: int | None,

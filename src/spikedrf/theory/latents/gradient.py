@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Population
 from spikedrf.theory.latents.core import differentiate_frame
 from spikedrf.theory.latents.frame import Frame
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 NAMES = ("alpha", "beta", "lam", "noise")
 
 
-def of_readout(name: str, step: Producer | None) -> bool:
+def of_readout(name: str, step: StepLike) -> bool:
     """Whether a parameter leaves the first layer as it is."""
     return name in NAMES and not (name == "noise" and producer_of(step).sees_labels)
 
@@ -29,7 +29,7 @@ def differentiate_points(
     values: dict[str, Floats],
     sigma: Activation,
     population: Population,
-    step: Producer | None,
+    step: StepLike,
     init: str,
     names: tuple[str, ...],
     rtol: float,

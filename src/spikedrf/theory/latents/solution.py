@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import losses
 from spikedrf.activations import Activation, resolve
-from spikedrf.first_layer.model import Producer, Spike, producer_of
+from spikedrf.first_layer.model import Spike
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Population, check_init, population
 from spikedrf.parameters import real_array
@@ -157,7 +158,7 @@ def spike_of(frames: list[Frame], which: NDArray[np.int64], shape: tuple[int, ..
 
 
 def spike_on(
-    step: Producer | None,
+    step: StepLike,
     activation: Any = "tanh",
     target: Any = "tanh",
     noise: ArrayLike = 0.0,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.model import Producer, producer_of
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import LatentLayer, latent_layers
 from spikedrf.inputs.population import Population
 from spikedrf.parameters import broadcast_shape
@@ -103,7 +103,7 @@ def pose_latents(
     values: dict[str, Floats],
     sigma: Activation,
     population: Population,
-    step: Producer | None,
+    step: StepLike,
     init: str,
 ) -> Posed:
     """Broadcast the parameters ``alpha, beta, lam, noise`` and the step's.
@@ -135,7 +135,7 @@ def solve_points(
     values: dict[str, Floats],
     sigma: Activation,
     population: Population,
-    step: Producer | None,
+    step: StepLike,
     init: str,
     rtol: float,
     threads: int | None,
@@ -175,7 +175,7 @@ def solve_points(
     return Solved(out, posed.frames, posed.which, posed.shape)
 
 
-def missed_by_labels(population: Population, step: Producer | None) -> float:
+def missed_by_labels(population: Population, step: StepLike) -> float:
     """Return the relative error of the labels' moments where the first layer depends on them."""
     return population.moments[1] if producer_of(step).sees_labels else 0.0
 

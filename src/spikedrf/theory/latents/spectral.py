@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic
-from spikedrf.first_layer.model import FirstLayer, Producer, Spike
+from spikedrf.first_layer.model import FirstLayer, Spike
+from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Inputs, beyond_white
 from spikedrf.multi_index import MultiIndex
@@ -19,7 +20,7 @@ from spikedrf.parameters import real_array
 def layer_on(
     inputs: Inputs,
     init: str,
-    step: Producer | None,
+    step: StepLike,
     activation: FunctionLike,
     target: FunctionLike | MultiIndex,
     noise: ArrayLike,
