@@ -1,13 +1,14 @@
 """What the documentation says is what the code does, and nothing public is left out of it."""
 
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 import spikedrf
-from spikedrf import losses, plotting, theory
+from spikedrf import cli, losses, plotting, theory
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -28,6 +29,46 @@ def test_there_are_examples():
 def test_examples(page):
     session = doctest.DocTestParser().get_doctest(examples(page), {}, page.name, str(page), 0)
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session).failed == 0
+
+
+def command_line_page():
+    spec = importlib.util.spec_from_file_location("command_line_page", DOCS / "command_line.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_alike(printed, expected):
+    """The same words, and numbers that differ by no more than other processors make them."""
+    assert len(printed.splitlines()) == len(expected.splitlines())
+    pairs = zip(re.split(r"[\s,:]+", printed), re.split(r"[\s,:]+", expected), strict=True)
+    for ours, theirs in pairs:
+        try:
+            numbers = float(ours), float(theirs)
+        except ValueError:
+            assert ours == theirs
+        else:
+            assert numbers[0] == pytest.approx(numbers[1], rel=2e-3, abs=2e-3, nan_ok=True)
+
+
+def test_the_page_of_the_command_line(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pandas")
+    pytest.importorskip("skops")
+    page = command_line_page()
+    text = page.PAGE.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name, content in page.files(text).items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    seen = []
+    for command, expected in page.commands(text):
+        assert_alike(page.output(command), expected)
+        seen.append(command.split()[1])
+    rest = re.findall(r"^## .*: (.*)$", text, re.MULTILINE)
+    told = {name for names in rest for name in re.findall(r"`(\w+)`", names)}
+    assert told == set(cli.COMMANDS)
+    assert set(seen) == told - {"explore"}
+    header = (tmp_path / "towns.csv").read_text().splitlines()[0]
+    assert f"since it writes a file: `{header}`." in text
 
 
 @pytest.mark.parametrize(
