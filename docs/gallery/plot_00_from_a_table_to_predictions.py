@@ -10,6 +10,7 @@ how it was made.
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
@@ -55,7 +56,7 @@ homes.to_csv(folder / "homes.csv", index=False)
 # From here on it is any file.
 
 table = pd.read_csv(folder / "homes.csv")
-table.iloc[:4, :6]
+print(table.iloc[:4, [0, 1, 2, 3, 4, -1]])
 
 # %%
 # Columns
@@ -113,8 +114,8 @@ print(f"R^2 expected {expected:.3f}, on rows never seen {model.score(X_new, y_ne
 # before the step. On the right the errors among which it has chosen.
 
 inputs = list(model[0].get_feature_names_out())
-display = plotting.FirstLayerDisplay.from_estimator(network, feature_names=inputs, most=10)
-figure = display.figure_
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+plotting.FirstLayerDisplay.from_estimator(network, feature_names=inputs, most=10, axes=axes)
 
 # %%
 # Save, load, predict
@@ -127,8 +128,8 @@ skops.dump(model, folder / "price.skops")
 trusted = skops.get_untrusted_types(file=folder / "price.skops")
 print(trusted)
 again = skops.load(folder / "price.skops", trusted=trusted)
-new = pd.DataFrame({**X_new.iloc[:3].to_dict("list")})
-print(again.predict(new).round(1), y_new.iloc[:3].to_numpy())
+print(again.predict(X_new.iloc[:3]).round(1), "predicted")
+print(y_new.iloc[:3].to_numpy(), "what they were sold for")
 
 # %%
 # The same without Python

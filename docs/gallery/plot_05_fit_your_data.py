@@ -20,7 +20,7 @@ from spikedrf import SpikedRFRegressor, plotting
 
 X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 X_fit, X_new, y_fit, y_new = train_test_split(X, y, test_size=0.25, random_state=1)
-X.head(3)
+print(X.head(3).to_string())
 
 # %%
 # A line, fixed random features, and features that may take a step. The step and the ridge are
