@@ -195,13 +195,17 @@ def test_numbers_of_numpy():
         assert model.transform(X).shape == (60, 20)
 
 
-def test_selectors_of_columns_are_not_misled():
+def test_selectors_of_columns_take_the_importances():
     """The readout has a coefficient for each feature, not for each input: it is no `coef_`."""
-    X, y = data(60)
-    model = SpikedRFRegressor(5, step_size=0.0, alpha=0.1, random_state=0)
-    for selector in (RFE(model), SelectFromModel(model)):
-        with pytest.raises((ValueError, AttributeError), match="coef_"):
-            selector.fit(X, y).transform(X)
+    X, _ = data(300)
+    y = np.sin(X[:, 1]) + np.tanh(2.0 * X[:, 3])
+    model = SpikedRFRegressor(40, step_size=0.0, alpha=0.1, random_state=0)
+    assert not hasattr(clone(model).fit(X, y), "coef_")
+    for selector in (RFE(model, n_features_to_select=2), SelectFromModel(model, max_features=2)):
+        assert np.flatnonzero(selector.fit(X, y).get_support()).tolist() == [1, 3]
+    model.set_params(activation="sign")  # whose derivative says nothing
+    with pytest.raises(ValueError, match="feature_importances_"):
+        RFE(model).fit(X, y)
 
 
 def test_a_pipeline_predicts_as_before():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -28,8 +29,10 @@ from spikedrf.estimators.distributed import (
     require_whole_rows,
 )
 from spikedrf.estimators.layer import Layer, Step, draw_weights
+from spikedrf.estimators.planning import Clipped, Plan
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.estimators.scaling import Scaling
+from spikedrf.estimators.several import SeveralStepsMixin
 from spikedrf.features import feature_map
 from spikedrf.parameters import Floats, flag, number, real_array
 from spikedrf.running.memory import require_memory
@@ -41,8 +44,8 @@ _LAYERS = 5
 _OF_A_STREAM = ("n_components", "activation", "update", "bias", "scale", "fit_intercept")
 
 
-class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A first layer drawn at random and moved by one gradient step."""
+class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeveralStepsMixin):
+    """A first layer drawn at random and moved by gradient steps."""
 
     n_components: int
     activation: FunctionLike
@@ -168,14 +171,16 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if reset:
             self.mean_: Any = None
             self.scale_: Any = None
+            self.bounds_: Any = None
             if flag("scale", self.scale) and self.W0 is None:
                 scaling = Scaling.of(rows)
                 self.mean_, self.scale_ = scaling.mean, scaling.size
         return rows.scaled(self._scaling)
 
     @property
-    def _scaling(self) -> Scaling | None:
-        return None if self.scale_ is None else Scaling(self.mean_, self.scale_)
+    def _scaling(self) -> Scaling | Clipped | None:
+        scaling = None if self.scale_ is None else Scaling(self.mean_, self.scale_)
+        return scaling if self.bounds_ is None else Clipped(scaling, *self.bounds_)
 
     def _draw(self, rows: Rows) -> tuple[Layer, int]:
         """Draw the first layer; also a number to deal out the rows by."""
@@ -268,6 +273,40 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             UserWarning,
             stacklevel=4,
         )
+
+    def _several_given(self, layer: Layer, rows: Rows, eta: float, salt: int) -> Layer:
+        """Take all steps of one size but the last, each on its own part of the rows.
+
+        The rows of the last are the last of `_parts`.
+        """
+        for part in self._parts(rows, salt)[:-1]:
+            step = layer.step(part)
+            layer = replace(layer, W=layer.weights(step, eta))
+        return layer
+
+    def _parts(self, rows: Rows, salt: int) -> list[Rows]:
+        """Return the rows of each step of several of one size."""
+        part = rows.deal(salt, int(self.n_steps))
+        if part.max() + 1 < self.n_steps:
+            raise ValueError(
+                f"n_steps={self.n_steps} on fresh rows each needs as many distinct rows, "
+                f"got {int(part.max()) + 1}"
+            )
+        return [rows.take(part == k) for k in range(int(self.n_steps))]
+
+    def _store_plan(self, found: Plan, rows: Rows) -> None:
+        """Keep what a search has found on some rows."""
+        self._store_steps(found.entries)
+        self._moves[:, 2] *= rows.weight.mean()
+        self._moves[:, 3] *= rows.variance.mean()
+        self.step_size_ = found.size
+        if found.layer is None:
+            return
+        scaling = found.rows.scaling
+        assert isinstance(scaling, Clipped)
+        self.bounds_ = np.array([scaling.lower, scaling.upper])
+        leading = self._leading(found.square, found.mean)
+        self.spike_ = leading[0] if self._one_target else leading
 
     def _store_layer(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
         d = self.n_features_in_

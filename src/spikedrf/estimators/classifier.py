@@ -33,9 +33,9 @@ def _has_probabilities(model: Any) -> bool:
 
 
 class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
-    r"""Logistic regression or support vectors on random features after one gradient step.
+    r"""Logistic regression or support vectors on features that follow the classes.
 
-    A two-layer network of width ``p`` whose first layer takes one gradient step
+    A two-layer network of width ``p`` whose first layer takes gradient steps
     (`SpikedRandomFeatures`) on labels ``y = +-1`` and whose readout minimises::
 
         sum_mu loss(y_mu, b + Phi_mu . a / sqrt p) + (alpha/2) |a|^2
@@ -56,6 +56,17 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         Size ``eta`` of the step for targets of variance one; 0 is no step. Of several, or of the
         grid that ``"auto"`` adapts to the data, the best is taken. No step is always a candidate
         beside several.
+    n_steps : int or "auto"
+        The most steps. 0 is plain random features, and 1 with ``metric=None`` the one gradient
+        step that the parameters below describe. More, and ``"auto"`` (at most 30), are chosen
+        together with the metric: see Notes. ``"auto"`` takes one step, as with ``metric=None``,
+        if there are fewer than 1000 distinct rows or more than 2048 inputs, or if a parameter of
+        the one step is given: ``step_size``, ``step_fraction``, ``readout``, ``update`` or ``W0``.
+        With ``metric=None`` and a number for ``step_size`` every step has that size and an equal
+        part of the rows for itself: the protocol of theory.md, section 13.
+    metric : {"auto", "full", "diagonal"} or None
+        Metric in which weights are drawn anew: that of all directions, of the inputs one by one,
+        whichever is better, or none.
     alpha : float, array_like or "auto"
         Ridge, > 0, the same for all classes. Of several, or of the grid that ``"auto"`` adapts to
         the data, the best is taken.
@@ -107,7 +118,10 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     alpha_ : float
         The ridge.
     step_size_ : float
-        The step; 0 if none was better.
+        The step; 0 if none was better. Of several how far they have moved the weights, beside
+        their length.
+    steps_, metric_, feature_importances_, directions_, strengths_, bounds_
+        As in `SpikedRFRegressor`; errors are those of labels +-1.
     alphas_ : ndarray, shape (A,)
         The ridges that were tried.
     cv_loss_, cv_losses_ : float; ndarray, shape (A,)
@@ -154,6 +168,9 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     itself, in five folds, the classes dealt out evenly, the step taken anew without the rows left
     out: what helps squares need not help the logarithm of a probability.
 
+    Several steps are those of `SpikedRFRegressor` on labels +-1, and kept if they improve the loss
+    itself, on the rows held out of them, by two standard errors.
+
     The readout is minimised by SciPy's L-BFGS in white coordinates and then Newton's method; the
     hinge loss, which has a kink, by the method of multipliers
     (`spikedrf.readout.convex.fit_readout`). All features have to be in memory, O(n p), and there
@@ -169,11 +186,11 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     >>> X = rng.standard_normal((3000, 20))
     >>> y = np.where(np.sin(2.0 * X[:, 0]) > 0, "up", "down")
     >>> train, test = slice(0, 2000), slice(2000, 3000)
-    >>> for step_size in (0.0, "auto"):
-    ...     model = SpikedRFClassifier(300, step_size=step_size, random_state=0)
+    >>> for n_steps in (0, "auto"):
+    ...     model = SpikedRFClassifier(300, n_steps=n_steps, random_state=0)
     ...     print(round(model.fit(X[train], y[train]).score(X[test], y[test]), 1))
     0.7
-    0.9
+    1.0
     """
 
     def __init__(
@@ -182,6 +199,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         *,
         activation: FunctionLike = "tanh",
         step_size: Any = "auto",
+        n_steps: Any = "auto",
+        metric: Any = "auto",
         alpha: Any = "auto",
         loss: LossLike = "logistic",
         class_weight: Any = None,
@@ -199,6 +218,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         self.n_components = n_components
         self.activation = activation
         self.step_size = step_size
+        self.n_steps = n_steps
+        self.metric = metric
         self.alpha = alpha
         self.loss = loss
         self.class_weight = class_weight

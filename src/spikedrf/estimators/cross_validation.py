@@ -102,12 +102,23 @@ class CrossFit:
     salt: int
     n_jobs: int | None
 
-    def judge(self, stepped: SteppedLayer, rows: Rows) -> Penalties:
-        """Choose the ridge of the readout on a layer that has taken its step."""
-        strata = None
-        if self.losses[0].margin:
-            strata = np.unique(rows.y, axis=0, return_inverse=True)[1].reshape(-1)
-        fold = rows.deal(self.salt, _FOLDS, strata)
+    def judge(
+        self, stepped: SteppedLayer, rows: Rows, fold: NDArray[np.int64] | None = None
+    ) -> Penalties:
+        """Choose the ridge of the readout on a layer that has taken its step.
+
+        Parameters
+        ----------
+        stepped : SteppedLayer
+        rows : Rows
+        fold : ndarray of int, optional
+            Which fold leaves each row out, -1 for none; by default all rows are dealt out.
+        """
+        if fold is None:
+            strata = None
+            if self.losses[0].margin:
+                strata = np.unique(rows.y, axis=0, return_inverse=True)[1].reshape(-1)
+            fold = rows.deal(self.salt, _FOLDS, strata)
         unit = np.empty(len(self.losses))
         for t, (y, loss) in enumerate(zip(rows.y.T, self.losses, strict=True)):
             each = loss.value(y, best_constant(y, loss, rows.weight))
@@ -129,7 +140,7 @@ class CrossFit:
             for f in range(1, int(fold.max()) + 1)
         )
         others = fits_at_a_time(fits, self.n_jobs, "ridges, a fifth left out")
-        each = np.empty((len(rows), *first.shape[1:]))
+        each = np.full((len(rows), *first.shape[1:]), np.nan)
         for f, losses in enumerate([first, *others]):
             each[fold == f] = losses
         each = each[:, np.argsort(order)]  # as the ridges were given

@@ -14,6 +14,8 @@ from spikedrf.arrays import Array
 from spikedrf.estimators.base import FirstLayerMixin
 from spikedrf.estimators.cross_validation import CrossFit, Penalties
 from spikedrf.estimators.layer import Layer, Step, SteppedLayer
+from spikedrf.estimators.moves import Entry, Move
+from spikedrf.estimators.planning import MOST_ROWS, Clipped, Plan, PlannedLayer
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.estimators.selection import MARGIN, Choice, Task, choose_on, cross_fit
 from spikedrf.features import feature_map
@@ -41,6 +43,8 @@ class FirstLayer(NamedTuple):
         None if there was nothing to choose.
     salt : int
         What rows are dealt out by.
+    drawn : Layer
+        The layer before all.
     """
 
     stepped: SteppedLayer
@@ -48,6 +52,7 @@ class FirstLayer(NamedTuple):
     alphas: Floats
     choice: Choice | None
     salt: int
+    drawn: Layer
 
 
 class NetworkMixin(FirstLayerMixin):
@@ -76,10 +81,25 @@ class NetworkMixin(FirstLayerMixin):
         step_sizes = self._candidates("step_size", self.step_size)
         layer, salt = self._draw(rows)
         rows = rows.distinct(salt)
+        if self._intention.steps == 0 and not self._intention.planned:
+            step_sizes = np.zeros(1)
         steps = step_sizes is None or bool(np.any(step_sizes != 0.0))
         feeding, fresh = self._split(rows, salt)
         if steps and not self._learns(rows):
             steps, step_sizes = False, np.zeros(1)
+        found = None
+        if steps and self._plans(rows):
+            intercept = flag("fit_intercept", self.fit_intercept)
+            found = self._search(layer, rows, salt, intercept=intercept, n_jobs=self.n_jobs)
+            if found.layer is not None:
+                return self._fit_planned_layer(
+                    found, layer, rows, alphas, salt, per_target=per_target
+                )
+            steps, step_sizes = False, np.zeros(1)
+        elif steps and self._protocol:
+            assert step_sizes is not None
+            layer = self._several_given(layer, feeding, float(step_sizes[0]), salt)
+            feeding = self._parts(feeding, salt)[-1]
         if alphas is None:
             alphas = self._default_alphas(layer, rows, salt)
         step: Step | None = layer.step(feeding) if steps else None
@@ -97,10 +117,69 @@ class NetworkMixin(FirstLayerMixin):
             eta = choice.step_size
         step = step if eta != 0.0 else None
         self._store_layer(layer, step, eta, rows.y.shape[1])
-        stepped = SteppedLayer(
-            layer, step, eta, rows if step is not None and fresh is rows else None
+        if found is not None:
+            self._store_plan(found, rows)
+            if choice is not None:
+                choice = replace(choice, gain=found.gain, gain_sem=found.gain_sem)
+        else:
+            self._store_choice(choice, alphas, eta)
+        same = step is not None and fresh is rows and not self._protocol
+        stepped = SteppedLayer(layer, step, eta, rows if same else None)
+        ours = rows if step is None else fresh
+        return FirstLayer(stepped, ours, alphas, choice, salt, layer)
+
+    def _fit_planned_layer(
+        self,
+        found: Plan,
+        drawn: Layer,
+        rows: Rows,
+        alphas: Floats | None,
+        salt: int,
+        *,
+        per_target: bool,
+    ) -> FirstLayer:
+        """Choose the ridge on a layer that a plan has made, by the leave-one-out error.
+
+        Of rows that have taken the steps that error is optimistic, though it ranks ridges well:
+        all are scaled so that the one at the choice is that of the rows held out of the plan.
+        """
+        planned = found.layer
+        assert planned is not None
+        layer, rows = planned.layer, found.rows
+        self._store_layer(layer, None, 0.0, rows.y.shape[1])
+        self._store_plan(found, rows)
+        if alphas is None:
+            alphas = self._default_alphas(layer, rows, salt)
+        intercept = flag("fit_intercept", self.fit_intercept)
+        task = Task(layer, np.zeros(1), alphas, per_target, intercept, self.n_jobs)
+        some = self._enough(rows, salt)
+        choice = choose_on(task, None, some, some)
+        mean = float(np.mean(choice.error / task.unit(rows)))
+        factor = found.error / mean if 0.0 < mean < np.inf else 1.0
+        choice = replace(
+            choice,
+            step_size=found.size,
+            step_sizes=np.array([found.size]),
+            error=factor * choice.error,
+            errors=factor * choice.errors,
+            gain=found.gain,
+            gain_sem=found.gain_sem,
+            path=choice.path if len(some) == len(rows) else None,
         )
-        return FirstLayer(stepped, rows if step is None else fresh, alphas, choice, salt)
+        return FirstLayer(planned, rows, alphas, choice, salt, drawn)
+
+    def _store_choice(self, choice: Choice | None, alphas: Floats, eta: float) -> None:
+        """Keep the table of no step and, if it was taken, one."""
+        sizes = [0.0] if eta == 0.0 else [0.0, eta]
+        known: dict[float, tuple[float, float]] = {}
+        if choice is not None:
+            means = choice.errors.mean(axis=2)
+            for size, row in zip(choice.step_sizes.tolist(), means, strict=True):
+                known[size] = float(alphas[np.argmin(row)]), float(row.min())
+        self._store_steps(
+            Entry(Move("gradient" if size else "plain", size), *known.get(size, (np.nan, np.nan)))
+            for size in sizes
+        )
 
     def _choose(
         self, task: Task, step: Step | None, rows: Rows, fresh: Rows, salt: int, scalar: bool
@@ -193,6 +272,8 @@ class NetworkMixin(FirstLayerMixin):
             self.step_sizes_ = first.choice.step_sizes
             self.step_errors_ = first.choice.errors.mean(axis=2).min(axis=1)
             self.step_gain_, self.step_gain_sem_ = first.choice.gain, first.choice.gain_sem
+        self._moves[:, 2] *= units.weight
+        given, rows = rows, rows.scaled(self._scaling)
         fresh = rows
         if first.stepped.step is not None:
             fresh = self._split(rows, first.salt)[1]
@@ -201,11 +282,13 @@ class NetworkMixin(FirstLayerMixin):
             # In units of the parabola that pulls as much as the loss does.
             size = (rows.weight @ np.abs(rows.y - constants)).sum()
             unit = (rows.weight @ np.abs(pull)).sum() / size if size > 0 else 1.0
-            alphas = unit * self._default_alphas(first.stepped.layer, rows, first.salt)
+            alphas = unit * self._default_alphas(first.drawn, given, first.salt)
         intercept = flag("fit_intercept", self.fit_intercept)
         task = CrossFit(losses, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs)
         stepped, ours, chosen = first.stepped, fresh, None
-        if several and stepped.step is not None:
+        if isinstance(stepped, PlannedLayer):
+            stepped, ours, chosen = self._plan_that_helps(task, stepped, first.drawn, rows)
+        elif several and stepped.step is not None:
             stepped, ours, chosen = self._step_that_helps(task, stepped, fresh, rows)
         elif alphas.size > 1:
             chosen = task.judge(stepped, self._enough(ours, first.salt))
@@ -218,6 +301,7 @@ class NetworkMixin(FirstLayerMixin):
             self.cv_loss_: Any = error if per_target else float(self.cv_losses_[chosen.best[0]])
         self.alpha_: Any = ridge * alpha if per_target else float(ridge * alpha[0])
         self._fit_readout(stepped, ours, losses, alpha, intercept, units.y)
+        self._store_metric(first.drawn.activation, ours)
 
     def _in_units_of(self, loss: Loss, y: Floats, weight: Floats, unit: float) -> Loss:
         """Return the loss for a target that is in units of ``unit``."""
@@ -242,6 +326,34 @@ class NetworkMixin(FirstLayerMixin):
         if len(fresh) < len(rows):
             plain = task.judge(still, self._enough(rows, task.salt))
         return still, rows, plain
+
+    def _plan_that_helps(
+        self, task: CrossFit, planned: PlannedLayer, drawn: Layer, rows: Rows
+    ) -> tuple[SteppedLayer, Rows, Penalties]:
+        """Keep a plan that squares have found only if it helps the loss on rows held out of it.
+
+        Returns as `_step_that_helps`.
+        """
+        fold = planned.fold(rows)
+        if len(rows) > MOST_ROWS:
+            searched = np.isin(rows.number, planned.searched)
+            some, fold = rows.take(searched), fold[searched]
+        else:
+            some = rows
+        chosen = task.judge(planned, some, fold)
+        scaling = some.scaling
+        assert isinstance(scaling, Clipped)
+        still = SteppedLayer(drawn, None, 0.0, None)
+        plain = task.judge(still, some.scaled(scaling.scaling), fold)
+        copies = np.unique(some.keys(task.salt), return_inverse=True)[1]
+        self.step_gain_, self.step_gain_sem_ = chosen.gain(plain, some.weight, copies)
+        if self.step_gain_ > MARGIN * self.step_gain_sem_:
+            return planned, rows, chosen
+        self.bounds_ = None
+        self._moves = self._moves[:1].copy()
+        self._store_layer(drawn, None, 0.0, rows.y.shape[1])
+        rows = rows.scaled(scaling.scaling)
+        return still, rows, task.judge(still, self._enough(rows, task.salt))
 
     def _fit_readout(
         self,

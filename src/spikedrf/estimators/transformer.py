@@ -11,15 +11,19 @@ from numpy.typing import ArrayLike
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.estimators.base import FirstLayerMixin
 from spikedrf.estimators.layer import Layer, Step, StreamedStep
-from spikedrf.parameters import number
+from spikedrf.estimators.moves import Entry, Move
+from spikedrf.estimators.rows import Rows
+from spikedrf.estimators.trials import with_trace
+from spikedrf.parameters import flag, number
+from spikedrf.running.progress import metered
 
 
 class SpikedRandomFeatures(FirstLayerMixin):
-    r"""Random features after one gradient step on the weights.
+    r"""Random features after gradient steps on the weights.
 
     Features are ``sigma(<w_i, x> + b_i)``. The weights ``(w_i, b_i)`` are drawn uniformly on the
-    unit sphere and take one gradient step of the squared loss of a network whose readout has the
-    values ``u_i / sqrt p``::
+    unit sphere and take several moves that follow the target (see `SpikedRFRegressor`), or one
+    gradient step of the squared loss of a network whose readout has the values ``u_i / sqrt p``::
 
         w_i + step_size u_i (1/n0) sum_mu (y_mu - yhat_mu) sigma'(<w_i, x_mu>) x_mu
 
@@ -34,8 +38,21 @@ class SpikedRandomFeatures(FirstLayerMixin):
         A name of `spikedrf.activations.NAMES` (``"erf"`` is ``erf(z / sqrt(2))``, ``"erf_plain"``
         the function itself) or a vectorised function; a step needs the
         derivative.
-    step_size : float
+    step_size : float or "auto"
         Size ``eta`` of the step, on the scale of theory.md; 0 is no step: plain random features.
+        ``"auto"`` is 1 for one step; several have lengths of their own.
+    n_steps : int or "auto"
+        The most steps. 0 is plain random features, and 1 with ``metric=None`` the one gradient
+        step that the parameters below describe. More, and ``"auto"`` (at most 30), are chosen
+        together with the metric: see `SpikedRFRegressor`. ``"auto"`` takes one step of size 1 if
+        there are fewer than 1000 distinct rows or more than 2048 inputs, and that which is
+        described if a parameter of the one step is given: ``step_size``, ``step_fraction``,
+        ``readout``, ``update`` or ``W0``. A stream takes one step too: see `partial_fit`.
+        With ``metric=None`` and a number for ``step_size`` every step has that size and an equal
+        part of the rows for itself: the protocol of theory.md, section 13.
+    metric : {"auto", "full", "diagonal"} or None
+        Metric in which weights are drawn anew: that of all directions, of the inputs one by one,
+        whichever is better, or none.
     readout : "normal" or array_like, shape (K,)
         The vocabulary of the initial readout ``u``, in equal proportions; ``"normal"`` draws it.
         Several targets have a network each, of an equal share of the neurons.
@@ -52,6 +69,10 @@ class SpikedRandomFeatures(FirstLayerMixin):
         Whether the first layer sees each input less its mean, over its standard deviation, both
         from the rows of `fit` (of a stream, of the first call). Of a sparse matrix it is only over
         the root mean square. Without it inputs should have about unit variance.
+    n_jobs : int, optional
+        How many fits of the choice of several steps are made at a time, by threads.
+    verbose : bool
+        Whether a bar on standard error counts them.
     W0 : array_like, shape (n_components, d) or (n_components, d + 1), optional
         The weights before the step, in units of the inputs, which are then not scaled; the extra
         column holds the offsets.
@@ -75,7 +96,10 @@ class SpikedRandomFeatures(FirstLayerMixin):
         The learned direction in units of the inputs, a unit vector for each target; zero without a
         step.
     step_size_ : float
-        The step that was taken: 0 if the gradient was zero.
+        The step that was taken: 0 if the gradient was zero. Of several how far they have moved the
+        weights, beside their length.
+    steps_, metric_, feature_importances_, directions_, strengths_, bounds_
+        As in `SpikedRFRegressor`; ``metric_`` only of several steps.
     step_rows_ : ndarray of bool, shape (n,)
         The rows that fed the step.
     n_features_in_ : int
@@ -124,23 +148,31 @@ class SpikedRandomFeatures(FirstLayerMixin):
         n_components: int = 1000,
         *,
         activation: FunctionLike = "tanh",
-        step_size: float = 1.0,
+        step_size: Any = "auto",
+        n_steps: Any = "auto",
+        metric: Any = "auto",
         readout: Any = (1.0, -1.0),
         step_fraction: Any = "auto",
         update: str = "full",
         bias: bool = True,
         scale: bool = True,
+        n_jobs: int | None = None,
+        verbose: bool = False,
         W0: ArrayLike | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.activation = activation
         self.step_size = step_size
+        self.n_steps = n_steps
+        self.metric = metric
         self.readout = readout
         self.step_fraction = step_fraction
         self.update = update
         self.bias = bias
         self.scale = scale
+        self.n_jobs = n_jobs
+        self.verbose = verbose
         self.W0 = W0
         self.random_state = random_state
 
@@ -163,27 +195,60 @@ class SpikedRandomFeatures(FirstLayerMixin):
             Itself.
         """
         rows = self._rows(X, y, sample_weight, reset=True)
-        eta = number("step_size", self.step_size)
         layer, salt = self._draw(rows)
+        self._forget_stream()
+        self.metric_ = None
+        self.step_rows_ = np.zeros(rows.given, bool)
+        units, eta = rows.units, self._size
+        if self._intention.planned and self._learns(rows):
+            distinct = rows.distinct(salt)
+            if self._plans(distinct):
+                self._fit_plan(layer, distinct.in_units(units), salt)
+                return self
         feeding, _ = self._split(rows, salt)
-        units = rows.units
         step = None
         if eta != 0.0 and self._learns(rows):
-            step = layer.step(feeding.in_units(units))
+            if self._protocol:
+                layer = self._several_given(layer, feeding.in_units(units), eta, salt)
+            last = self._parts(feeding, salt)[-1] if self._protocol else feeding
+            step = layer.step(last.in_units(units))
         if step is None:
             eta = 0.0
-        self._forget_stream()
-        self.step_rows_ = np.zeros(rows.given, bool)
         if step is not None:
             self.step_rows_[feeding.number] = True
         self._take(layer, step, eta, rows.y.shape[1])
         return self
+
+    @property
+    def _size(self) -> float:
+        """Size of a step that is not chosen."""
+        if isinstance(self.step_size, str):
+            if self.step_size != "auto":
+                raise ValueError(f"step_size must be a number or 'auto', got {self.step_size!r}")
+            return float(self._intention.steps > 0)
+        eta = number("step_size", self.step_size)
+        return eta if self._intention.steps else 0.0
+
+    def _fit_plan(self, layer: Layer, rows: Rows, salt: int) -> None:
+        """Make the moves that a search has found."""
+        with metered(flag("verbose", self.verbose)):
+            found = self._search(layer, rows, salt, intercept=True, n_jobs=self.n_jobs)
+        made = layer if found.layer is None else found.layer.layer
+        self._store_layer(made, None, 0.0, rows.y.shape[1])
+        self._store_plan(found, rows)
+        self.metric_ = with_trace(found.square.sum(axis=0))
+        if found.layer is not None:
+            self.step_rows_[found.layer.searched] = True
 
     def _take(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
         if step is not None and step.degenerate:
             self._warn_degenerate()
             step, eta = None, 0.0
         self._store_layer(layer, step, eta, targets)
+        sizes = [0.0, eta] if eta else [0.0]
+        self._store_steps(
+            Entry(Move("gradient" if size else "plain", size), np.nan, np.nan) for size in sizes
+        )
 
     def _forget_stream(self) -> None:
         for name in [name for name in vars(self) if name.startswith("stream_")]:
@@ -192,7 +257,10 @@ class SpikedRandomFeatures(FirstLayerMixin):
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Any:
-        """Add rows to the gradient, and take the step that all rows so far make.
+        """Add rows to the gradient, and take the one step that all rows so far make.
+
+        Several steps need all rows at once, and are refused where they are asked for by number or
+        metric.
 
         The first call draws the weights. The result is that of `fit` on all rows at once, up to
         rounding; memory does not grow with them. A ``step_fraction`` below 1 is applied to the
@@ -214,6 +282,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
             If the estimator was made by `fit`, which keeps no sums to add to: the first layer
             begins anew.
         """
+        self._require_one_step()
         begins = not hasattr(self, "stream_weights_")
         if begins and hasattr(self, "weights_"):
             warnings.warn(
@@ -224,7 +293,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
             )
             self.__dict__.pop("step_rows_", None)
         rows = self._rows_of_stream(X, y, sample_weight, reset=begins)
-        eta = number("step_size", self.step_size)
+        eta = self._size
         targets = rows.y.shape[1]
         if begins:
             layer, self.stream_salt_ = self._draw(rows)

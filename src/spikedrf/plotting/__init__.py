@@ -6,6 +6,7 @@ from spikedrf.plotting.learned_function import LearnedFunctionDisplay
 from spikedrf.plotting.learning_curve import LearningCurveDisplay
 from spikedrf.plotting.phase_diagram import PhaseDiagramDisplay
 from spikedrf.plotting.spectrum import SpectrumDisplay
+from spikedrf.plotting.steps import StepsDisplay
 
 __all__ = [
     "ErrorCurvesDisplay",
@@ -14,4 +15,5 @@ __all__ = [
     "LearningCurveDisplay",
     "PhaseDiagramDisplay",
     "SpectrumDisplay",
+    "StepsDisplay",
 ]
