@@ -165,7 +165,7 @@ class FirstLayer(Producer):
     --------
     >>> from spikedrf import GradientStep, theory
     >>> layer = GradientStep(eta=3.0, alpha0=0.5).first_layer("tanh", "tanh", bulk="network")
-    >>> round(theory.solve(1.5, lam=0.05, step=layer).test_error, 5)
+    >>> print(round(theory.solve(1.5, lam=0.05, step=layer).test_error, 5))
     0.26355
     """
 
