@@ -55,7 +55,7 @@ bool refine(Climber& climber, int axes, int patience, Refinement& at) {
   bool exhausted[] = {false, axes == 1};
   if (axes == 1) at.moved[1] = 0.0;
   int axis = 0;
-  for (int failures = 0; failures < patience;) {
+  for (int failures = 0;;) {
     Reached reached = climber.reach(at.level);
     if (reached == Reached::failed) return false;
     if (reached == Reached::exhausted) {
@@ -84,6 +84,7 @@ bool refine(Climber& climber, int axes, int patience, Refinement& at) {
       ++failures;
     }
     at.solved = now.solved;
+    if (failures >= patience) break;  // on this rule: the next one has not been made
     if (steady[0] && steady[1]) {
       at.status = now.verdict;
       break;

@@ -148,6 +148,7 @@ def _print_summary(
     simulations: dict[str, SimulatedSpectrum],
     distances: dict[str, Floats],
 ) -> None:
+    grows = False
     for name, spectrum in spectra.items():
         words = [f"atom {spectrum.atom:.6g} at 0"] if spectrum.atom > 0 else []
         words += [f"{low:.6g} to {high:.6g}" for low, high in spectrum.edges]
@@ -156,7 +157,10 @@ def _print_summary(
             words.append("isolated " + " ".join(f"{x:.6g}" for x in spectrum.outliers))
         if spectrum.growth.size:
             words.append("isolated " + " ".join(f"{x:.6g} p" for x in spectrum.growth))
+            grows = True
         print(f"# {name.replace('_', ' ')}: {', '.join(words)}")
+    if grows:
+        print("# isolated ... p: an eigenvalue that grows with the width p, of the features' mean")
     for name, simulation in simulations.items():
         sizes = {"d": simulation.d, "p": simulation.p, "n": simulation.n, "n0": simulation.n0}
         text = ", ".join(f"{key} {value}" for key, value in sizes.items() if value is not None)
@@ -190,10 +194,12 @@ def _rows(spectra: dict[str, Spectrum]) -> Floats:
     """Points over the range of both spectra, even in the logarithm if that is wide."""
     low, high = np.inf, 0.0
     for spectrum in spectra.values():
-        inside = spectrum.cumulative - spectrum.atom > 1e-3
-        low = min(low, float(spectrum.x[inside].min()))
-        high = max(high, float(spectrum.edges.max()))
-    if low < 1e-3 * high:
+        inside = spectrum.cumulative - spectrum.atom > 1e-3 * (1.0 - spectrum.atom)
+        low = min(low, float(spectrum.x[inside].min(initial=np.inf)))
+        high = max(high, float(spectrum.edges.max(initial=0.0)))
+    if high == 0.0:  # nothing is known
+        return np.empty(0)
+    if 0.0 < low < 1e-3 * high:
         return np.geomspace(low, high, _ROWS)
     return np.linspace(0.0, high, _ROWS + 2)[1:-1]
 

@@ -181,6 +181,19 @@ class Batch:
         )
 
 
+def features_die_out(sigma: Activation, r: Floats) -> NDArray[np.bool_]:
+    """Say of which spikes, strengths ``r`` (..., K), samples far out have features that are alike.
+
+    Those along which, on one side or the other, every group's activation saturates.
+    """
+    dead = np.zeros(r.shape[:-1], dtype=bool)
+    for side in (-1.0, 1.0):
+        at_left, at_right = sigma.saturates
+        responds = (r == 0) | np.where(r * side > 0, not at_right, not at_left)
+        dead |= ~responds.any(axis=-1)
+    return dead
+
+
 def pose(
     alpha: ArrayLike,
     *,

@@ -80,7 +80,7 @@ class PhaseDiagram:
         """Return an ``xarray.Dataset``: the value, ``success`` and ``status`` over ``y`` and ``x``.
 
         With ``side_lam`` or ``side_eta`` if these were optimised. Parameters that are numbers
-        become coordinates; all of them are attributes.
+        become coordinates, the others (activation, target, ``u``, ``pi``, ...) attributes.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class PhaseDiagram:
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame``, one row for each point: parameters, value, status.
 
-        What is the same at every point is in ``attrs`` too.
+        What is the same at every point and no number is in ``attrs``.
 
         Raises
         ------
@@ -119,7 +119,8 @@ class PhaseDiagram:
     def _fixed(self) -> tuple[dict[str, float], dict[str, Any]]:
         given = self.parameters
         numbers = {k: v for k, v in given.items() if isinstance(v, float) and k != "rtol"}
-        return numbers, labelled.attributes(given)
+        others = {k: v for k, v in given.items() if k not in numbers}
+        return numbers, labelled.attributes(others)
 
     def __repr__(self) -> str:
         span = "no points"

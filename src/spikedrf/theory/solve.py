@@ -18,7 +18,7 @@ from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
 from spikedrf.theory import convex
-from spikedrf.theory.batch import MAX_NODES, Batch, Part, pose
+from spikedrf.theory.batch import MAX_NODES, Batch, Part, features_die_out, pose
 from spikedrf.theory.convergence import INFINITE, check_accuracy, left_to_caller, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, solve_latents
@@ -289,13 +289,7 @@ def infinite_without_ridge(batch: Batch) -> tuple[NDArray[np.bool_], NDArray[np.
     sigma, r = batch.sigma, batch.r[batch.which]
     alpha, beta = batch.values["alpha"], batch.values["beta"]
     rank = np.minimum(beta, 1.0) if sigma.linear else beta
-    # Samples far out along the spike must still have features that respond.
-    dead = np.zeros(r.shape[0], dtype=bool)
-    for side in (-1.0, 1.0):
-        at_left, at_right = sigma.saturates
-        responds = (r == 0) | np.where(r * side > 0, not at_right, not at_left)
-        dead |= ~responds.any(axis=1)
-    return alpha == rank, (alpha < rank) & dead & (not sigma.linear)
+    return alpha == rank, (alpha < rank) & features_die_out(sigma, r) & (not sigma.linear)
 
 
 def set_infinite_aside(batch: Batch) -> tuple[Batch, NDArray[np.bool_]]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import FirstLayer
-from spikedrf.theory.batch import Floats, Part
+from spikedrf.theory.batch import Floats, Part, features_die_out
 from spikedrf.theory.stieltjes import Transform, rank_ratio, transform
 
 # Eigenvalues are looked for between these multiples of their mean (the Gaussian tail of the most
 # heavy-tailed features, hermite5, ends at 1e8); smaller ones count as zero.
 _SMALLEST, _LARGEST = 1e-28, 1e12
 _SCAN = 201  # five points in a decade
+_MOST_POINTS = 1 << 14  # of a grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,8 @@ class Ensemble:
         The cumulative distribution is known at every point by itself, so each cell can be held
         against it. Cells are halved where they fail, in the logarithm where they are wide.
         """
-        resolution *= 1.0 - self.atom  # a few eigenvalues that are not zero are all there is to see
+        # A few eigenvalues that are not zero are all there is to see; not below rounding.
+        resolution = max(resolution * (1.0 - self.atom), 1e-13)
         x = self.scale * np.geomspace(_SMALLEST, _LARGEST, _SCAN)
         out = self.at(x)
         density, cumulative = out.V2.imag.sum(axis=1) / np.pi, out.scalars[0]
@@ -104,12 +106,18 @@ class Ensemble:
         right = np.flatnonzero(1.0 - cumulative < 0.1 * resolution)
         window = slice(left[-1] if left.size else 0, right[0] + 1 if right.size else None)
         x, density, cumulative = x[window], density[window], cumulative[window]
+        least, in_vain = np.inf, 0
         for _ in range(60):
             width = np.diff(x)
             mass = np.diff(cumulative)
             error = np.abs(0.5 * width * (density[1:] + density[:-1]) - mass)
             coarse = mass > 0.02 * (1.0 - self.atom)
             if np.nansum(error) < 0.7 * resolution and not coarse.any():
+                break
+            # Where rounding moves the cumulative distribution by more, cells are halved in vain.
+            in_vain = 0 if np.nansum(error) < 0.7 * least else in_vain + 1
+            least = min(least, float(np.nansum(error)))
+            if in_vain > 8 or x.size > _MOST_POINTS:
                 break
             wide = (error > 0.5 * resolution / error.size) | coarse
             wide &= width > 1e-13 * x[1:]
@@ -129,7 +137,11 @@ class Ensemble:
 
     @cached_property
     def edges(self) -> Floats:
-        """The ends of the intervals where the density is positive, shape (M, 2)."""
+        """The ends of the intervals where the density is positive, shape (M, 2).
+
+        Where features die out along the spike and n < p, samples far enough out make eigenvalues
+        as small as one likes: the first interval begins at 0, however little there is.
+        """
         least = _SMALLEST * self.scale
         x = np.concatenate([[least], self.grid(1e-4)])
         out = self.at(x)
@@ -147,7 +159,12 @@ class Ensemble:
         down_to_zero = inside <= least
         found = np.zeros(change.size)
         found[~down_to_zero] = self._close_in(inside[~down_to_zero], outside[~down_to_zero])
-        return found.reshape(-1, 2)
+        edges = found.reshape(-1, 2)
+        fewer = self.part.values["alpha"][0] < self.part.values["beta"][0]
+        alike = not self.sigma.linear and bool(features_die_out(self.sigma, self.part.r)[0])
+        if edges.size and fewer and alike:
+            edges[0, 0] = 0.0
+        return edges
 
     def _close_in(self, inside: Floats, outside: Floats) -> Floats:
         """Close in on edges between points inside the support and points outside it.
@@ -202,7 +219,9 @@ class Ensemble:
         edges = self.edges.ravel()
         # An edge is sharp if a millionth further in, the square root of that is seen.
         inward = np.where(np.arange(edges.size) % 2 == 0, 1e-6, -1e-6)
-        V2 = self.at(edges * (1.0 + inward)).V2.sum(axis=1)
+        # At 0 itself, where no edge is sharp, the transform may be infinite.
+        near = np.where(edges > 0.0, edges * (1.0 + inward), self.scale)
+        V2 = self.at(near).V2.sum(axis=1)
         sharp = (V2.imag > 1e-8 * np.abs(V2)) & (edges > 0.0)
         gaps = np.concatenate([[0.0], edges, [np.inf]]).reshape(-1, 2)
         clear = np.concatenate([[True], sharp, [True]]).reshape(-1, 2).all(axis=1)
