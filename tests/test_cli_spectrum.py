@@ -162,3 +162,23 @@ def test_help_has_an_example_that_works(capsys, tmp_path, monkeypatch):
     example = re.search(r"^example:\n +spikedrf (.*)$", out, flags=re.MULTILINE)[1].split()
     assert main(example) == 0
     assert (tmp_path / example[-1]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "extreme", ["--beta 1e4", "--beta 3000", "--alpha 1e-4", "--beta 1e-8", "--alpha 1e-6"]
+)
+def test_extreme_shapes_have_a_table(extreme, capsys):
+    code = main(["spectrum", *extreme.split()])
+    out, _ = capsys.readouterr()
+    assert code in (0, 3)
+    rows = [line for line in out.splitlines() if not line.startswith("#")]
+    beyond = [float(row.split()[-1]) for row in rows]
+    assert len(beyond) > 10
+    assert (np.diff(beyond) <= 0).all()
+    assert 0 <= beyond[-1] <= beyond[0] <= 1
+
+
+def test_several_values_are_refused_with_the_reason(capsys):
+    with pytest.raises(SystemExit):
+        main(["spectrum", "--eta", "1", "2"])
+    assert "takes one value" in capsys.readouterr().err

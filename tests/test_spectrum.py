@@ -469,3 +469,12 @@ def test_callables():
 def test_misuse(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_support_of_saturating_features_begins_at_zero():
+    """With n < p samples far out along the spike make eigenvalues as small as one likes."""
+    step = GradientStep(3.0, 20.0)
+    fewer = theory.spectrum([0.1], alpha=0.3, beta=2.0, target="sin", step=step)
+    assert fewer.edges[0, 0] == 0.0
+    assert theory.spectrum([0.1], alpha=0.3, beta=2.0, target="sin").edges[0, 0] > 0.05
+    assert theory.spectrum([0.1], alpha=3.0, beta=0.5, target="sin", step=step).edges[0, 0] > 0.0

@@ -58,6 +58,9 @@ def attributes(*parts: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(value, str):
                 out[name] = value
                 continue
+            if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+                out[name] = list(value)
+                continue
             array = np.asarray(value)
             if array.dtype.kind in "fiu":
                 out[name] = array.item() if array.ndim == 0 else array.ravel().tolist()

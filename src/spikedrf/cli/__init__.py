@@ -22,6 +22,7 @@ import argparse
 import importlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,9 @@ COMMANDS = (
 )
 
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|inf")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -66,7 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         With status 2 on misuse, and with 0 after ``--help`` and ``--version``, as argparse does.
     """
     closed = _open_streams()
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        text = f"unrecognized arguments: {' '.join(rest)}"
+        if all(_NUMBER.fullmatch(word) for word in rest):
+            text += f" (this option of spikedrf {args.command} takes one value)"
+        parser.error(text)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         with _told_warnings(args.command):

@@ -148,7 +148,6 @@ def _print_summary(
     simulations: dict[str, SimulatedSpectrum],
     distances: dict[str, Floats],
 ) -> None:
-    grows = False
     for name, spectrum in spectra.items():
         words = [f"atom {spectrum.atom:.6g} at 0"] if spectrum.atom > 0 else []
         words += [f"{low:.6g} to {high:.6g}" for low, high in spectrum.edges]
@@ -157,10 +156,7 @@ def _print_summary(
             words.append("isolated " + " ".join(f"{x:.6g}" for x in spectrum.outliers))
         if spectrum.growth.size:
             words.append("isolated " + " ".join(f"{x:.6g} p" for x in spectrum.growth))
-            grows = True
         print(f"# {name.replace('_', ' ')}: {', '.join(words)}")
-    if grows:
-        print("# isolated ... p: an eigenvalue that grows with the width p, of the features' mean")
     for name, simulation in simulations.items():
         sizes = {"d": simulation.d, "p": simulation.p, "n": simulation.n, "n0": simulation.n0}
         text = ", ".join(f"{key} {value}" for key, value in sizes.items() if value is not None)
@@ -176,7 +172,9 @@ def _print_table(args: argparse.Namespace, spectra: dict[str, Spectrum]) -> None
     shown = spectra
     if args.x is None:
         shown = options.checked(args, lambda: {name: s.at(x) for name, s in spectra.items()})
-    print("# beyond: the share of the eigenvalues that are larger than x")
+    far = any(spectrum.growth.size for spectrum in spectra.values())
+    about = "; isolated ... p: it grows with the width p" if far else ""
+    print(f"# beyond: the share of the eigenvalues that are larger than x{about}")
     header, columns = ["x"], [[f"{value:.6g}" for value in x]]
     for name, spectrum in shown.items():
         header += [f"density {name.replace('_', ' ')}", "beyond"]
