@@ -68,7 +68,7 @@ const [selectors, found] = [arguments[0], []];
 })(document);
 return found;
 """
-SLIDERS = ["eta", "alpha0", "alpha", "beta", "lam", "noise"]
+SLIDERS = ["eta", "alpha0", "alpha", "beta", "lam", "noise", "power"]
 
 
 @pytest.fixture(scope="module")
@@ -259,8 +259,8 @@ def test_everything_can_be_seen_and_touched(browser, url, sized, width, height, 
     assert whole == shown
     assert width - 20 <= shown <= width  # a scrollbar may be beside it
     touched = browser.execute_script(VISIBLE, "input, select, button, .noUi-handle")
-    # Six numbers with slider and field, five words, two lists, and three buttons and infinity.
-    assert len(touched) >= 6 * 2 + 5 + 2 + 4
+    # Seven numbers with slider and field, five words, two lists, and three buttons and infinity.
+    assert len(touched) >= 7 * 2 + 5 + 2 + 4
     seen = browser.execute_script(VISIBLE, "h1, p, pre, .bk-Figure")
     assert {box["tag"] for box in seen} >= {"H1", "P", "PRE"}
     for box in (*touched, *seen):
