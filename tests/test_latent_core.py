@@ -23,8 +23,9 @@ def solved(alpha, case, rtol=1e-9):
     layer = latent_layer(case.get("step"), sigma, law, noise, case.get("init", "sphere"))
     frame = frame_of(law, layer)
     alpha = np.atleast_1d(np.asarray(alpha, float))
-    rows = [np.full(alpha.size, float(x)) for x in (noise, case["beta"], case["lam"])]
-    return solve_frame(frame, sigma, rows[0], alpha, *rows[1:], rtol, 1)[1]
+    rest = {"noise": noise, "beta": case["beta"], "lam": case["lam"]}
+    at = {name: np.full(alpha.size, float(value)) for name, value in rest.items()}
+    return solve_frame(frame, sigma, at | {"alpha": alpha}, rtol, 1)[1]
 
 
 @pytest.mark.parametrize("name", list(latent_cases.CASES))
