@@ -1,6 +1,7 @@
 """Copies of a row in every guise, and units of weights, targets and inputs."""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from spikedrf import SpikedRandomFeatures, SpikedRFClassifier, SpikedRFRegressor
 from spikedrf.estimators.rows import Rows
+from spikedrf.readout.leave_one_out import Block, ridge_path
 
 
 def data(n=300, d=6, seed=0, noise=0.3):
@@ -210,3 +212,80 @@ def test_near_copies_are_not_copies():
         near = clone(model).fit(np.vstack([X, X + 1e-7]), np.r_[y, y])
     copies = clone(model).fit(np.vstack([X, X]), np.r_[y, y])
     assert near.loo_error_ < copies.loo_error_
+
+
+@dataclass
+class LeftOut:
+    """Features and labels as `ridge_path` takes them."""
+
+    Phi: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    within: None = None
+
+    def __len__(self):
+        return len(self.y)
+
+    def blocks(self):
+        yield Block(slice(None), self.Phi.copy(), self.y, self.weight)
+
+    def sum(self, measure):
+        return measure(self)
+
+    def here(self):
+        return self
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("p", [12, 150])
+def test_leave_one_out_accuracy_of_classes(classes, weighted, p):
+    """Which classes ridge regression predicts for rows left out, against fits without them.
+
+    RidgeClassifierCV reports another number for two classes (scikit-learn, issue 34942).
+    """
+    rng = np.random.default_rng(classes)
+    X = rng.standard_normal((90, 3))
+    y = np.digitize(X[:, 0] + 0.7 * rng.standard_normal(90), np.linspace(-0.8, 0.8, classes - 1))
+    weight = rng.choice([0.3, 1.0, 4.0], 90) if weighted else np.ones(90)
+    Phi = np.tanh(X @ rng.standard_normal((3, p)))
+    signs = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
+    signs = signs[:, 1:] if classes == 2 else signs
+    lam = np.array([1e-2, 1.0])
+
+    def named(outputs):
+        return (outputs[:, 0] > 0).astype(int) if classes == 2 else outputs.argmax(axis=1)
+
+    path = ridge_path(LeftOut(Phi, signs, weight), p, lam, intercept=True)
+    ((_, residual),) = path.leave_one_out()
+    for i, ridge in enumerate(lam):
+        expected = np.empty_like(signs)
+        for row in range(90):
+            kept = np.arange(90) != row
+            fit = Ridge(alpha=ridge * p, solver="svd").fit(Phi[kept], signs[kept], weight[kept])
+            expected[row] = fit.predict(Phi[[row]])
+        found = signs - residual[:, i]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+        accuracy = np.average(named(found) == y, weights=weight)
+        assert accuracy == pytest.approx(np.average(named(expected) == y, weights=weight))
+        assert 1.0 / classes < accuracy < 1.0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_the_step_of_a_classifier_is_chosen_by(classes):
+    """Without a step: the squared error of ridge regression of the labels, each row left out."""
+    rng = np.random.default_rng(classes)
+    X = rng.standard_normal((70, 3))
+    y = np.digitize(X[:, 0] + 0.5 * rng.standard_normal(70), np.linspace(-0.4, 0.4, classes - 1))
+    weight = rng.choice([0.5, 1.0, 3.0], 70)
+    model = SpikedRFClassifier(20, step_size=[1.0], random_state=0).fit(X, y, weight)
+    plain = clone(model).set_params(step_size=0.0).fit(X, y, weight)
+    signs = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)[
+        :, -(classes if classes > 2 else 1) :
+    ]
+    least = np.inf
+    for ridge in 10.0 ** np.arange(-6, 3.5, 0.5):
+        squares = [without_copies(plain, X, t, weight, ridge) for t in signs.T]
+        least = min(least, np.average(np.mean(squares, axis=0), weights=weight))
+    # Its own grid has two ridges a decade too, moved by less than one: at the minimum that is flat.
+    assert model.step_errors_[0] == pytest.approx(least, rel=0.01)

@@ -37,9 +37,9 @@ from spikedrf.features import feature_map
 from spikedrf.parameters import Floats, flag, number, real_array
 from spikedrf.running.memory import require_memory
 
-#: Arrays of the size of the first layer that a fit holds at a time: the weights, as drawn, the
-#: step on all rows and that on the rows kept, the weights after it, and what makes one of another.
-_LAYERS = 5
+#: Arrays of the size of the first layer that a fit holds at a time: the weights as drawn, the step
+#: on all rows and that on the rows kept, and the weights after it.
+_LAYERS = 4
 #: What sums over rows are made with; they cannot be added to with anything else.
 _OF_A_STREAM = ("n_components", "activation", "update", "bias", "scale", "fit_intercept")
 

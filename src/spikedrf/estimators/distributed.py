@@ -11,7 +11,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,13 +91,10 @@ class DistributedRows(Rows):
         The `Rows` of each block; none is empty.
     sizes : tuple of int
         How many each holds.
-    numbers : dict
-        The `keys` of the rows by their salt, once they are known.
     """
 
     parts: Sequence[Any] = ()
     sizes: tuple[int, ...] = ()
-    numbers: dict[int, NDArray[np.uint64]] = field(default_factory=dict)
 
     @property
     def _ends(self) -> NDArray[np.int64]:
@@ -123,9 +120,9 @@ class DistributedRows(Rows):
             self.given,
             None if self.within is None else self.within[index],
             self.scaling,
+            {salt: keys[index] for salt, keys in self.numbers.items()},
             parts,
             tuple(sizes),
-            {salt: keys[index] for salt, keys in self.numbers.items()},
         )
 
     def standing_for(self, y: Floats, weight: Floats, within: Floats | None) -> DistributedRows:
@@ -243,7 +240,14 @@ def distributed_rows(
     ]
     n = len(X)
     whole = DistributedRows(
-        X.astype(dtype), targets, rows, bias, np.arange(n), n, None, None, parts, tuple(X.chunks[0])
+        X.astype(dtype),
+        targets,
+        rows,
+        bias,
+        np.arange(n),
+        n,
+        parts=parts,
+        sizes=tuple(X.chunks[0]),
     )
     present = rows > 0
     return whole.take(present)

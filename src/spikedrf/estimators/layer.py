@@ -216,7 +216,8 @@ class Layer:
         if step is None or eta == 0.0:
             return self.W
         with np.errstate(over="ignore"):
-            weights = self.W + np.asarray(eta, self.W.dtype) * step.direction
+            weights = np.asarray(eta, self.W.dtype) * step.direction
+            weights += self.W
         if not np.isfinite(weights).all():
             raise ValueError(f"step_size={eta:g} is too large: the weights overflow {self.W.dtype}")
         return np.asarray(weights)
@@ -317,6 +318,9 @@ class StreamedStep:
     def __init__(self, layer: Layer, targets: int) -> None:
         self.layer = layer
         d = layer.W.shape[1]
+        require_memory(
+            8 * 9 * layer.W.size, f"the sums of a stream for {len(layer.W)} features of {d} inputs"
+        )
         self.direction = np.zeros((3, *layer.W.shape))
         self.pull = np.zeros((3, targets, d))
         self.weight = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -79,6 +79,8 @@ class Rows:
         Variance of the targets of the copies that a row stands for, see `distinct`.
     scaling : callable, optional
         What is done to the inputs before the first layer sees them.
+    numbers : dict
+        The `keys` of the rows by their salt, once they are known.
     """
 
     X: Any
@@ -89,6 +91,7 @@ class Rows:
     given: int
     within: Floats | None = None
     scaling: Callable[[Any], Any] | None = None
+    numbers: dict[int, NDArray[np.uint64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -107,6 +110,7 @@ class Rows:
             weight=self.weight[index],
             number=self.number[index],
             within=None if self.within is None else self.within[index],
+            numbers={salt: keys[index] for salt, keys in self.numbers.items()},
         )
 
     def here(self, index: NDArray[Any] | None = None) -> Rows:
@@ -127,7 +131,7 @@ class Rows:
 
     def scaled(self, scaling: Callable[[Any], Any] | None) -> Rows:
         """Return the rows with what is to be done to their inputs."""
-        return replace(self, scaling=scaling)
+        return replace(self, scaling=scaling, numbers={})
 
     def same(self, others: Rows) -> Rows:
         """Return those that are among others: the same rows, it may be with other targets."""
@@ -190,6 +194,8 @@ class Rows:
         row stay together, and a row of weight two is dealt like two rows. Scaled inputs count in
         single precision, so that it does not depend on their units either: these are rounded off.
         """
+        if salt in self.numbers:
+            return self.numbers[salt]
         columns = np.arange(self.X.shape[1], dtype=np.uint64) + np.uint64(1)
         mask = _mixed(columns * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt))
         keys = np.empty(len(self), np.uint64)
@@ -198,6 +204,7 @@ class Rows:
                 x = x.astype(np.float32).astype(np.float64)
             bits = (x + 0.0).view(np.uint64)  # -0.0 is 0.0
             keys[rows] = _mixed(bits ^ mask).sum(axis=1, dtype=np.uint64)
+        self.numbers[salt] = keys
         return keys
 
     def deal(
