@@ -137,8 +137,8 @@ class SpikedRandomFeatures(FirstLayerMixin):
     >>> X = rng.standard_normal((2000, 10))
     >>> y = np.sin(X[:, 0])
     >>> features = SpikedRandomFeatures(100, step_size=2.0, random_state=0).fit(X, y)
-    >>> features.spike_.round(1) + 0.0
-    array([1., 0., 0., 0., 0., 0., 0., 0., 0., 0.])
+    >>> print(features.spike_[0].round(1), abs(features.spike_[1:]).max() < 0.1)
+    1.0 True
     >>> features.transform(X).shape
     (2000, 100)
     """
