@@ -64,6 +64,27 @@ class Samples(Protocol):
         """Return the samples as one part in this process."""
 
 
+class Moments(NamedTuple):
+    """What a path of at least two penalties knows of all others.
+
+    Attributes
+    ----------
+    values : ndarray, shape (m,)
+        Eigenvalues of ``Phi^T W Phi / p`` of deviations from the mean.
+    shares : ndarray, shape (m, targets)
+        Squared components of ``Phi^T W y / sqrt p`` along the eigenvectors.
+    square : ndarray, shape (targets,)
+        ``y^T W y``, likewise.
+    features : int
+        Number of features.
+    """
+
+    values: Floats
+    shares: Floats
+    square: Floats
+    features: int
+
+
 class RidgePath(Protocol):
     """Fits for every penalty of a path."""
 
@@ -80,6 +101,9 @@ class RidgePath(Protocol):
     @property
     def readouts(self) -> tuple[Floats, Floats]:
         """``a / sqrt p``, shape (p, penalties, targets), and ``b``, shape (penalties, targets)."""
+
+    def moments(self) -> Moments:
+        """Return the eigenvalues of the Gram matrix and the components of the targets."""
 
 
 def ridge_path(samples: Samples, p: int, lam: Floats, *, intercept: bool) -> RidgePath:
@@ -116,6 +140,13 @@ class _Primal:
     @property
     def readouts(self) -> tuple[Floats, Floats]:
         return self.fit.readouts
+
+    def moments(self) -> Moments:
+        fit = self.fit
+        if fit.factor is not None:
+            raise ValueError("one penalty needs no eigenvalues: ask for two or more")
+        square = np.asarray(fit.statistics.square, dtype=np.float64)
+        return Moments(fit.value, np.square(fit.rotated), square, fit.statistics.p)
 
 
 def _statistics(samples: Samples, p: int, intercept: bool) -> RidgeStatistics:
@@ -158,7 +189,8 @@ class _Fit:
             value, self.vector = np.linalg.eigh(gram, UPLO="U")
             self.vector /= self.root
             rotated = self.vector.T @ statistics.moment
-            shifted = np.maximum(value, 0.0) + lam[:, None]
+            self.value, self.rotated = np.maximum(value, 0.0), rotated
+            shifted = self.value + lam[:, None]
             self.inverse = np.zeros_like(shifted)
             np.divide(1.0, shifted, out=self.inverse, where=shifted > lost)
         self.coef = self.inverse[:, :, None] * rotated  # (penalties, p, targets)
@@ -243,6 +275,8 @@ class _Dual:
         lost = n * np.finfo(float).eps * (value[-1] if value.size else 0.0)
         present = value > lost
         self.rotated = U.T @ y
+        self.value = np.where(present, value, 0.0)
+        self.square = np.sum(y * y, axis=0)
         self.U = U
         shifted = np.where(present, value, 0.0) + lam[:, None]
         self.inverse = np.zeros_like(shifted)
@@ -264,6 +298,11 @@ class _Dual:
         share = self.weight / self.weight.sum()
         square = np.einsum("i,iat->at", share, residual**2)
         return np.asarray(square if self.within is None else square + share @ self.within)
+
+    def moments(self) -> Moments:
+        present = self.value > 0.0
+        shares = np.where(present, self.value, 0.0)[:, None] * np.square(self.rotated)
+        return Moments(self.value, shares, self.square, self.F.shape[1])
 
     @cached_property
     def readouts(self) -> tuple[Floats, Floats]:

@@ -7,6 +7,8 @@ from spikedrf.theory.best_function import BestFunction, best_function
 from spikedrf.theory.bulk import trained_bulk
 from spikedrf.theory.calibration import Calibration
 from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
+from spikedrf.theory.features import FeatureCurve, from_features
+from spikedrf.theory.forecast import Forecast
 from spikedrf.theory.gradient import Gradient, gradient
 from spikedrf.theory.layer import Layer, LayerWarning, from_layer
 from spikedrf.theory.optimise import optimise
@@ -23,6 +25,8 @@ __all__ = [
     "BulkNodes",
     "Calibration",
     "FirstLayer",
+    "FeatureCurve",
+    "Forecast",
     "Gradient",
     "Layer",
     "LayerWarning",
@@ -35,6 +39,7 @@ __all__ = [
     "best_function",
     "best_linear_error",
     "conditional_target",
+    "from_features",
     "from_layer",
     "gradient",
     "optimise",

@@ -1,0 +1,451 @@
+"""The learning curve of given features, from the rows at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+from spikedrf.parameters import Floats, flag, number, real_array
+from spikedrf.readout.leave_one_out import Block, RidgePath, ridge_path
+from spikedrf.theory.effective_ridge import Curves, Spectrum, continued, read_curves
+from spikedrf.theory.forecast import Forecast
+
+#: Blocks of rows whose errors say how far the mean error is known.
+BLOCKS = 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Leave-one-out errors of some ridges, in blocks of rows.
+
+    Attributes
+    ----------
+    lam : ndarray, shape (ridges,)
+        Ridges, > 0.
+    error : ndarray, shape (ridges, targets)
+        Mean squared leave-one-out residuals.
+    sem : ndarray, shape (ridges, targets)
+        Their standard errors, relative, from the means of blocks of rows.
+    """
+
+    lam: Floats
+    error: Floats
+    sem: Floats
+
+    @classmethod
+    def of_blocks(cls, lam: Floats, squares: Floats, weight: Floats) -> LeftOut:
+        """Put the blocks together.
+
+        Parameters
+        ----------
+        lam : ndarray, shape (ridges,)
+        squares : ndarray, shape (blocks, ridges, targets)
+            Sums of squared leave-one-out residuals.
+        weight : ndarray, shape (blocks,)
+            Weights of the rows of a block.
+        """
+        total = weight.sum()
+        error = squares.sum(axis=0) / total
+        used = weight > 0.0
+        count = int(used.sum())
+        if count < 2:
+            return cls(lam, error, np.full_like(error, np.inf))
+        away = squares[used] / weight[used, None, None] - error
+        share = (weight[used] / total)[:, None, None]
+        variance = np.sum(share**2 * away**2, axis=0) * count / (count - 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sem = np.sqrt(variance) / error
+        keep = np.isfinite(error).all(axis=1) & (lam > 0.0)
+        return cls(lam[keep], error[keep], np.nan_to_num(sem[keep]))
+
+
+class FeatureCurve:
+    r"""What ridge regression on given features does with any number of rows.
+
+    Made by `from_features`, and by the estimators' ``forecast``. The test error of ``n`` rows at
+    the ridge ``lam`` is::
+
+        factor(kappa) E(kappa) (1 + 1/n) / (1 - D2(kappa)/n),      lam = kappa (n - D1(kappa))
+
+    with ``E, D1, D2`` measured on the rows at hand and ``factor`` what reproduces their exact
+    leave-one-out errors. (``1 + 1/n`` is the price of the intercept, which also takes one row.)
+
+    Attributes
+    ----------
+    rows : float
+        Rows that were measured, in rows of equal weight.
+    n_components : int
+        Number of features.
+    variance : ndarray, shape (targets,)
+        Variance of the targets.
+
+    Notes
+    -----
+    Sources: Schroeder et al., arXiv 2402.13999; Simon et al., arXiv 2311.14646.
+    """
+
+    def __init__(
+        self,
+        spectrum: Spectrum,
+        *,
+        intercept: bool,
+        left_out: LeftOut | None = None,
+        optimism: float = 1.0,
+        single: bool = True,
+    ) -> None:
+        self._spectrum = spectrum
+        self._intercept = intercept
+        self._left_out = left_out
+        self._optimism = optimism
+        self._single = single
+        self.rows = spectrum.rows + float(intercept)
+        self.n_components = spectrum.features
+        self.variance = spectrum.square / self.rows
+        self._read = read_curves(spectrum)
+        self._curves = continued(self._read, spectrum.features)
+
+    def __repr__(self) -> str:
+        return f"FeatureCurve({self.rows:g} rows, {self.n_components} features)"
+
+    def solve(
+        self,
+        n: ArrayLike,
+        lam: ArrayLike | None = None,
+        *,
+        n_components: int | None = None,
+        level: float = 0.9,
+    ) -> Forecast:
+        """Forecast the errors of fits to other numbers of rows.
+
+        Parameters
+        ----------
+        n : float or array_like
+            Numbers of rows, > 0; ``inf`` is the limit of these features.
+        lam : float or array_like, optional
+            Ridge, > 0, in ``sum (y - b - Phi a / sqrt p)^2 + lam |a|^2``; broadcast with ``n``. By
+            default the best at each ``n``.
+        n_components : int, optional
+            Another number of features, drawn from the same law as those measured.
+        level : float
+            Probability of the range, between 0 and 1.
+
+        Returns
+        -------
+        Forecast
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of range; the message names it.
+        """
+        level = number("level", level, minimum=0.0, maximum=1.0, exclusive=True)
+        if level == 1.0:
+            raise ValueError("level must be < 1, got 1.0: no range is certain")
+        n = real_array("n", n, minimum=0.0, exclusive=True, infinite=True)
+        if lam is not None:
+            lam = real_array("lam", lam, minimum=0.0, exclusive=True)
+            n, lam = np.broadcast_arrays(n, lam)
+        width = self.n_components
+        if n_components is not None:
+            width = _count("n_components", n_components)
+        curve = self._of_width(width)
+        rows = n - float(self._intercept)
+        one = (1.0 + 1.0 / n) if self._intercept else np.ones_like(n)
+        factor, sem = self._calibration(curve)
+        shape = n.shape
+        flat = np.maximum(rows.ravel(), 1e-3)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = 1.0 - curve.D2 / flat
+            allowed = (curve.ridge(flat[:, 0]) > 0.0) & (room > 0.0)
+            allowed |= np.isinf(flat)
+            error = factor * curve.E / room[..., None] * one.ravel()[:, None, None]
+        error = np.where(allowed[..., None], error, np.inf)
+        if lam is None:
+            relative = (error / self._unit).mean(axis=2)
+            at = np.argmin(relative, axis=1).astype(float)
+        else:
+            at = _positions(curve.ridge(flat[:, 0]), np.asarray(lam).ravel())
+        test = _read(error, at)
+        D1 = _read(curve.D1[:, None], at)
+        ridge = np.exp(_read(curve.log_kappa[:, None], at)) * (flat - D1)
+        train = test * (1.0 - D1 / flat) ** 2
+        spread = self._spread(curve, sem, at, level)
+        ridge = ridge[:, 0] if lam is None else np.asarray(lam, float).ravel()
+
+        def shaped(values: Floats) -> Any:
+            out = values.reshape(shape + values.shape[1:])
+            if self._single and values.ndim == 2:
+                out = out[..., 0]
+            return float(out) if out.ndim == 0 else out
+
+        return Forecast(
+            n=float(n) if n.ndim == 0 else n,
+            lam=shaped(ridge),
+            test_error=shaped(test),
+            lower=shaped(test * np.exp(-spread)),
+            upper=shaped(test * np.exp(spread)),
+            train_error=shaped(train),
+            degrees_of_freedom=shaped(D1[:, 0]),
+            level=level,
+            n_components=width,
+            rows=self.rows,
+            variance=float(self.variance[0]) if self._single else self.variance,
+        )
+
+    def limit(self, *, n_components: int | None = None, level: float = 0.9) -> Forecast:
+        """Return what no number of rows can better: ``solve(inf)``."""
+        return self.solve(np.inf, n_components=n_components, level=level)
+
+    def _of_width(self, p: int) -> Curves:
+        if p == self.n_components:
+            return self._curves
+        kernel = self._read.of_kernel(self.n_components)
+        return continued(kernel, np.inf).of_width(p)
+
+    @property
+    def _unit(self) -> Floats:
+        return np.where(self.variance > 0.0, self.variance, 1.0)
+
+    def _calibration(self, curve: Curves) -> tuple[Floats, Floats]:
+        """Return what turns the formula into the errors of rows left out, and its doubt.
+
+        Both on the grid of the curve, shape (points, targets).
+        """
+        base, N = self._curves, self._spectrum.rows
+        flat = np.ones_like(curve.E)
+        if self._left_out is None or self._left_out.lam.size == 0:
+            # Of nothing but sums: a mean of N - D1 squares, of a law with heavier tails than the
+            # Gaussian's.
+            left = np.maximum(N - curve.D1, 1.0)[:, None]
+            return self._optimism * flat, np.sqrt(6.0 / left) * flat
+        ridge = base.ridge(np.array(N))
+        at = _positions(ridge[None, :], self._left_out.lam)
+        formula = base.E / (1.0 - base.D2 / N)[:, None]
+        one = 1.0 + 1.0 / self.rows if self._intercept else 1.0
+        factor = self._left_out.error / (_read(formula[None], at) * one)
+        # The effective ridge that the widths share is the kernel's: the same D1.
+        x = _read(base.D1[:, None], at)[:, 0]
+        order = np.argsort(x)
+        factor_at = np.stack([np.interp(curve.D1, x[order], f[order]) for f in factor.T], axis=1)
+        sem = np.stack(
+            [np.interp(curve.D1, x[order], s[order]) for s in self._left_out.sem.T], axis=1
+        )
+        # Residuals of a fit with D1 degrees of freedom live in N - D1 dimensions: there are not N
+        # independent ones to average. What was continued stems from where the rows end.
+        degrees = np.minimum(curve.D1, self._read.D1.max())
+        sem *= np.sqrt(N / (N - degrees))[:, None]
+        return self._optimism * factor_at, np.hypot(sem, 0.5 * np.log(factor_at))
+
+    def _spread(self, curve: Curves, sem: Floats, at: Floats, level: float) -> Floats:
+        """Return half the width of the range of the logarithm of the error."""
+        z = float(ndtri(0.5 * (1.0 + level)))
+        doubt = np.log1p(curve.doubt)
+        return np.asarray(z * np.hypot(_read(sem, at), _read(doubt, at)))
+
+
+def from_features(
+    Phi: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    intercept: bool = True,
+    loss: str = "square",
+) -> FeatureCurve:
+    r"""Measure features, anybody's, for forecasts of ridge regression on more or fewer rows.
+
+    The features may be a fitted network's last layer, a `Nystroem` map, or measured columns. What
+    is forecast is a readout fitted to them by::
+
+        min_{a, b} sum_mu w_mu (y_mu - b - Phi_mu . a / sqrt p)^2 + lam |a|^2
+
+    on ``n`` rows of the same law, in the limit of many rows and features (theory.md, sections 4 and
+    12, of features with given second moments).
+
+    Parameters
+    ----------
+    Phi : array_like, shape (N, p)
+        Features of the rows at hand. They must not know the targets of these rows: of features that
+        were learned from them the forecast is too good.
+    y : array_like, shape (N,) or (N, targets)
+        Targets.
+    sample_weight : array_like, shape (N,), optional
+        Weights, >= 0. They count as ``(sum w)^2 / sum w^2`` rows of equal weight.
+    intercept : bool
+        Whether ``b`` is fitted.
+    loss : {"square"}
+        Only ridge regression has such a law of features of any distribution.
+
+    Returns
+    -------
+    FeatureCurve
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not match or are not finite, there are fewer than five rows, or the loss is
+        another one.
+
+    Notes
+    -----
+    Costs a Gram matrix and its eigenvectors, and a second pass over the rows for their exact
+    leave-one-out errors, to which the formula is held. Sources: Schroeder et al., arXiv 2402.13999;
+    Simon et al., arXiv 2311.14646.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikedrf import theory
+    >>> rng = np.random.default_rng(0)
+    >>> Phi = rng.standard_normal((400, 100)) / np.arange(1, 101)
+    >>> y = Phi @ np.ones(100) + 0.1 * rng.standard_normal(400)
+    >>> curve = theory.from_features(Phi, y)
+    >>> curve.solve([100, 400, np.inf]).test_error.round(4)
+    array([0.0192, 0.0126, 0.0103])
+    """
+    if loss != "square":
+        raise ValueError(
+            f"loss must be 'square', got {loss!r}: what other losses do depends on more of the "
+            f"features than their second moments; theory.solve has them for Gaussian inputs"
+        )
+    F, Y = real_array("Phi", Phi), real_array("y", y)
+    if F.ndim != 2 or 0 in F.shape:
+        raise ValueError(f"Phi must have shape (N, p), got shape {F.shape}")
+    single = Y.ndim == 1
+    if Y.ndim not in (1, 2) or len(Y) != len(F):
+        raise ValueError(f"y must have shape ({len(F)},) or ({len(F)}, targets), got {Y.shape}")
+    flag("intercept", intercept)
+    weight = np.ones(len(F))
+    if sample_weight is not None:
+        weight = real_array("sample_weight", sample_weight, minimum=0.0)
+        if weight.shape != (len(F),):
+            raise ValueError(f"sample_weight must have shape ({len(F)},), got {weight.shape}")
+    used = weight > 0.0
+    if used.sum() < 5:
+        raise ValueError(
+            f"Phi must have at least five rows of positive weight, got {int(used.sum())}"
+        )
+    rows = _Given(F[used], Y.reshape(len(Y), -1)[used], weight[used])
+    variance = np.average((rows.Phi - rows.Phi.mean(axis=0)) ** 2, axis=0, weights=rows.weight)
+    if not variance.max() > (1e-13 * np.abs(rows.Phi).max()) ** 2:
+        raise ValueError("Phi must vary: every feature is constant over the rows")
+    # From what is next to nothing of all eigenvalues to all of them together.
+    lam = np.geomspace(1e-8, 10.0, 19) * max(float(variance.mean()) * rows.weight.sum(), 1e-300)
+    path = ridge_path(rows, F.shape[1], lam, intercept=intercept)
+    return measured(path, rows.weight, lam, intercept=intercept, single=single)
+
+
+def measured(
+    path: RidgePath,
+    weight: Floats,
+    lam: Floats,
+    *,
+    intercept: bool,
+    single: bool,
+    optimism: float = 1.0,
+) -> FeatureCurve:
+    """Return the learning curve of the features that a path of ridges was fitted to.
+
+    Parameters
+    ----------
+    path : RidgePath
+    weight : ndarray, shape (N,)
+        Weights of its rows, > 0.
+    lam : ndarray, shape (ridges,)
+        Its ridges.
+    intercept : bool
+    single : bool
+        Whether results have no axis for the targets.
+    optimism : float
+        By what to multiply all errors.
+
+    Returns
+    -------
+    FeatureCurve
+    """
+    block = np.arange(len(weight)) * min(BLOCKS, len(weight)) // len(weight)
+    count = int(block[-1]) + 1
+    squares: Floats | None = None
+    for part, residual in path.leave_one_out():
+        if squares is None:
+            squares = np.zeros((count, *residual.shape[1:]))
+        np.add.at(squares, block[part], weight[part, None, None] * residual**2)
+    assert squares is not None
+    left_out = LeftOut.of_blocks(lam, squares, np.bincount(block, weight).astype(float))
+    # Rows of weights w are as good as this many of equal weight, and their ridge is for the sum.
+    rows = weight.sum() ** 2 / np.square(weight).sum()
+    scale = rows / weight.sum()
+    values, shares, square, features = path.moments()
+    spectrum = Spectrum(
+        rows - float(intercept), features, values * scale, shares * scale**2, square * scale
+    )
+    left_out = LeftOut(left_out.lam * scale, left_out.error, left_out.sem)
+    return FeatureCurve(
+        spectrum, intercept=intercept, left_out=left_out, optimism=optimism, single=single
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """Rows in memory, as `ridge_path` takes them."""
+
+    Phi: Floats
+    y: Floats
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def blocks(self) -> Iterator[Block]:
+        yield Block(slice(0, len(self)), self.Phi.copy(), self.y, self.weight)
+
+    def sum(self, measure: Callable[[_Given], T]) -> T:
+        return measure(self)
+
+    def here(self) -> _Given:
+        return self
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be >= 1, got {value}")
+    return int(value)
+
+
+def _positions(ridge: Floats, lam: Floats) -> Floats:
+    """Return where on its grid each curve has a ridge: a fractional index.
+
+    ``ridge`` has shape (1 or m, points) and increases wherever it is positive, ``lam`` shape (m,).
+    """
+    out = np.zeros(len(lam))
+    index = np.arange(ridge.shape[1], dtype=float)
+    for i, value in enumerate(lam):
+        row = ridge[min(i, len(ridge) - 1)]
+        positive = (row > 0.0) & np.isfinite(row)
+        if positive.any():
+            out[i] = np.interp(np.log(value), np.log(row[positive]), index[positive])
+    return out
+
+
+def _read(values: Floats, at: Floats) -> Floats:
+    """Return curves at fractional indices, shape (m, targets), by straight lines.
+
+    ``values`` has shape (points, targets), the same for all, or (m, points, targets).
+    """
+    low = np.minimum(at.astype(np.int64), values.shape[-2] - 2)
+    part = (at - low)[:, None]
+    if values.ndim == 2:
+        a, b = values[low], values[low + 1]
+    else:
+        rows = np.arange(len(at)) if len(values) > 1 else np.zeros(len(at), np.int64)
+        a, b = values[rows, low], values[rows, low + 1]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(part > 0.0, a + part * (b - a), a))

@@ -1,0 +1,214 @@
+"""Forecasts for more rows: against closed forms, brute force and simulation."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from spikedrf import theory
+from spikedrf.features import feature_map
+
+
+class Gaussian:
+    """Gaussian features of a known covariance, a linear target, noise."""
+
+    def __init__(self, p=200, decay=1.2, noise=0.3, seed=0):
+        rng = np.random.default_rng(seed)
+        self.p, self.noise = p, noise
+        self.variance = np.arange(1, p + 1) ** -decay
+        w = rng.standard_normal(p)
+        self.w = w / np.sqrt(self.variance @ w**2)
+
+    def draw(self, n, rng):
+        Phi = rng.standard_normal((n, self.p)) * np.sqrt(self.variance)
+        return Phi, Phi @ self.w + self.noise * rng.standard_normal(n)
+
+    def error(self, n, lam):
+        """Test error of the deterministic equivalent, without an intercept."""
+        t, w = self.variance / self.p, self.w * np.sqrt(self.p)
+        if np.isinf(n):
+            return self.noise**2
+        kappa = brentq(lambda k: k * (n - np.sum(t / (t + k))) - lam, 1e-30, 1e6, xtol=1e-300)
+        bias = np.sum(kappa**2 * t * w**2 / (t + kappa) ** 2)
+        return (bias + self.noise**2) / (1.0 - np.sum((t / (t + kappa)) ** 2) / n)
+
+    def test_error(self, Phi, y, lam):
+        """Exact test error of one fit."""
+        scaled = Phi / np.sqrt(self.p)
+        a = np.linalg.solve(scaled.T @ scaled + lam * np.eye(self.p), scaled.T @ y)
+        away = a / np.sqrt(self.p) - self.w
+        return away @ (self.variance * away) + self.noise**2
+
+
+@pytest.mark.parametrize("rows", [2000, 8000])
+def test_known_covariance_at_other_numbers_of_rows(rows):
+    """Within 4 standard errors, which are sqrt(2/(rows - degrees)) for Gaussian residuals."""
+    model = Gaussian()
+    curve = theory.from_features(*model.draw(rows, np.random.default_rng(1)), intercept=False)
+    n = np.array([100.0, 400.0, 3000.0, 30000.0])
+    lam = np.array([1.0, 0.1, 0.1, 0.01])
+    forecast = curve.solve(n, lam)
+    exact = np.array([model.error(*pair) for pair in zip(n, lam, strict=True)])
+    # The unexplained part is itself partly signal, whose share fluctuates with the rows alike.
+    sem = np.sqrt(2.0 / (rows - model.p))
+    assert np.abs(np.log(forecast.test_error / exact)).max() < 4.0 * sem
+    assert forecast.lower.shape == (4,)
+    assert (forecast.lower < exact).mean() >= 0.5
+
+
+def test_against_fits_to_fresh_rows():
+    """Forecast from 600 rows for 1500, against 40 fits: |z| < 4 with both standard errors."""
+    model, rng = Gaussian(), np.random.default_rng(2)
+    forecast = theory.from_features(*model.draw(600, rng), intercept=False).solve(1500, 0.05)
+    came = np.array([model.test_error(*model.draw(1500, rng), 0.05) for _ in range(40)])
+    ours = np.log(forecast.upper / forecast.test_error) / 1.645
+    sem = np.hypot(ours, came.std(ddof=1) / np.sqrt(40) / came.mean())
+    assert abs(np.log(forecast.test_error / came.mean())) < 4.0 * sem
+    assert sem < 0.15
+
+
+def test_ranges_hold_what_came():
+    """Of 40 forecasts at 90 %, from rows fewer and more than features, at most 11 miss.
+
+    More than 11 of 40 at a rate of .1 has probability 1e-4 (binomial).
+    """
+    missed = 0
+    for seed in range(40):
+        model, rng = Gaussian(seed=seed), np.random.default_rng(100 + seed)
+        rows = (150, 400)[seed % 2]
+        forecast = theory.from_features(*model.draw(rows, rng), intercept=False).solve(10 * rows)
+        exact = model.error(10 * rows, forecast.lam)
+        missed += not forecast.lower <= exact <= forecast.upper
+    assert missed <= 11
+
+
+def test_present_rows_give_their_leave_one_out_error():
+    rng = np.random.default_rng(3)
+    Phi = rng.standard_normal((60, 20)) * np.linspace(0.2, 2.0, 20)
+    y = np.sin(Phi[:, 0]) + 0.2 * rng.standard_normal(60)
+    curve = theory.from_features(Phi, y)
+    for lam in curve._left_out.lam[[6, 10, 14]]:
+        residual = []
+        for i in range(60):
+            kept = np.arange(60) != i
+            F, t = Phi[kept] - Phi[kept].mean(axis=0), y[kept] - y[kept].mean()
+            a = np.linalg.solve(F.T @ F / 20 + lam * np.eye(20), F.T @ t / 20)
+            residual.append(y[i] - t.dtype.type(y[kept].mean()) - (Phi[i] - Phi[kept].mean(0)) @ a)
+        # Curves are read by straight lines between points 4 % apart.
+        assert curve.solve(60, lam).test_error == pytest.approx(np.mean(np.square(residual)), 2e-3)
+
+
+def test_no_number_of_rows_explains_the_noise():
+    """Without a ridge the limit is the unbiased variance of least squares."""
+    rng = np.random.default_rng(4)
+    Phi = rng.standard_normal((500, 50))
+    y = Phi @ rng.standard_normal(50) + rng.standard_normal(500)
+    curve = theory.from_features(Phi, y, intercept=False)
+    residual = y - Phi @ np.linalg.lstsq(Phi, y, rcond=None)[0]
+    spread = curve.limit()
+    unbiased = residual @ residual / 450
+    # The exact leave-one-out errors set the scale, within their distance of the formula.
+    assert abs(np.log(spread.test_error / unbiased)) < 0.05
+    assert spread.lower < unbiased < spread.upper
+    assert spread.degrees_of_freedom == pytest.approx(50.0, rel=1e-2)
+
+
+def test_units_do_not_matter():
+    model, rng = Gaussian(p=40), np.random.default_rng(5)
+    Phi, y = model.draw(300, rng)
+    n = np.array([50.0, 300.0, 4000.0, np.inf])
+    base = theory.from_features(Phi, y).solve(n)
+    order = rng.permutation(40)
+    for other, scale in (
+        (theory.from_features(1e6 * Phi[:, order], y), 1.0),
+        (theory.from_features(Phi + 7.0, 1e-6 * y - 3e-6), 1e-12),
+        (theory.from_features(Phi, y, sample_weight=np.full(300, 5.0)), 1.0),
+    ):
+        np.testing.assert_allclose(other.solve(n).test_error, scale * base.test_error, rtol=1e-5)
+        np.testing.assert_allclose(other.solve(n).upper, scale * base.upper, rtol=1e-4)
+
+
+def test_several_targets_are_each_its_own():
+    model, rng = Gaussian(p=40), np.random.default_rng(6)
+    Phi, y = model.draw(300, rng)
+    both = np.column_stack([y, Phi[:, 1] + rng.standard_normal(300)])
+    together = theory.from_features(Phi, both).solve([100.0, 1000.0], 0.1)
+    assert together.test_error.shape == (2, 2)
+    for k in range(2):
+        alone = theory.from_features(Phi, both[:, k]).solve([100.0, 1000.0], 0.1)
+        np.testing.assert_allclose(together.test_error[:, k], alone.test_error, rtol=1e-6)
+
+
+def test_error_falls_with_rows_and_the_best_ridge_is_best():
+    model, rng = Gaussian(), np.random.default_rng(7)
+    curve = theory.from_features(*model.draw(500, rng))
+    best = curve.solve(np.geomspace(20, 1e5, 30))
+    assert (np.diff(best.test_error) < 0).all()
+    for lam in (1e-3, 1e-1, 10.0):
+        assert (best.test_error <= curve.solve(best.n, lam).test_error * (1 + 1e-9)).all()
+
+
+def test_other_widths():
+    """Tanh features of Gaussian inputs, 150 measured, 400 forecast: within the 99.99 % range."""
+    rng = np.random.default_rng(8)
+    d, rows = 20, 1500
+    X, X_test = rng.standard_normal((rows, d)), rng.standard_normal((4000, d))
+
+    def target(x):
+        return np.tanh(2.0 * x[:, 0]) + 0.5 * x[:, 1] * x[:, 2]
+
+    y, y_test = target(X) + 0.1 * rng.standard_normal(rows), target(X_test)
+
+    def features(p):
+        W = rng.standard_normal((p, d)) / np.sqrt(d)
+        return feature_map(X, W, "tanh"), feature_map(X_test, W, "tanh")
+
+    curve = theory.from_features(features(150)[0], y)
+    Phi, Phi_test = features(400)
+    forecast = curve.solve(rows, n_components=400, level=0.9999)
+    F = (Phi - Phi.mean(axis=0)) / 20.0
+    a = np.linalg.solve(F.T @ F + forecast.lam * np.eye(400), F.T @ (y - y.mean()))
+    came = np.mean((y_test - y.mean() - (Phi_test - Phi.mean(axis=0)) @ a / 20.0) ** 2) + 0.01
+    assert forecast.lower < came < forecast.upper
+    assert forecast.n_components == 400
+    # And fewer: half of the features, where nothing has to be continued.
+    half = curve.solve(rows, n_components=75).test_error
+    direct = theory.from_features(features(75)[0], y).solve(rows).test_error
+    assert half == pytest.approx(direct, rel=0.1)
+    assert half > curve.solve(rows).test_error > forecast.test_error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n must be > 0"),
+        ({"n": [10, -1]}, r"n must be > 0.*at index \(1,\)"),
+        ({"n": 10, "lam": 0.0}, "lam must be > 0"),
+        ({"n": 10, "level": 1.0}, "level must be < 1"),
+        ({"n": 10, "n_components": 0}, "n_components must be >= 1"),
+        ({"n": 10, "n_components": 1.5}, "n_components must be an integer"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    model = Gaussian(p=10)
+    curve = theory.from_features(*model.draw(50, np.random.default_rng(0)))
+    with pytest.raises((TypeError, ValueError), match=message):
+        curve.solve(**arguments)
+
+
+def test_bad_data():
+    rng = np.random.default_rng(0)
+    Phi, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
+    with pytest.raises(ValueError, match="loss must be 'square', got 'hinge'"):
+        theory.from_features(Phi, y, loss="hinge")
+    with pytest.raises(ValueError, match=r"Phi must have shape \(N, p\)"):
+        theory.from_features(y, y)
+    with pytest.raises(ValueError, match=r"y must have shape \(30,\)"):
+        theory.from_features(Phi, y[:-1])
+    with pytest.raises(ValueError, match="at least five rows"):
+        theory.from_features(Phi[:4], y[:4])
+    with pytest.raises(ValueError, match=r"sample_weight must have shape \(30,\)"):
+        theory.from_features(Phi, y, sample_weight=np.ones(3))
+    with pytest.raises(ValueError, match="Phi must vary"):
+        theory.from_features(np.ones((30, 3)), y)
+    with pytest.raises(ValueError, match="Phi must be finite"):
+        theory.from_features(np.where(Phi > 1, np.inf, Phi), y)
