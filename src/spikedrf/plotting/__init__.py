@@ -2,6 +2,7 @@
 
 from spikedrf.plotting.error_curves import ErrorCurvesDisplay
 from spikedrf.plotting.first_layer import FirstLayerDisplay
+from spikedrf.plotting.forecast import ForecastDisplay
 from spikedrf.plotting.learned_function import LearnedFunctionDisplay
 from spikedrf.plotting.learning_curve import LearningCurveDisplay
 from spikedrf.plotting.phase_diagram import PhaseDiagramDisplay
@@ -11,6 +12,7 @@ from spikedrf.plotting.steps import StepsDisplay
 __all__ = [
     "ErrorCurvesDisplay",
     "FirstLayerDisplay",
+    "ForecastDisplay",
     "LearnedFunctionDisplay",
     "LearningCurveDisplay",
     "PhaseDiagramDisplay",
