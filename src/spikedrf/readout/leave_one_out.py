@@ -27,6 +27,9 @@ from spikedrf.parameters import Floats
 from spikedrf.readout.ridge import RidgeStatistics, require_finite_gram
 from spikedrf.running.memory import require_memory
 
+#: Blocks of rows, by which it is judged how well a mean over rows is known.
+BLOCKS = 20
+
 
 class Block(NamedTuple):
     """Some samples: which rows they are, features, labels (m, targets) and weights."""
@@ -64,6 +67,24 @@ class Samples(Protocol):
         """Return the samples as one part in this process."""
 
 
+class Squares(NamedTuple):
+    """Squared leave-one-out residuals, added up in blocks of rows.
+
+    Attributes
+    ----------
+    square : ndarray, shape (BLOCKS, penalties, targets)
+    weight : ndarray, shape (BLOCKS,)
+        Weights of the rows of each.
+    """
+
+    square: Floats
+    weight: Floats
+
+    def mean(self) -> Floats:
+        """Return the mean square of a row, shape (penalties, targets)."""
+        return np.asarray(self.square.sum(axis=0) / self.weight.sum())
+
+
 class Moments(NamedTuple):
     """What a path of at least two penalties knows of all others.
 
@@ -94,6 +115,10 @@ class RidgePath(Protocol):
         They are infinite where rounding leaves nothing of ``1 - w l``. Of a row that stands for
         several they are those of the mean label.
         """
+
+    @property
+    def squares(self) -> Squares:
+        """Their squares, summed over rows and their copies in blocks."""
 
     def mean_square(self) -> Floats:
         """Return the mean square over rows and their copies, shape (penalties, targets)."""
@@ -134,8 +159,12 @@ class _Primal:
     def leave_one_out(self) -> Iterator[tuple[slice, Floats]]:
         return self.fit.leave_one_out(self.samples)
 
+    @cached_property
+    def squares(self) -> Squares:
+        return self.samples.sum(self.fit.squares)
+
     def mean_square(self) -> Floats:
-        return self.samples.sum(self.fit.squares) / self.fit.statistics.n
+        return self.squares.mean()
 
     @property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -216,14 +245,9 @@ class _Fit:
             known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
             yield block.rows, np.divide(residual, kept[:, :, None], out=out, where=known)
 
-    def squares(self, samples: Samples) -> Floats:
-        """Return the sum of squared leave-one-out residuals of these rows."""
-        total = np.zeros((len(self.coef), self.coef.shape[2]))
-        for rows, residual in self.leave_one_out(samples):
-            total += np.einsum("i,iat->at", samples.weight[rows], residual**2)
-        if samples.within is not None:
-            total += samples.weight @ samples.within
-        return total
+    def squares(self, samples: Samples) -> Squares:
+        """Return the squared leave-one-out residuals of these rows."""
+        return _in_blocks(self.leave_one_out(samples), samples.weight, samples.within)
 
     @cached_property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -293,11 +317,12 @@ class _Dual:
         known = (stay > 0.0)[:, :, None]
         yield slice(0, len(left)), np.divide(left, stay[:, :, None], out=out, where=known)
 
+    @cached_property
+    def squares(self) -> Squares:
+        return _in_blocks(self.leave_one_out(), self.weight, self.within)
+
     def mean_square(self) -> Floats:
-        ((_, residual),) = self.leave_one_out()
-        share = self.weight / self.weight.sum()
-        square = np.einsum("i,iat->at", share, residual**2)
-        return np.asarray(square if self.within is None else square + share @ self.within)
+        return self.squares.mean()
 
     def moments(self) -> Moments:
         present = self.value > 0.0
@@ -311,6 +336,26 @@ class _Dual:
         dual = self.U @ scaled.reshape(len(scaled), penalties * targets)
         a = (self.F.T @ dual / self.root**2).reshape(-1, penalties, targets)
         return a, self.mean_y - np.tensordot(self.mean, a, axes=1)
+
+
+def _in_blocks(
+    residuals: Iterator[tuple[slice, Floats]], weight: Floats, within: Floats | None
+) -> Squares:
+    """Add up squares; blocks of neighbouring rows, so that what rows share in time counts."""
+    block = np.arange(len(weight)) * BLOCKS // max(len(weight), 1)
+    square: Floats | None = None
+    for rows, residual in residuals:
+        if square is None:
+            square = np.zeros((BLOCKS, *residual.shape[1:]))
+        ours = block[rows]
+        for k in np.unique(ours):
+            part = ours == k
+            square[k] += np.einsum("i,iat->at", weight[rows][part], residual[part] ** 2)
+    assert square is not None
+    if within is not None:
+        for k in range(BLOCKS):
+            square[k] += weight[block == k] @ within[block == k]
+    return Squares(square, np.bincount(block, weight, minlength=BLOCKS).astype(np.float64))
 
 
 def _without(value: Floats, U: Floats, direction: Floats) -> tuple[Floats, Floats]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 from spikedrf.parameters import Floats, flag, number, real_array
-from spikedrf.readout.leave_one_out import Block, RidgePath, ridge_path
 from spikedrf.theory.effective_ridge import Curves, Spectrum, continued, read_curves
 from spikedrf.theory.forecast import Forecast
 
-#: Blocks of rows whose errors say how far the mean error is known.
-BLOCKS = 20
+if TYPE_CHECKING:  # SciPy's linear algebra is loaded when features are measured
+    from spikedrf.readout.leave_one_out import Block, RidgePath, Squares
 
 T = TypeVar("T")
 
@@ -40,30 +38,23 @@ class LeftOut:
     sem: Floats
 
     @classmethod
-    def of_blocks(cls, lam: Floats, squares: Floats, weight: Floats) -> LeftOut:
+    def of_blocks(cls, lam: Floats, squares: Squares) -> LeftOut:
         """Put the blocks together.
 
         Parameters
         ----------
         lam : ndarray, shape (ridges,)
-        squares : ndarray, shape (blocks, ridges, targets)
-            Sums of squared leave-one-out residuals.
-        weight : ndarray, shape (blocks,)
-            Weights of the rows of a block.
+        squares : Squares
         """
-        total = weight.sum()
-        error = squares.sum(axis=0) / total
-        used = weight > 0.0
+        error, used = squares.mean(), squares.weight > 0.0
         count = int(used.sum())
-        if count < 2:
-            return cls(lam, error, np.full_like(error, np.inf))
-        away = squares[used] / weight[used, None, None] - error
-        share = (weight[used] / total)[:, None, None]
-        variance = np.sum(share**2 * away**2, axis=0) * count / (count - 1.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        weight = squares.weight[used, None, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            away = squares.square[used] / weight - error
+            variance = np.sum((weight / weight.sum() * away) ** 2, axis=0) * count / (count - 1.0)
             sem = np.sqrt(variance) / error
         keep = np.isfinite(error).all(axis=1) & (lam > 0.0)
-        return cls(lam[keep], error[keep], np.nan_to_num(sem[keep]))
+        return cls(lam[keep], error[keep], np.where(error > 0.0, sem, 0.0)[keep])
 
 
 class FeatureCurve:
@@ -98,12 +89,14 @@ class FeatureCurve:
         intercept: bool,
         left_out: LeftOut | None = None,
         optimism: float = 1.0,
+        ridge_unit: float = 1.0,
         single: bool = True,
     ) -> None:
         self._spectrum = spectrum
         self._intercept = intercept
         self._left_out = left_out
         self._optimism = optimism
+        self._ridge_unit = ridge_unit
         self._single = single
         self.rows = spectrum.rows + float(intercept)
         self.n_components = spectrum.features
@@ -171,10 +164,11 @@ class FeatureCurve:
             relative = (error / self._unit).mean(axis=2)
             at = np.argmin(relative, axis=1).astype(float)
         else:
-            at = _positions(curve.ridge(flat[:, 0]), np.asarray(lam).ravel())
+            given = np.asarray(lam).ravel() / self._ridge_unit
+            at = _positions(curve.ridge(flat[:, 0]), given)
         test = _read(error, at)
         D1 = _read(curve.D1[:, None], at)
-        ridge = np.exp(_read(curve.log_kappa[:, None], at)) * (flat - D1)
+        ridge = self._ridge_unit * np.exp(_read(curve.log_kappa[:, None], at)) * (flat - D1)
         train = test * (1.0 - D1 / flat) ** 2
         spread = self._spread(curve, sem, at, level)
         ridge = ridge[:, 0] if lam is None else np.asarray(lam, float).ravel()
@@ -241,10 +235,13 @@ class FeatureCurve:
         # independent ones to average. What was continued stems from where the rows end.
         degrees = np.minimum(curve.D1, self._read.D1.max())
         sem *= np.sqrt(N / (N - degrees))[:, None]
-        return self._optimism * factor_at, np.hypot(sem, 0.5 * np.log(factor_at))
+        doubt = np.hypot(0.5 * np.log(factor_at), 0.5 * np.log(self._optimism))
+        return self._optimism * factor_at, np.hypot(sem, doubt)
 
     def _spread(self, curve: Curves, sem: Floats, at: Floats, level: float) -> Floats:
         """Return half the width of the range of the logarithm of the error."""
+        from scipy.special import ndtri
+
         z = float(ndtri(0.5 * (1.0 + level)))
         doubt = np.log1p(curve.doubt)
         return np.asarray(z * np.hypot(_read(sem, at), _read(doubt, at)))
@@ -309,6 +306,8 @@ def from_features(
     >>> curve.solve([100, 400, np.inf]).test_error.round(4)
     array([0.0192, 0.0126, 0.0103])
     """
+    from spikedrf.readout.leave_one_out import ridge_path
+
     if loss != "square":
         raise ValueError(
             f"loss must be 'square', got {loss!r}: what other losses do depends on more of the "
@@ -338,19 +337,16 @@ def from_features(
     # From what is next to nothing of all eigenvalues to all of them together.
     lam = np.geomspace(1e-8, 10.0, 19) * max(float(variance.mean()) * rows.weight.sum(), 1e-300)
     path = ridge_path(rows, F.shape[1], lam, intercept=intercept)
-    return measured(path, rows.weight, lam, intercept=intercept, single=single)
+    spectrum, left_out, unit = measured(path, rows.weight, lam, intercept=intercept)
+    return FeatureCurve(
+        spectrum, intercept=intercept, left_out=left_out, ridge_unit=unit, single=single
+    )
 
 
 def measured(
-    path: RidgePath,
-    weight: Floats,
-    lam: Floats,
-    *,
-    intercept: bool,
-    single: bool,
-    optimism: float = 1.0,
-) -> FeatureCurve:
-    """Return the learning curve of the features that a path of ridges was fitted to.
+    path: RidgePath, weight: Floats, lam: Floats, *, intercept: bool
+) -> tuple[Spectrum, LeftOut, float]:
+    """Return what a path of ridges has measured of features, as `FeatureCurve` takes it.
 
     Parameters
     ----------
@@ -360,35 +356,23 @@ def measured(
     lam : ndarray, shape (ridges,)
         Its ridges.
     intercept : bool
-    single : bool
-        Whether results have no axis for the targets.
-    optimism : float
-        By what to multiply all errors.
 
     Returns
     -------
-    FeatureCurve
+    spectrum : Spectrum
+    left_out : LeftOut
+    unit : float
+        Ridge in the units of ``lam`` that is one in those of rows of equal weight.
     """
-    block = np.arange(len(weight)) * min(BLOCKS, len(weight)) // len(weight)
-    count = int(block[-1]) + 1
-    squares: Floats | None = None
-    for part, residual in path.leave_one_out():
-        if squares is None:
-            squares = np.zeros((count, *residual.shape[1:]))
-        np.add.at(squares, block[part], weight[part, None, None] * residual**2)
-    assert squares is not None
-    left_out = LeftOut.of_blocks(lam, squares, np.bincount(block, weight).astype(float))
     # Rows of weights w are as good as this many of equal weight, and their ridge is for the sum.
-    rows = weight.sum() ** 2 / np.square(weight).sum()
-    scale = rows / weight.sum()
+    rows = float(weight.sum() ** 2 / np.square(weight).sum())
+    scale = rows / float(weight.sum())
     values, shares, square, features = path.moments()
     spectrum = Spectrum(
         rows - float(intercept), features, values * scale, shares * scale**2, square * scale
     )
-    left_out = LeftOut(left_out.lam * scale, left_out.error, left_out.sem)
-    return FeatureCurve(
-        spectrum, intercept=intercept, left_out=left_out, optimism=optimism, single=single
-    )
+    left_out = LeftOut.of_blocks(lam, path.squares)
+    return spectrum, LeftOut(left_out.lam * scale, left_out.error, left_out.sem), 1.0 / scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,11 +382,14 @@ class _Given:
     Phi: Floats
     y: Floats
     weight: Floats
+    within: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def blocks(self) -> Iterator[Block]:
+        from spikedrf.readout.leave_one_out import Block
+
         yield Block(slice(0, len(self)), self.Phi.copy(), self.y, self.weight)
 
     def sum(self, measure: Callable[[_Given], T]) -> T:
