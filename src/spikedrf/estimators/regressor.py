@@ -9,19 +9,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.estimators.distributed import is_dask, lazy, map_rows
+from spikedrf.estimators.forecast import (
+    curve_of,
+    optimism,
+    ridges_about,
+    statistics_of,
+    statistics_of_sums,
+)
 from spikedrf.estimators.layer import Layer
 from spikedrf.estimators.network import FirstLayer, NetworkMixin
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.estimators.selection import Choice, judged
 from spikedrf.losses import Huber, Loss, LossLike, PseudoHuber, Square
 from spikedrf.losses import resolve as resolve_loss
-from spikedrf.parameters import Floats, flag
+from spikedrf.parameters import Floats, flag, real_array
 from spikedrf.readout.convex import robust_scale
+from spikedrf.readout.leave_one_out import RidgePath
 from spikedrf.readout.ridge import RidgeStatistics
 from spikedrf.running.progress import metered
+from spikedrf.theory.forecast import Forecast
 
 #: Where a Huber loss begins to be linear, in robust standard deviations of the target: 95% as
 #: efficient as least squares if there are no outliers (Huber, Robust Statistics, 1981).
@@ -185,6 +195,9 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         Of a Huber loss. Where it begins to be linear, in units of the target.
     n_iter_ : ndarray of int, shape (targets,)
         Of other losses. Iterations of the solver.
+    forecast_statistics_ : dict
+        Of the square loss. What `forecast` reads: eigenvalues of the features' second moments, the
+        target's components, and leave-one-out errors of several ridges.
 
     Raises
     ------
@@ -353,16 +366,20 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             a, b = a[:, choice.alpha, at], b[choice.alpha, at]
             self._store_readout(a * units.y, b * units.y)
             self._store_metric(layer.activation, rows)
+            self._remember(choice.path, first, units, first.alphas)
             return self
         coef, intercept = np.empty((len(weights), targets)), np.empty(targets)
         # Targets that share a ridge share a factorisation.
         for value in np.unique(alpha):
-            path = layer.ridge_path(
-                rows, weights, np.array([value]), intercept=bool(self.fit_intercept)
-            )
+            # The first path tells what the forecast needs, from the errors of several ridges.
+            known = hasattr(self, "forecast_statistics_")
+            about = np.array([value]) if known else ridges_about(float(value), rows.weight)
+            path = layer.ridge_path(rows, weights, about, intercept=bool(self.fit_intercept))
             ours = alpha == value
             a, b = path.readouts
             coef[:, ours], intercept[ours] = a[:, 0, ours], b[0, ours]
+            if not known:
+                self._remember(path, first, units, about)
             if choice is None:  # a single candidate, not judged yet
                 self._store_errors(judged(path, self.step_size_), np.array([value]), units)
         self._store_readout(coef * units.y, intercept * units.y)
@@ -499,9 +516,21 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         self.alpha_: Any = ridge if per_target else float(ridge[0])
         return first, alpha
 
+    def _remember(self, path: RidgePath, first: FirstLayer, units: Units, lam: Floats) -> None:
+        """Keep what `forecast` needs."""
+        kept = statistics_of(path, first.rows, lam, intercept=bool(self.fit_intercept), units=units)
+        if first.choice is not None and first.choice.step_size != 0.0:
+            alpha = first.alphas[first.choice.alpha] * units.weight
+            kept["optimism"] = optimism(kept, alpha, first.choice.error * units.y**2)
+        self.forecast_statistics_ = kept
+
     def _forget(self) -> None:
         """Forget what a fit under another loss, or a stream, has left."""
-        left = ["stream_parameters_", *(f"statistics_{name}_" for name in _STATISTICS)]
+        left = [
+            "stream_parameters_",
+            "forecast_statistics_",
+            *(f"statistics_{name}_" for name in _STATISTICS),
+        ]
         for name in [*left, *_OF_THE_SQUARE, *_OF_OTHERS]:
             self.__dict__.pop(name, None)
 
@@ -534,6 +563,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     def _refit(self, statistics: RidgeStatistics, alpha: Floats) -> None:
         for name in _STATISTICS:
             setattr(self, f"statistics_{name}_", getattr(statistics, name))
+        self.__dict__.pop("forecast_statistics_", None)
         coef = np.empty((statistics.p, len(alpha)))
         intercept = np.empty(len(alpha))
         for value in np.unique(alpha):
@@ -556,6 +586,78 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
     # ---------------------------------------------------------------------------------------------
     # Using
+
+    def forecast(
+        self,
+        n: ArrayLike,
+        *,
+        alpha: ArrayLike | None = None,
+        n_components: int | None = None,
+        level: float = 0.9,
+    ) -> Forecast:
+        """Forecast the errors of this first layer's readout fitted to other numbers of rows.
+
+        The deterministic equivalent of ridge regression on the features, whose second moments and
+        leave-one-out errors the fit has measured (`theory.from_features`). The first layer stays as
+        it is: more rows may also find a better one, which no formula foresees, so for layers that
+        have learned much from few rows the truth tends to be better than the forecast.
+
+        Parameters
+        ----------
+        n : float or array_like
+            Numbers of rows, > 0; ``inf`` is what no number of rows can better with these features.
+        alpha : float or array_like, optional
+            Ridge, > 0, broadcast with ``n``; by default the best at each ``n``.
+        n_components : int, optional
+            Another number of features of the same law: drawn, or learned, like these.
+        level : float
+            Probability of the range, between 0 and 1.
+
+        Returns
+        -------
+        theory.Forecast
+            ``r2``, ``test_error``, ``train_error``, their range, and the ridge.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of range, or the loss is not the square.
+        sklearn.exceptions.NotFittedError
+            If there has been no fit.
+
+        Notes
+        -----
+        Costs nothing that grows with the rows. After `partial_fit` only sums over rows are known:
+        then the formula is not held to leave-one-out errors, and the range is wider. Features
+        learned from the rows know their targets; by how much that flatters them is taken from the
+        cross-fitting that chose the step. Sources: Schroeder et al., arXiv 2402.13999; Simon et
+        al., arXiv 2311.14646.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikedrf import SpikedRFRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.standard_normal((500, 5))
+        >>> y = np.sin(X[:, 0]) + 0.3 * rng.standard_normal(500)
+        >>> model = SpikedRFRegressor(100, random_state=0).fit(X, y)
+        >>> bool((np.diff(model.forecast([250, 500, 5000, np.inf]).r2) > 0).all())
+        True
+        """
+        check_is_fitted(self, "readout_coef_")
+        if not _is_square(self):
+            raise ValueError(
+                f"forecast needs loss='square', got loss={self.loss!r}: what 'huber', "
+                f"'pseudo_huber', 'quantile' and 'absolute' do depends on more of the features "
+                f"than their second moments"
+            )
+        if alpha is not None:
+            alpha = real_array("alpha", alpha, minimum=0.0, exclusive=True)
+        if not hasattr(self, "forecast_statistics_"):
+            targets = np.atleast_2d(self.readout_coef_).shape[0]
+            self.forecast_statistics_ = statistics_of_sums(self._statistics(targets))
+        curve = curve_of(self.forecast_statistics_, single=self._one_target)
+        return curve.solve(n, alpha, n_components=n_components, level=level)
 
     def predict(self, X: Any) -> Any:
         """Predict targets.

@@ -48,6 +48,8 @@ _LEFT = 0.1
 _DECADE = np.log(10.0)
 #: By how much the power of a continuation may be wrong.
 _POWER = 0.3
+#: A continuation leaves at least this part of the error where the rows end.
+_LEAST = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Curves:
     A, dA : ndarray, shape (points, targets)
         The same of what is unexplained.
     doubt : ndarray, shape (points, targets)
-        Relative doubt about ``E`` where it was continued, 0 where it was read off the rows.
+        Doubt about ``log E`` where it was continued, 0 where it was read off the rows.
     """
 
     log_kappa: Floats
@@ -215,18 +217,22 @@ def continued(read: Curves, p: float) -> Curves:
     power = _trend(x[low], np.log(np.maximum(each[low], tiny)))
     width = steps[1] - steps[0]
 
-    def unexplained(power: Floats) -> tuple[Floats, Floats]:
+    most = read.E[0]
+
+    def unexplained(power: Floats, least: float) -> tuple[Floats, Floats]:
         slope = each[0] * -dz[:, None] * np.exp(np.clip(power * steps[:, None], -700.0, 700.0))
         gone = np.cumsum(slope[::-1], axis=0)[::-1] * width
-        # What is left cannot be negative.
-        fits = np.minimum(1.0, read.A[0] / np.maximum(gone[0], tiny))
+        # What is left is some part of what the rows leave: noise may be the rest of it.
+        fits = np.minimum(1.0, (read.A[0] - least * most) / np.maximum(gone[0], tiny))
         return read.A[0] - gone * fits, slope * fits
 
-    A, dA = unexplained(power)
-    E = np.maximum(A - dA, 0.0)
-    others = [np.subtract(*unexplained(power + change)) for change in (-_POWER, _POWER)]
-    away = np.max([np.abs(np.maximum(other, 0.0) - E) for other in others], axis=0)
-    doubt = away / np.maximum(E, tiny)
+    A, dA = unexplained(power, _LEAST)
+    E = np.maximum(A - dA, _LEAST * most)
+    doubt = np.zeros_like(E)
+    for change in (-_POWER, _POWER):
+        other = np.subtract(*unexplained(power + change, _LEAST / 2.0))
+        other = np.clip(other, _LEAST / 2.0 * most, None)
+        doubt = np.maximum(doubt, np.abs(np.log(np.maximum(other, tiny) / np.maximum(E, tiny))))
     both = zip((x[0] + steps, z, dz, A, dA, doubt), _fields(read), strict=True)
     return Curves(*(np.concatenate(pair) for pair in both))
 

@@ -243,8 +243,7 @@ class FeatureCurve:
         from scipy.special import ndtri
 
         z = float(ndtri(0.5 * (1.0 + level)))
-        doubt = np.log1p(curve.doubt)
-        return np.asarray(z * np.hypot(_read(sem, at), _read(doubt, at)))
+        return np.asarray(z * np.hypot(_read(sem, at), _read(curve.doubt, at)))
 
 
 def from_features(

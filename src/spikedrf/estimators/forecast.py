@@ -1,0 +1,122 @@
+"""What a fitted estimator knows of fits to more rows, or fewer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spikedrf.estimators.rows import Rows, Units
+from spikedrf.parameters import Floats
+from spikedrf.readout.leave_one_out import RidgePath
+from spikedrf.readout.ridge import RidgeStatistics
+from spikedrf.theory.effective_ridge import Spectrum
+from spikedrf.theory.features import FeatureCurve, LeftOut, measured
+
+#: Share of the rows that cross-fitting judges by fits to.
+_JUDGED = 0.8
+
+
+def ridges_about(alpha: float, weight: Floats) -> Floats:
+    """Return the ridge of a fit, and others around it, of which the forecast wants the errors.
+
+    Parameters
+    ----------
+    alpha : float
+        The ridge, >= 0.
+    weight : ndarray
+        Weights of the rows, in `Rows.units`.
+    """
+    others = weight.sum() * np.logspace(-8.0, 0.0, 9)
+    return np.concatenate([[alpha], others if alpha == 0.0 else alpha * np.logspace(-4.0, 4.0, 9)])
+
+
+def statistics_of(
+    path: RidgePath, rows: Rows, lam: Floats, *, intercept: bool, units: Units
+) -> dict[str, Any]:
+    """Return what `curve_of` needs of a fit, as numbers and arrays.
+
+    Parameters
+    ----------
+    path : RidgePath
+        Fits of two or more ridges, with rows in ``units``.
+    rows : Rows
+        Its rows.
+    lam : ndarray, shape (ridges,)
+        Its ridges.
+    intercept : bool
+    units : Units
+    """
+    spectrum, left_out, unit = measured(path, rows.weight, lam, intercept=intercept)
+    return {
+        "rows": spectrum.rows + float(intercept),
+        "n_components": spectrum.features,
+        "intercept": intercept,
+        "values": spectrum.values,
+        "shares": spectrum.shares * units.y**2,
+        "square": spectrum.square * units.y**2,
+        "lam": left_out.lam,
+        "error": left_out.error * units.y**2,
+        "sem": left_out.sem,
+        "ridge_unit": unit * units.weight,
+        "optimism": 1.0,
+    }
+
+
+def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
+    """Return the same from the sums of a stream, which know no row left out."""
+    value, vector = np.linalg.eigh(sums.upper / sums.p, UPLO="U")
+    return {
+        "rows": float(sums.n),
+        "n_components": sums.p,
+        "intercept": sums.intercept,
+        "values": np.maximum(value, 0.0),
+        "shares": np.square(vector.T @ sums.moment) / sums.p,
+        "square": np.asarray(sums.square, dtype=np.float64),
+        "lam": np.empty(0),
+        "error": np.empty((0, sums.moment.shape[1])),
+        "sem": np.empty((0, sums.moment.shape[1])),
+        "ridge_unit": 1.0,
+        "optimism": 1.0,
+    }
+
+
+def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
+    """Return the learning curve of the features that were measured."""
+    kept = {key: statistics[key] for key in ("values", "shares", "square")}
+    rows = statistics["rows"] - float(statistics["intercept"])
+    left_out = LeftOut(statistics["lam"], statistics["error"], statistics["sem"])
+    return FeatureCurve(
+        Spectrum(rows, statistics["n_components"], **kept),
+        intercept=statistics["intercept"],
+        left_out=left_out if left_out.lam.size else None,
+        optimism=statistics["optimism"],
+        ridge_unit=statistics["ridge_unit"],
+        single=single,
+    )
+
+
+def optimism(statistics: dict[str, Any], alpha: Floats, error: Floats) -> float:
+    """Return by what the errors of new rows are above those that the readout has left out.
+
+    Features that have learned from a row know its target, and to leave it out of the readout does
+    not make them forget it. Cross-fitting, which leaves it out of both, says what that is worth,
+    with fits to four fifths of the rows.
+
+    Parameters
+    ----------
+    statistics : dict
+        As `statistics_of`.
+    alpha : ndarray, shape (targets,)
+        Ridge of each target, in its units.
+    error : ndarray, shape (targets,)
+        Errors of cross-fitting.
+    """
+    curve = curve_of(statistics, single=False)
+    rows = _JUDGED * statistics["rows"]
+    here = [
+        curve.solve(rows, max(lam, 1e-300)).test_error[target] for target, lam in enumerate(alpha)
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.mean(error / curve.variance) / np.mean(np.array(here) / curve.variance))
+    return max(ratio, 1.0) if np.isfinite(ratio) else 1.0
