@@ -41,6 +41,7 @@ COMMANDS = (
     "fit",
     "predict",
     "show",
+    "forecast",
     "reproduce",
     "explore",
 )

@@ -13,7 +13,16 @@ import numpy as np
 
 from spikedrf import losses
 from spikedrf.activations import NAMES
-from spikedrf.cli import learned, model_file, options, output, preparation, reading, values
+from spikedrf.cli import (
+    forecast,
+    learned,
+    model_file,
+    options,
+    output,
+    preparation,
+    reading,
+    values,
+)
 from spikedrf.cli.columns import Kind, Unfit, recognise, stripped
 from spikedrf.cli.model_file import About
 from spikedrf.cli.table import Table, listed
@@ -121,6 +130,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group = options.add_output(parser, (*options.PICTURES, ".csv"))
     group.add_argument(
+        "--forecast", action="store_true", help="also say what more rows would bring"
+    )
+    group.add_argument(
         "--model", type=_saved, metavar="FILE", help=f"save what was fitted, {model_file.SUFFIX}"
     )
 
@@ -138,14 +150,24 @@ class _Data:
 def run(args: argparse.Namespace) -> int:
     """Read, fit, print what was learned; write files."""
     data = _read(args)
+    if args.forecast and data.loss.name != "square":
+        args.parser.error(
+            f"argument --forecast: only what the square loss fits can be forecast, and the loss is "
+            f"{data.loss.name}"
+        )
     pipeline = options.checked(args, lambda: _fit(args, data), _NAMES)
     given = _given(args, data)
     if args.json:
         result = learned.numbers(pipeline, data.about)
         result["columns"] = learned.columns(pipeline, data.about)
+        if args.forecast:
+            result["forecast"] = forecast.numbers(pipeline[-1])
         output.print_json(args, result, given=given)
     else:
         learned.print_network(pipeline, data.about)
+        if args.forecast:
+            forecast.print_forecast(forecast.of(pipeline[-1]))
+            print(f"# {forecast.sentence(pipeline[-1])}")
     # What was computed is on its way before anything else can go wrong.
     print(end="", flush=True)
     status = output.OK

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from spikedrf.estimators.planning import PlannedLayer
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import RidgePath
 from spikedrf.readout.ridge import RidgeStatistics
 from spikedrf.theory.effective_ridge import Spectrum
-from spikedrf.theory.features import FeatureCurve, LeftOut, measured
+from spikedrf.theory.features import FeatureCurve, Judged, LeftOut, measured
 
 #: Share of the rows that cross-fitting judges by fits to.
 _JUDGED = 0.8
+#: Rows held out that a forecast is made from: at least, and at most.
+_FEWEST, _MOST = 50, 800
 
 
 def ridges_about(alpha: float, weight: Floats) -> Floats:
@@ -60,7 +63,44 @@ def statistics_of(
         "sem": left_out.sem,
         "ridge_unit": unit * units.weight,
         "optimism": 1.0,
+        "judged": None,
     }
+
+
+def statistics_of_planned(
+    planned: PlannedLayer, rows: Rows, error: Floats, *, intercept: bool, units: Units
+) -> dict[str, Any] | None:
+    """Return the same of a layer that has learned from the rows, from some that it has not.
+
+    Those held out of the first fold, and the layer without them.
+
+    Parameters
+    ----------
+    planned : PlannedLayer
+    rows : Rows
+        All, in ``units``.
+    error : ndarray, shape (targets,)
+        Errors of rows held out, in squared units of the targets.
+    intercept : bool
+    units : Units
+
+    Returns
+    -------
+    dict or None
+        None if too few were held out.
+    """
+    held = rows.take(planned.fold(rows) == 0).here()
+    if len(held) < _FEWEST:
+        return None
+    kept = float(len(rows.number)) * (1.0 - len(held) / max(len(planned.searched), 1))
+    held = held.take(np.arange(len(held)) < _MOST)
+    scale = float(held.weight.sum())
+    lam = scale * np.logspace(-7.0, 1.0, 17)
+    path = planned.layer.ridge_path(held, planned.without[0], lam, intercept=intercept)
+    statistics = statistics_of(path, held, lam, intercept=intercept, units=units)
+    present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
+    judged = present * kept / len(rows)
+    return statistics | {"judged": [judged, error * units.y**2, present]}
 
 
 def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
@@ -78,6 +118,7 @@ def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
         "sem": np.empty((0, sums.moment.shape[1])),
         "ridge_unit": 1.0,
         "optimism": 1.0,
+        "judged": None,
     }
 
 
@@ -91,6 +132,7 @@ def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
         intercept=statistics["intercept"],
         left_out=left_out if left_out.lam.size else None,
         optimism=statistics["optimism"],
+        judged=None if statistics["judged"] is None else Judged(*statistics["judged"]),
         ridge_unit=statistics["ridge_unit"],
         single=single,
     )

@@ -18,10 +18,12 @@ from spikedrf.estimators.forecast import (
     optimism,
     ridges_about,
     statistics_of,
+    statistics_of_planned,
     statistics_of_sums,
 )
 from spikedrf.estimators.layer import Layer
 from spikedrf.estimators.network import FirstLayer, NetworkMixin
+from spikedrf.estimators.planning import PlannedLayer
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.estimators.selection import Choice, judged
 from spikedrf.losses import Huber, Loss, LossLike, PseudoHuber, Square
@@ -518,10 +520,17 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
     def _remember(self, path: RidgePath, first: FirstLayer, units: Units, lam: Floats) -> None:
         """Keep what `forecast` needs."""
-        kept = statistics_of(path, first.rows, lam, intercept=bool(self.fit_intercept), units=units)
-        if first.choice is not None and first.choice.step_size != 0.0:
-            alpha = first.alphas[first.choice.alpha] * units.weight
-            kept["optimism"] = optimism(kept, alpha, first.choice.error * units.y**2)
+        intercept, choice = bool(self.fit_intercept), first.choice
+        kept = None
+        if isinstance(first.stepped, PlannedLayer) and choice is not None:
+            kept = statistics_of_planned(
+                first.stepped, first.rows, choice.error, intercept=intercept, units=units
+            )
+        if kept is None:
+            kept = statistics_of(path, first.rows, lam, intercept=intercept, units=units)
+            if choice is not None and choice.step_size != 0.0:
+                alpha = first.alphas[choice.alpha] * units.weight
+                kept["optimism"] = optimism(kept, alpha, choice.error * units.y**2)
         self.forecast_statistics_ = kept
 
     def _forget(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,28 @@ if TYPE_CHECKING:  # SciPy's linear algebra is loaded when features are measured
     from spikedrf.readout.leave_one_out import Block, RidgePath, Squares
 
 T = TypeVar("T")
+
+
+#: Rows that the features have learned from are forgotten with this power of the share they make.
+_FORGETTING = 3.0
+
+
+class Judged(NamedTuple):
+    """How fits did whose features had learned from their rows, on rows held out.
+
+    Attributes
+    ----------
+    rows : float
+        Rows of these fits.
+    error : ndarray, shape (targets,)
+        Mean squared errors on others.
+    present : float
+        Rows of the final fit.
+    """
+
+    rows: float
+    error: Floats
+    present: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +90,11 @@ class FeatureCurve:
     with ``E, D1, D2`` measured on the rows at hand and ``factor`` what reproduces their exact
     leave-one-out errors. (``1 + 1/n`` is the price of the intercept, which also takes one row.)
 
+    Features that have learned from the rows at hand are measured on rows that were held out of
+    that. A readout fitted to the others is worse than one to as many fresh rows; what was held out
+    says by how much. Fresh rows make it forget that, with the third power of the share that the
+    known ones have: an empirical law, see docs/forecasts.md.
+
     Attributes
     ----------
     rows : float
@@ -89,6 +116,7 @@ class FeatureCurve:
         intercept: bool,
         left_out: LeftOut | None = None,
         optimism: float = 1.0,
+        judged: Judged | None = None,
         ridge_unit: float = 1.0,
         single: bool = True,
     ) -> None:
@@ -98,11 +126,17 @@ class FeatureCurve:
         self._optimism = optimism
         self._ridge_unit = ridge_unit
         self._single = single
-        self.rows = spectrum.rows + float(intercept)
+        measured = spectrum.rows + float(intercept)
+        self.rows = measured if judged is None else judged.present
         self.n_components = spectrum.features
-        self.variance = spectrum.square / self.rows
+        self._measured = measured
+        self.variance = spectrum.square / measured
         self._read = read_curves(spectrum)
         self._curves = continued(self._read, spectrum.features)
+        self._judged, self._excess = judged, np.zeros(len(self.variance))
+        if judged is not None:
+            best = self.solve(judged.rows).test_error
+            self._excess = np.maximum(judged.error - np.reshape(best, -1), 0.0)
 
     def __repr__(self) -> str:
         return f"FeatureCurve({self.rows:g} rows, {self.n_components} features)"
@@ -167,6 +201,9 @@ class FeatureCurve:
             given = np.asarray(lam).ravel() / self._ridge_unit
             at = _positions(curve.ridge(flat[:, 0]), given)
         test = _read(error, at)
+        if self._judged is not None:
+            fresh = self._judged.rows / np.maximum(n.ravel(), self._judged.rows)
+            test = test + self._excess * fresh[:, None] ** _FORGETTING
         D1 = _read(curve.D1[:, None], at)
         ridge = self._ridge_unit * np.exp(_read(curve.log_kappa[:, None], at)) * (flat - D1)
         train = test * (1.0 - D1 / flat) ** 2
@@ -222,7 +259,7 @@ class FeatureCurve:
         ridge = base.ridge(np.array(N))
         at = _positions(ridge[None, :], self._left_out.lam)
         formula = base.E / (1.0 - base.D2 / N)[:, None]
-        one = 1.0 + 1.0 / self.rows if self._intercept else 1.0
+        one = 1.0 + 1.0 / self._measured if self._intercept else 1.0
         factor = self._left_out.error / (_read(formula[None], at) * one)
         # The effective ridge that the widths share is the kernel's: the same D1.
         x = _read(base.D1[:, None], at)[:, 0]
