@@ -362,7 +362,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         layer, choice, rows = first.stepped.layer, first.choice, first.rows
         weights = self.layer_
         targets = rows.y.shape[1]
-        if choice is not None and choice.path is not None:
+        # A path of one ridge says nothing of others, which the forecast wants.
+        if choice is not None and choice.path is not None and first.alphas.size > 1:
             a, b = choice.path.readouts
             at = np.arange(targets)
             a, b = a[:, choice.alpha, at], b[choice.alpha, at]
