@@ -43,13 +43,13 @@ from spikedrf.parameters import Floats
 _POINTS = 1601
 #: What is left of the rows after the fit, N - D1 over N, where the functions are still read off
 #: the rows; below they are continued.
-_LEFT = 0.1
+_LEFT = 0.5
 #: Width, in units of log kappa, over which the slopes at the end are measured.
 _DECADE = np.log(10.0)
 #: By how much the power of a continuation may be wrong.
 _POWER = 0.3
 #: A continuation leaves at least this part of the error where the rows end.
-_LEAST = 0.1
+_LEAST = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class Curves:
         With ``k = kappa/(1 - z/p)`` and slopes by ``log k``: ``dlog kappa/dlog k`` is
         ``(p - z)/(p - z + D1')``.
         """
-        kept = (1.0 - _LEFT) * p > self.D1
+        kept = 0.9 * p > self.D1
         z, dz = self.D1[kept], self.dD1[kept]
         rate = (p - z) / (p - z + dz)
         return Curves(
