@@ -273,7 +273,7 @@ def main():
     )
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--splits", type=int, default=1)
     parser.add_argument("--features", type=int, default=1000)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--keep", type=Path)
