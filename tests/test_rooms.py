@@ -1,6 +1,7 @@
 """The rooms of the package: who imports whom, and who may know what a step is."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -93,3 +94,36 @@ def test_nobody_asks_what_a_step_is():
         for line, kind in asked(tree)
     }
     assert not found
+
+
+CSRC = Path(__file__).parents[1] / "csrc"
+#: The rooms of the kernels: each may know those before it. Networks of finite size have their own.
+KERNELS = ("numerics", "functions", "tables", "averages", "equations", "batches")
+KNOWN = {room: set(KERNELS[: i + 1]) for i, room in enumerate(KERNELS)}
+KNOWN["network"] = {"numerics", "functions", "network"}
+
+
+def kernel_sources():
+    return sorted(file for file in CSRC.rglob("*") if file.suffix in (".hpp", ".cpp"))
+
+
+def test_kernels_include_nothing_from_the_rooms_above_them():
+    rooms = {file.relative_to(CSRC).parts[0] for file in kernel_sources()}
+    assert rooms == {*KNOWN, "tests"}
+    for file in kernel_sources():
+        room = file.relative_to(CSRC).parts[0]
+        included = set(re.findall(r'#include "(\w+)/', file.read_text(encoding="utf-8")))
+        assert included <= KNOWN.get(room, rooms), f"{file}: {included - KNOWN[room]}"
+
+
+def test_lines_of_the_kernels_end_at_100():
+    for file in kernel_sources():
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            assert len(line) <= 100, f"{file}:{number}"
+
+
+def test_the_kernels_build_lists_every_source():
+    listed = (CSRC / "CMakeLists.txt").read_text() + (CSRC / "tests/CMakeLists.txt").read_text()
+    for file in kernel_sources():
+        if file.suffix == ".cpp":
+            assert re.search(rf"\b{file.name}\b", listed), file

@@ -89,7 +89,8 @@ void label_averages(const Tables& tables, const double* w_omega, double* psihat)
 }
 
 std::size_t fit_length(const Tables& tables) noexcept {
-  return tables.stride + (static_cast<std::size_t>(tables.columns()) + kLanes - 1) / kLanes * kLanes;
+  const auto columns = static_cast<std::size_t>(tables.columns());
+  return tables.stride + (columns + kLanes - 1) / kLanes * kLanes;
 }
 
 SPIKEDRF_MULTIVERSION

@@ -54,9 +54,10 @@ struct ErrorAverages {
 };
 
 // The residual power that is not noise of the readout,
-//   T+ = (h - mean)^2 + sum_l (hz_l - P_l.mu1)^2 + g2,   mean = sum_k m_k mu0_k + sum_a theta_a column_a,
-// l over the directions that kappa does not fix, where P is in theta (coupled) or in psi (free): T of
-// theory.md, section 12, without the label noise, a sum of squares.
+//   T+ = (h - mean)^2 + sum_l (hz_l - P_l.mu1)^2 + g2,
+//   mean = sum_k m_k mu0_k + sum_a theta_a column_a,
+// l over the directions that kappa does not fix, where P is in theta (coupled) or in psi (free): T
+// of theory.md, section 12, without the label noise, a sum of squares.
 // Also feature_bias[a] = E f_a T+ omega^2 and feature_omega2[a] = E f_a omega^2, and
 // mean_omega2 = E omega^2. `bias` is node-sized scratch.
 ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const double* m,
@@ -69,7 +70,8 @@ struct ClassErrors {
   double share = 0.0;
   double test = 0.0;
   double train = 0.0;
-  double wrong = 0.0;  // fresh samples whose readout has another sign than the label; NaN if not +-1
+  // Fresh samples whose readout has another sign than the label; NaN if that is not +-1.
+  double wrong = 0.0;
 };
 
 // One for every class. `bias` is what error_averages left, T+ on the nodes.

@@ -80,9 +80,10 @@ bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<Cavi
   for (int refinement = 0; refinement < kRefinements; ++refinement) {
     for (std::size_t c = 0; c < corner_.size(); ++c) {
       const Corner& corner = corner_[c];
+      const double way = corner.other - corner.at;
       trial[c] = corner.left == corner.right
                      ? corner.at
-                     : corner.at + (corner.other - corner.at) * corner.left / (corner.left - corner.right);
+                     : corner.at + way * corner.left / (corner.left - corner.right);
       x[c] = gamma * kappa[corner.node] + sd * trial[c];
     }
     double* const g = value.data();

@@ -1,6 +1,7 @@
-// Where the averages over zeta bend: what is averaged is phi(x), smoothed by the field's own width, and
-// phi has corners (loss.hpp). Far out along the spike, where features die out, and for large penalties
-// and many samples the field is narrow, and its steps are nowhere that the target knows of.
+// Where the averages over zeta bend: what is averaged is phi(x), smoothed by the field's own width,
+// and phi has corners (loss.hpp). Far out along the spike, where features die out, and for large
+// penalties and many samples the field is narrow, and its steps are nowhere that the target knows
+// of.
 #pragma once
 
 #include <vector>

@@ -191,8 +191,8 @@ EnvelopeSums LossAverages::envelope(const LabelTable& labels, std::size_t node, 
 // e^{a^2/2 - 2 pi a tau/step} for any a up to strip/tau; the step makes it e^-37. Only points that
 // some mu needs are kept. Otherwise Gauss-Legendre panels that are graded towards the corners.
 //
-// Where tau is tiny instead every mu has three points of its own (Gauss-Hermite), and no grid is laid:
-// false.
+// Where tau is tiny instead every mu has three points of its own (Gauss-Hermite), and no grid is
+// laid: false.
 bool LossAverages::lay_grid(double V) {
   x_.clear();
   quadrature_.clear();

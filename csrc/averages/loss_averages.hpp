@@ -1,4 +1,5 @@
-// The averages over (zeta, omega, y) at one node of kappa: the inner loops of theory.md, section 11.
+// The averages over (zeta, omega, y) at one node of kappa: the inner loops of theory.md, section
+// 11.
 //
 // At fixed kappa the cavity field is omega = mean + s zeta + sqrt(t) N(0, 1). Everything that the
 // equations need is the gradient of one function, the average Moreau envelope

@@ -22,7 +22,8 @@ SPIKEDRF_INLINE double within_reach(double z) {
 // Averages of phi = clip(x / width, lo, hi), x ~ N(mu, tau^2), through the probabilities and
 // densities at its two corners x1 = lo width, x2 = hi width.
 SPIKEDRF_MULTIVERSION
-void wide_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, const PhiAverages& out) noexcept {
+void wide_ramp(Ramp ramp, const double* mu, std::size_t n, double tau,
+               const PhiAverages& out) noexcept {
   const double a = 1.0 / ramp.width;
   const double x1 = ramp.lo * ramp.width;
   const double x2 = ramp.hi * ramp.width;
@@ -57,8 +58,8 @@ void wide_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, const Phi
   }
 }
 
-// The same where the slope is so narrow beside tau that those differences cancel, down to a jump. In
-// u = x / width the slope is an integral over lo < u < hi of smooth functions,
+// The same where the slope is so narrow beside tau that those differences cancel, down to a jump.
+// In u = x / width the slope is an integral over lo < u < hi of smooth functions,
 //   E u^k = (hi - lo) (width / tau) mean of u^k p(z),   z = (width u - mu) / tau,
 // and the width drops out of the derivatives of phi. Gauss-Legendre with the fewest nodes that give
 // p(z) to 1e-11 of itself for |z| < 9.
@@ -166,8 +167,8 @@ void ramp_fit(Ramp ramp, double V, const double* mu, std::size_t n, double tau,
     const double middle = vmath::magnitude(1.0 - below - above);
     const double second =
         (m * m + tau * tau) * middle + tau * ((x1 + m) * p1 - (x2 + m) * p2);
-    loss[j] = least * (excess1 + 0.5 * start1 * below) + ramp.hi * (excess2 + 0.5 * start2 * above) +
-              half * second;
+    loss[j] = least * (excess1 + 0.5 * start1 * below) +
+              ramp.hi * (excess2 + 0.5 * start2 * above) + half * second;
     square[j] = square1 + start1 * (2.0 * excess1 + start1 * below) + square2 +
                 start2 * (2.0 * excess2 + start2 * above) + share * share * second;
   }

@@ -48,8 +48,8 @@ void source_weights(const Tables& tables, const double* v, const double* v_dot,
 
 namespace {
 
-// res -= sum_k m_k mu0_k + sum_a theta_a column_a, and resz_l -= P_l.mu1 for the directions that kappa
-// does not fix.
+// res -= sum_k m_k mu0_k + sum_a theta_a column_a, and resz_l -= P_l.mu1 for the directions that
+// kappa does not fix.
 SPIKEDRF_INLINE void take_readout(const Tables& tables, const double* m, const double* theta,
                                   const double* psi, double* res, double* resz) {
   const std::size_t n = tables.stride;

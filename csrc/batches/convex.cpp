@@ -82,8 +82,8 @@ class LabelledLadder {
   std::deque<std::deque<LabelTable>> labels_;
 };
 
-// The rates of wrong signs of a field, refined until they stand still. Small ones are held to a fixed
-// rate instead of to themselves.
+// The rates of wrong signs of a field, refined until they stand still. Small ones are held to a
+// fixed rate instead of to themselves.
 class RateClimber {
  public:
   RateClimber(SignRateRules& rules, const FieldState& field, double flip, double rtol)

@@ -125,7 +125,8 @@ class Watcher {
       if (now_[i] == before_[i]) return;
       const double size = std::max(std::fabs(now_[i]), kFloor * test / by);
       const double change = std::fabs(now_[i] - before_[i]) / size;
-      moved = std::isnan(change) ? std::numeric_limits<double>::infinity() : std::max(moved, change);
+      constexpr double kInfinity = std::numeric_limits<double>::infinity();
+      moved = std::isnan(change) ? kInfinity : std::max(moved, change);
     };
     for (std::size_t i = 0; i < 4; ++i) {
       if (!wanted_[i]) continue;

@@ -1,5 +1,5 @@
-// Certified derivatives of the test error under the square loss: the ladder is climbed until they stand
-// still too.
+// Certified derivatives of the test error under the square loss: the ladder is climbed until they
+// stand still too.
 #pragma once
 
 #include <cstddef>

@@ -39,15 +39,15 @@ inline double relative_change(double now, double before, double floor) {
 }
 
 // Refines the rule of the first axis until that moves nothing any more, then that of the second, if
-// there are two; where that still does, the first again. Where a rule cannot be refined any more the
-// other one still is, so that its error is known. A climber has
+// there are two; where that still does, the first again. Where a rule cannot be refined any more
+// the other one still is, so that its error is known. A climber has
 //
 //   Reached reach(const std::size_t* level)                           rules of these levels
 //   Reached attempt(const std::size_t* level, bool warm, Rung& now)   the answer on them, from the
 //                                                                     last one if `warm`
 //
-// A coarse rule may pose a problem that has no regular solution, and a finer one follows: `patience`
-// of them in a row. False if a function could not be evaluated.
+// A coarse rule may pose a problem that has no regular solution, and a finer one follows:
+// `patience` of them in a row. False if a function could not be evaluated.
 template <class Climber>
 bool refine(Climber& climber, int axes, int patience, Refinement& at) {
   at = Refinement();

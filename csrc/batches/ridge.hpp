@@ -1,5 +1,5 @@
-// The square loss of real labels, where all but the responses has a closed form: theory.md, sections 4
-// to 6.
+// The square loss of real labels, where all but the responses has a closed form: theory.md,
+// sections 4 to 6.
 #pragma once
 
 #include <algorithm>
@@ -52,9 +52,9 @@ inline Regime pose(double alpha, double beta, double lam, bool linear, const Tab
 }
 
 // Climbs until the errors, and the derivatives that `watch` looks at, move by less than rtol from
-// one rule to the next, or until it is rounding that moves them, which no rule can help. watch(level,
-// regime, errors) is called on every rule on which steps A to C have been solved; it returns the
-// largest relative change since its last call.
+// one rule to the next, or until it is rounding that moves them, which no rule can help.
+// watch(level, regime, errors) is called on every rule on which steps A to C have been solved; it
+// returns the largest relative change since its last call.
 template <int KS, class Watch>
 class RidgeClimber {
  public:

@@ -10,7 +10,8 @@ bool run(const Problem& problem, const Points& points, const Wanted& wanted) {
   if (wanted.transforms != nullptr) return spectrum(problem, points, *wanted.transforms);
   if (wanted.gradients != nullptr) return gradient(problem, points, *wanted.gradients);
   // Everything but the responses has a closed form then.
-  const bool ridge = problem.loss.kind == loss_of<losses::Square>() && problem.labels == LabelKind::real;
+  const bool square = problem.loss.kind == loss_of<losses::Square>();
+  const bool ridge = square && problem.labels == LabelKind::real;
   return ridge ? solve_ridge(problem, points, *wanted.solutions)
                : solve_convex(problem, points, *wanted.solutions);
 }

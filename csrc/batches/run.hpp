@@ -18,8 +18,8 @@ struct Wanted {
 };
 
 // Certified answers: every point climbs the ladder of quadrature rules of its spike until nothing
-// moves any more. Points that share a spike share its tables. False if an activation or target could
-// not be evaluated (the answers are then incomplete).
+// moves any more. Points that share a spike share its tables. False if an activation or target
+// could not be evaluated (the answers are then incomplete).
 bool run(const Problem& problem, const Points& points, const Wanted& wanted);
 
 // The tables of the first spike on one rule of its ladder, for averages that are taken elsewhere:

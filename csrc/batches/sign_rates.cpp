@@ -68,8 +68,8 @@ SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& 
   return result;
 }
 
-// Steps over kappa: where the mean of the field goes through one of the three thresholds, as wide as
-// the field is there.
+// Steps over kappa: where the mean of the field goes through one of the three thresholds, as wide
+// as the field is there.
 Variation SignRateRules::scales(const FieldState& field, const Tables& tables) const {
   Variation result;
   const double sd = std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)));
@@ -83,7 +83,8 @@ Variation SignRateRules::scales(const FieldState& field, const Tables& tables) c
       const double to = right.mean - pull * right.V;
       if ((from < 0.0) == (to < 0.0) || from == to) continue;
       const double share = from / (from - to);
-      const double spread = std::sqrt(std::max(left.t + left.s * left.s, right.t + right.s * right.s));
+      const double spread =
+          std::sqrt(std::max(left.t + left.s * left.s, right.t + right.s * right.s));
       result.features.push_back(
           {tables.kappa()[i - 1] + share * step, spread * step / std::fabs(to - from)});
     }

@@ -1,9 +1,9 @@
 // Rates of wrong signs, on quadrature rules of their own.
 //
-// Given kappa and zeta the field is N(mean + s zeta, t), and the sign of y h is wrong where omega is
-// beyond -V f(h = 0), since h increases with omega (V = 0 for a fresh sample): a normal cdf. Where the
-// readout is small or the samples are many it is a step in zeta and kappa, of which the equations
-// themselves see nothing: their rules would be refined for it in vain.
+// Given kappa and zeta the field is N(mean + s zeta, t), and the sign of y h is wrong where omega
+// is beyond -V f(h = 0), since h increases with omega (V = 0 for a fresh sample): a normal cdf.
+// Where the readout is small or the samples are many it is a step in zeta and kappa, of which the
+// equations themselves see nothing: their rules would be refined for it in vain.
 #pragma once
 
 #include <deque>

@@ -12,8 +12,8 @@
 
 namespace spikedrf {
 
-// One entry (row of K, block of K x K) for every point; a row of theta has one for each column, a row of
-// psi K for each free direction (latents.hpp).
+// One entry (row of K, block of K x K) for every point; a row of theta has one for each column, a
+// row of psi K for each free direction (latents.hpp).
 struct Solutions {
   double* test_error;
   double* excess_error;
@@ -55,8 +55,8 @@ struct Answer {
   const double *m = nullptr, *theta = nullptr, *psi = nullptr;
   int columns = 0, free_entries = 0;  // entries of theta and psi
   const std::vector<ClassErrors>* by_class = nullptr;
-  // On the pairs (off-diagonal entries doubled), then on the groups: q1, V1 without the latents' part,
-  // and q2, V2. What is stored of q1 has that of the free directions.
+  // On the pairs (off-diagonal entries doubled), then on the groups: q1, V1 without the latents'
+  // part, and q2, V2. What is stored of q1 has that of the free directions.
   const double *q = nullptr, *v = nullptr;
   // V1 and V2 belong to a scaled problem: infinite in the ridgeless limit, zero at alpha = inf.
   double unit = 1.0;

@@ -7,10 +7,10 @@
 
 namespace spikedrf {
 
-// The covariance Sigma_k of a neuron of group k, described by `nodes` joint eigenvalues, their weights
-// for the trace and, for the latent directions, a symmetric matrix A_j of weights at every node
-// (theory.md, sections 10 and 12). The isotropic bulk is one node of value c_k: of one node w = 1 and
-// A = I are not looked up.
+// The covariance Sigma_k of a neuron of group k, described by `nodes` joint eigenvalues, their
+// weights for the trace and, for the latent directions, a symmetric matrix A_j of weights at every
+// node (theory.md, sections 10 and 12). The isotropic bulk is one node of value c_k: of one node w
+// = 1 and A = I are not looked up.
 struct Bulk {
   int nodes = 1;
   const double* value = nullptr;  // nodes x K, sigma_kj

@@ -1,24 +1,24 @@
-// What the equations ask of a bulk, once for every kind of number: double, dual numbers (derivatives)
-// and complex ones (spectra).
+// What the equations ask of a bulk, once for every kind of number: double, dual numbers
+// (derivatives) and complex ones (spectra).
 //
 // Every answer is an average over its nodes j of functions of
 //
 //   e_j = diag(y_k / (beta pi_k sigma_kj)),   M_j = (e_j + B)^{-1},
 //
-// with the weights w_j of the trace (responses.hpp, bulk_potential.hpp) or the matrix weights A_j of
-// the latent directions, which are here:
+// with the weights w_j of the trace (responses.hpp, bulk_potential.hpp) or the matrix weights A_j
+// of the latent directions, which are here:
 //
 //   F = sum_j A_j (x) M_j,   N = (F^{-1} - I (x) B)^{-1}   (the directions are not the bulk's)
 //
-// and P = N Phat, step B. Divide the directions into coupled and free ones (latents.hpp). In a free one
-// the feedback -B P of a column's own variance undoes I (x) B, so that tilde = F^{-1} P is the known
-// psihat there, and for the coupled ones there remain
+// and P = N Phat, step B. Divide the directions into coupled and free ones (latents.hpp). In a free
+// one the feedback -B P of a column's own variance undoes I (x) B, so that tilde = F^{-1} P is the
+// known psihat there, and for the coupled ones there remain
 //
 //   S P - pull = forces of the columns,   S = F_cc^{-1} - (B in the directions of the spikes),
 //   pull = F_cc^{-1} F_cf psihat_f + (psihat in the other coupled directions).
 //
-// F^{-1} - I (x) B = F^{-1} sum_j A_j (x) M_j e_j has no cancellation, since I - M_j B = M_j e_j. For
-// one node it is I (x) e: the stiffness 1/G_kk of theta_k.
+// F^{-1} - I (x) B = F^{-1} sum_j A_j (x) M_j e_j has no cancellation, since I - M_j B = M_j e_j.
+// For one node it is I (x) e: the stiffness 1/G_kk of theta_k.
 #pragma once
 
 #include <cmath>

@@ -7,7 +7,7 @@
 // at fixed g, Lambda, theta, psi, with v and s of step A and the penalty P of step B:
 //
 //   v_kl = sum_j w_j M_j / beta,   v_k = pi_k / y_k,   s_k = sum_j w_j sigma_kj (C_j)_kk,
-//   P    = u^T F^{-1} u - theta^T B theta - psi^T B psi,   u = (theta; psi),   F of bulk_algebra.hpp
+//   P    = u^T F^{-1} u - theta^T B theta - psi^T B psi, u = (theta; psi), F of bulk_algebra.hpp
 //   (one node: P = sum_k e_k (theta_k^2 + psi_k^2)),
 //   M_j = (e_j + B)^{-1},   e_kj = y_k / (beta pi_k sigma_kj),   C_j = e_j M_j B.
 //

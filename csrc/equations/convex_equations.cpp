@@ -83,7 +83,9 @@ bool ConvexEquations::place() {
   for (auto* array : {&V_, &mean_, &s_, &t_}) std::fill(array->begin(), array->end(), 0.0);
   for (int r = 0; r < unknowns_; ++r) {
     const Raw& raw = raw_[static_cast<std::size_t>(r)];
-    double* field = (raw.channel == kV ? V_ : raw.channel == kT ? t_ : raw.channel == kS ? s_ : mean_).data();
+    std::vector<double>& rows =
+        raw.channel == kV ? V_ : raw.channel == kT ? t_ : raw.channel == kS ? s_ : mean_;
+    double* field = rows.data();
     const double coefficient = r < offset_[1]   ? v[static_cast<std::size_t>(r)]
                                : r < offset_[4] ? z_[static_cast<std::size_t>(r)]
                                                 : psi[static_cast<std::size_t>(r - offset_[4])];
@@ -174,7 +176,8 @@ void ConvexEquations::residual() {
     out[offset_[1] + a] = z(1)[a] + potential_.by_x[at].value;
   }
   for (int k = 0; k < K; ++k) {
-    out[offset_[2] + k] = k < basis_.rank() ? gradient_[static_cast<std::size_t>(offset_[2] + k)] : 0.0;
+    const auto beta = static_cast<std::size_t>(offset_[2] + k);
+    out[beta] = k < basis_.rank() ? gradient_[beta] : 0.0;
     out[offset_[3] + k] =
         potential_.tension(k).value + gradient_[static_cast<std::size_t>(offset_[3] + k)];
     double pulled = 0.0;
@@ -261,7 +264,9 @@ void ConvexEquations::jacobian() {
             2.0 * v_slope[static_cast<std::size_t>(e * n + a)] * along_[at(offset_[0] + e, c)];
       }
     }
-    for (int c = 0; a >= P && c < n; ++c) J[at(offset_[0] + a, offset_[0] + c)] -= s_slope(a - P, c);
+    for (int c = 0; a >= P && c < n; ++c) {
+      J[at(offset_[0] + a, offset_[0] + c)] -= s_slope(a - P, c);
+    }
     for (int k = 0; k < K; ++k) J[at(offset_[1] + a, offset_[1] + P + k)] -= s_slope(k, a);
   }
   for (int k = 0; k < K; ++k) {

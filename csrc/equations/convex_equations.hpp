@@ -11,11 +11,13 @@
 // derivatives by q, m, theta, psi, x to zero is
 //
 //   x_a    = delta E[ f_a (-f') ] + (0; lam + s_k),            0 = delta E[ mu0_k f ],
-//   (S theta - pull)_k = delta E[ kappa mu1_k f ],   psihat_k - (B psi)_k = delta E[ mu1_k zeta f ],
+//   (S theta - pull)_k = delta E[ kappa mu1_k f ],
+//   psihat_k - (B psi)_k = delta E[ mu1_k zeta f ],
 //   q_a    = -dW/dx_a   with g_a = delta E[ f_a f^2 ] and Lambda = q2.
 //
-// Unknowns z = (x, q, beta, theta, psihat): psi follows from psihat, m from beta (signal_basis.hpp).
-// The Hessian of env and the second derivatives of the bulk (dual numbers) give the exact Jacobian.
+// Unknowns z = (x, q, beta, theta, psihat): psi follows from psihat, m from beta
+// (signal_basis.hpp). The Hessian of env and the second derivatives of the bulk (dual numbers) give
+// the exact Jacobian.
 #pragma once
 
 #include <vector>
@@ -36,7 +38,8 @@ class ConvexEquations : public Resolvent<0> {
   void pose(const Tables& tables, const LabelTable& labels, const Regime& regime, double noise,
             double flip);
 
-  // The field on the nodes where the last solve, on whatever rule, ended; empty if that is no state.
+  // The field on the nodes where the last solve, on whatever rule, ended; empty if that is no
+  // state.
   std::vector<CavityField> cavity();
   void use(const LabelTable& labels) { labels_ = &labels; }
 

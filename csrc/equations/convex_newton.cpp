@@ -1,5 +1,5 @@
-// How the equations of convex_equations.hpp are solved: rounds of a damped fixed point until Newton's
-// method takes over, and on finer rules Newton's method alone.
+// How the equations of convex_equations.hpp are solved: rounds of a damped fixed point until
+// Newton's method takes over, and on finer rules Newton's method alone.
 #include <algorithm>
 #include <cmath>
 
@@ -70,8 +70,8 @@ bool ConvexEquations::factorise() {
 }
 
 // With `chord` every step is taken with the Jacobian of the last solve, as long as the steps then
-// fall tenfold each: next to a solution it is good enough, and the Hessian of env costs more than its
-// gradient.
+// fall tenfold each: next to a solution it is good enough, and the Hessian of env costs more than
+// its gradient.
 bool ConvexEquations::newton(NewtonReport& report, bool chord) {
   constexpr int kMaxIterations = 50;
   constexpr int kMaxHalvings = 6;
@@ -100,7 +100,9 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
     const std::vector<double> from = z_;
     double share = 1.0;
     for (int halving = 0;; ++halving) {
-      for (std::size_t r = 0; r < z_.size(); ++r) z_[r] = from[r] - share * step_z_[r] * scale_z_[r];
+      for (std::size_t r = 0; r < z_.size(); ++r) {
+        z_[r] = from[r] - share * step_z_[r] * scale_z_[r];
+      }
       if (place()) {
         if (arrived) {
           report.converged = true;
@@ -178,7 +180,8 @@ bool ConvexEquations::advance(double share) {
     for (int l = 0; l < K; ++l) potential_.B[static_cast<std::size_t>(k * K + l)] = b()[k * K + l];
     potential_.y[static_cast<std::size_t>(k)] = y(k);
     potential_.theta[static_cast<std::size_t>(k)] = z(3)[k];
-    potential_.psihat[static_cast<std::size_t>(k)] = fresh[static_cast<std::size_t>(offset_[4] + k)];
+    potential_.psihat[static_cast<std::size_t>(k)] =
+        fresh[static_cast<std::size_t>(offset_[4] + k)];
   }
   potential_.resolve(regime_);
   potential_.lift(regime_);

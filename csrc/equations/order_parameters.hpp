@@ -52,8 +52,8 @@ class OrderParameters {
     penalty_target_.assign(C, 0.0);
   }
 
-  // Everything that follows from a converged step A. `noise2` is the variance of the label noise. With
-  // several classes their own errors are left in `by_class`.
+  // Everything that follows from a converged step A. `noise2` is the variance of the label noise.
+  // With several classes their own errors are left in `by_class`.
   Errors solve(const Tables& tables, const Regime& regime, Resolvent<KS>& step_a, double noise2);
 
   // The readout's overlaps m_k, and P of section 12: theta in the columns (direction by direction,

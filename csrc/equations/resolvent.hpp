@@ -128,7 +128,8 @@ NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, b
     double size_of_step = 0.0;
     for (int a = 0; a < n; ++a) size_of_step = std::max(size_of_step, std::fabs(step_[a]));
     if (!(size_of_step < 1e300)) return report;
-    if (size_of_step <= kConverged || (size_of_step <= kRounding && size_of_step > 0.5 * previous)) {
+    const bool rounding = size_of_step <= kRounding && size_of_step > 0.5 * previous;
+    if (size_of_step <= kConverged || rounding) {
       report.converged = true;
       return report;
     }

@@ -169,8 +169,8 @@ void Sensitivity<KS>::solve(const Tables& tables, const TableSlopes* slopes, con
   beta = -potential_.by_beta.slope[0];
   noise = 2.0 * noise_sd * sums.weight;
   // dL/dlam = sum_k q2_k. By homogeneity (resolvent.hpp) lam d/dlam = epsilon d/depsilon, and
-  // dL/depsilon = -delta E omega^2 tau: the training error. In the interpolating phase the motion of
-  // the norm is a difference of numbers V times as large; that of the training error is not.
+  // dL/depsilon = -delta E omega^2 tau: the training error. In the interpolating phase the motion
+  // of the norm is a difference of numbers V times as large; that of the training error is not.
   const double by_epsilon = -regime.delta * sums.omega2_power;
   if (regime.weighting.epsilon != 1.0) {  // epsilon = lam / regime.lam
     lam = by_epsilon / regime.lam;

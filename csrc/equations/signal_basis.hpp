@@ -1,7 +1,7 @@
 // Orthonormal functions of kappa in place of the mu0_k and kappa mu1_k.
 //
-// After a weak step these are nearly proportional to each other, and equations in (m, theta) lose the
-// digits that they differ by. The mean of the field is the same function of kappa in other
+// After a weak step these are nearly proportional to each other, and equations in (m, theta) lose
+// the digits that they differ by. The mean of the field is the same function of kappa in other
 // coordinates:
 //
 //   mean = sum_k (m_k mu0_k + theta_k kappa mu1_k) = sum_j beta_j Q_j + sum_k theta_k chi_k,
@@ -71,7 +71,8 @@ class SignalBasis {
 
   // f minus its projections on the Q_j (into every K-th entry of `projection`), which are taken
   // out twice; zero, and false, if they span f.
-  bool remainder(const double* f, const double* w, double* out, double* projection, double dependent) {
+  bool remainder(const double* f, const double* w, double* out, double* projection,
+                 double dependent) {
     std::copy(f, f + stride_, out);
     const double whole = dot(w, f, f, stride_);
     for (int sweep = 0; sweep < 2; ++sweep) {

@@ -14,11 +14,11 @@
 //
 // Nothing has a default: what is missing does not compile.
 //
-// Op is branch-free; NaN in gives NaN out, the limits at +-infinity are right. Up to max_argument in
-// magnitude a value is as accurate as vector_math.hpp says; beyond it, it is NaN, and far_value and
-// far_derivative have to be called. Derivatives are within 3 ulp, except where they have zeros away
-// from 0: gelu' and silu' are within 2 ulp of 1 in absolute terms, Hermite polynomials within 4 ulp
-// of their largest term. At a kink the derivative is 0 (relu, abs) or that on the left.
+// Op is branch-free; NaN in gives NaN out, the limits at +-infinity are right. Up to max_argument
+// in magnitude a value is as accurate as vector_math.hpp says; beyond it, it is NaN, and far_value
+// and far_derivative have to be called. Derivatives are within 3 ulp, except where they have zeros
+// away from 0: gelu' and silu' are within 2 ulp of 1 in absolute terms, Hermite polynomials within
+// 4 ulp of their largest term. At a kink the derivative is 0 (relu, abs) or that on the left.
 #pragma once
 
 #include <cmath>
@@ -91,9 +91,9 @@ struct ByQuadrature {
   static constexpr bool closed_form = false;
 };
 
-// `both` is value and derivative at once, for a pass that needs both, within 4 and 6 ulp. Where they
-// are written in terms of the same exponential, or of the same sine and cosine, the compiler finds
-// what they share; elsewhere a type has to say it itself.
+// `both` is value and derivative at once, for a pass that needs both, within 4 and 6 ulp. Where
+// they are written in terms of the same exponential, or of the same sine and cosine, the compiler
+// finds what they share; elsewhere a type has to say it itself.
 template <class Op, class T>
 struct OpUpTo {
   static SPIKEDRF_INLINE vmath::ValueAndSlope<T> both(T x) noexcept {

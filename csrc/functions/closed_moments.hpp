@@ -1,5 +1,5 @@
-// Gaussian moments in closed form: f(m + s z), z ~ N(0, 1), in Hermite polynomials of z. Written for
-// any scalar T, so that a Dual gives their slopes.
+// Gaussian moments in closed form: f(m + s z), z ~ N(0, 1), in Hermite polynomials of z. Written
+// for any scalar T, so that a Dual gives their slopes.
 #pragma once
 
 #include <cmath>

@@ -128,7 +128,8 @@ struct SquaredHinge : OfMargin, BrokenLine {
 // left is at most its square times the curvature of the equation, 1e-16 in units of t (logistic) or
 // of delta (pseudo-Huber); phi is then as accurate relative to itself as t is absolutely.
 //
-// `at` gives the first four derivatives. With t' = 1 / (1 + V d2) along x the derivatives of phi are
+// `at` gives the first four derivatives. With t' = 1 / (1 + V d2) along x the derivatives of phi
+// are
 //   phi' = d2 t',   phi'' = d3 t'^3,   phi''' = d4 t'^4 - 3 V d3^2 t'^5.
 // `corner` is the singularity of phi in the upper half plane, 1 + V loss''(t) = 0, of the larger
 // real part; the other one that matters has real part `reflected`. phi is analytic in between, and
@@ -209,7 +210,8 @@ struct PseudoHuber : OfResidual, SmoothLoss {
   }
   // (1 + t^2/delta^2)^(3/2) = w^3 = -V, where x = t (1 + V/w) = -delta (w^2 - 1)^(3/2).
   std::complex<double> corner(double V) const {
-    const std::complex<double> w2 = std::polar(std::cbrt(V * V), 2.0 / 3.0 * 3.14159265358979323846);
+    constexpr double kThird = 2.0 / 3.0 * 3.14159265358979323846;
+    const std::complex<double> w2 = std::polar(std::cbrt(V * V), kThird);
     const std::complex<double> root = std::sqrt(w2 - 1.0);
     const std::complex<double> x = delta * root * root * root;
     return {std::fabs(x.real()), std::fabs(x.imag())};

@@ -5,11 +5,10 @@
 #include <cstddef>
 
 #include "numerics/dispatch.hpp"
-#include "tables/moments.hpp"
 
 namespace spikedrf {
 
-constexpr int kLanes = static_cast<int>(Tables::lanes);
+constexpr int kLanes = 8;
 
 SPIKEDRF_INLINE double collect(const double* lane) {
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));

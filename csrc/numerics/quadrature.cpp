@@ -164,7 +164,9 @@ std::vector<double> graded_edges(double left, double right, double widest,
     for (const Variation::Feature& feature : features) {
       const double distance = std::max({0.0, from - feature.centre, feature.centre - to});
       // A point of non-analyticity that panels end at needs no grading: scale 0 constrains nothing.
-      if (feature.scale > 0.0) width = std::min(width, std::max({feature.scale, distance, kFinest}));
+      if (feature.scale > 0.0) {
+        width = std::min(width, std::max({feature.scale, distance, kFinest}));
+      }
     }
     return width;
   };

@@ -67,8 +67,8 @@ void lu_solve_transposed(const T* a, const int* pivot, T* b, int n) {
   for (int i = n - 1; i >= 0; --i) std::swap(b[i], b[pivot[i]]);
 }
 
-// Inverse of a symmetric positive definite matrix through its Cholesky factor L (scratch, n x n), of
-// doubles or dual numbers.
+// Inverse of a symmetric positive definite matrix through its Cholesky factor L (scratch, n x n),
+// of doubles or dual numbers.
 // The input is left alone. False if the matrix is not positive definite.
 template <class T>
 bool spd_inverse(const T* a, T* inverse, T* factor, int n) {

@@ -137,8 +137,9 @@ void place(const double* mean, std::size_t n, double sd, double spacing, double*
 
 // Up to kUniformLimit the rule is a uniform grid in z. Moved by a fraction of its spacing from mean
 // to mean, all of them need the function on one and the same lattice in x = mean + sd z: it is
-// evaluated there once, and what a mean costs is three sums. Where that lattice has more points than
-// the rules together (sd much smaller than the distance of the means), each mean keeps its own.
+// evaluated there once, and what a mean costs is three sums. Where that lattice has more points
+// than the rules together (sd much smaller than the distance of the means), each mean keeps its
+// own.
 //
 // Beyond, f varies on scale 1/sd around z = -mean/sd only: Gauss-Legendre panels.
 void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, double* e0, double* e1,
@@ -229,8 +230,8 @@ bool AnalyticMoments::make_lattice(const double* mean, std::size_t n, double sd)
   return true;
 }
 
-// Panels that double in width away from where the argument of f is 0. Narrower than rounding lets one
-// tell from there they cannot be, and need not: f is a step or a kink then.
+// Panels that double in width away from where the argument of f is 0. Narrower than rounding lets
+// one tell from there they cannot be, and need not: f is a step or a kink then.
 void AnalyticMoments::make_panels(double mean, double sd) {
   constexpr double kWidest = 1.5;
   const LegendreRule& rule = legendre_rule(16);

@@ -11,7 +11,8 @@ namespace spikedrf {
 
 struct MomentSlopes;
 
-// The Hermite expansion of f(mean + sd z), as GaussianMoments::evaluate (moments.hpp) has it; sd > 0.
+// The Hermite expansion of f(mean + sd z), as GaussianMoments::evaluate (moments.hpp) has it; sd >
+// 0.
 class AnalyticMoments {
  public:
   explicit AnalyticMoments(Activation activation) : activation_(activation) {}
@@ -28,7 +29,8 @@ class AnalyticMoments {
   // Scratch, kept between calls. A rule in z; a uniform one has z = 0 in the middle, and may move.
   double spacing_ = 0.0;
   std::vector<double> z_, weight_, value_, shifted_z_, shifted_weight_;
-  // The function at the integers from `first_` on, times sd spacing_; and where on it the means are.
+  // The function at the integers from `first_` on, times sd spacing_; and where on it the means
+  // are.
   double first_ = 0.0;
   std::vector<double> lattice_, nearest_, e_, q_, scale_;
 };

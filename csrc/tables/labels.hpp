@@ -38,9 +38,9 @@ class LabelVariation {
   std::vector<Crossing> crossing_;
 };
 
-// The nodes of kappa times the nodes of zeta. At kappa = node i the entries begin(i) to begin(i + 1)
-// average over zeta ~ N(0, 1) with the weights of the rule; `value` is g, or the chance of y = +1 for
-// sign labels (of the label before any flip).
+// The nodes of kappa times the nodes of zeta. At kappa = node i the entries begin(i) to begin(i +
+// 1) average over zeta ~ N(0, 1) with the weights of the rule; `value` is g, or the chance of y =
+// +1 for sign labels (of the label before any flip).
 class LabelTable {
  public:
   // Adds the scales of whatever else is averaged at one node of kappa.

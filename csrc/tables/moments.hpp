@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "functions/activation.hpp"
+#include "numerics/lanes.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/analytic_moments.hpp"
 #include "tables/latents.hpp"
@@ -144,7 +145,7 @@ class TableSlopes {
 // count is padded to a multiple of `lanes` by nodes of weight zero.
 class Tables {
  public:
-  static constexpr std::size_t lanes = 8;
+  static constexpr std::size_t lanes = kLanes;
 
   int groups = 0;
   Latents latents;
@@ -166,7 +167,8 @@ class Tables {
   // f_a: mu1_k mu1_l for the pairs k <= l (packed), then mu2_k^2; V = sum_a v_a f_a.
   const double* feature(int a) const { return row(feature_at() + a); }
 
-  // Classes of inputs, whose nodes follow each other: those of class i are begin(i) to begin(i + 1).
+  // Classes of inputs, whose nodes follow each other: those of class i are begin(i) to begin(i +
+  // 1).
   int classes() const { return static_cast<int>(begin_.size()) - 1; }
   std::size_t begin(int i) const { return begin_[static_cast<std::size_t>(i)]; }
   // One over the weight that a node's samples have in the loss; null if all weigh one.
@@ -178,7 +180,8 @@ class Tables {
     return pulled_feature_.empty() ? mean_feature_ : pulled_feature_;
   }
 
-  // E f_a, the label power E hh without noise, and the feature power E sum_k (mu0^2 + c mu1^2 + mu2^2).
+  // E f_a, the label power E hh without noise, and the feature power E sum_k (mu0^2 + c mu1^2 +
+  // mu2^2).
   const std::vector<double>& mean_feature() const { return mean_feature_; }
   double label_power() const { return label_power_; }
   double feature_power() const { return feature_power_; }
@@ -191,8 +194,8 @@ class Tables {
             double gamma, GaussianMoments& activation, GaussianMoments& target,
             TableSlopes* slopes = nullptr);
 
-  // From rows that were made elsewhere, one number for each node: weight, one over the weight in the
-  // loss, h, g2, hz of every direction that kappa does not fix, mu0, mu1, columns and mu2^2.
+  // From rows that were made elsewhere, one number for each node: weight, one over the weight in
+  // the loss, h, g2, hz of every direction that kappa does not fix, mu0, mu1, columns and mu2^2.
   void take(const double* rows, std::size_t count, const std::vector<std::size_t>& begin,
             int group_count, const Latents& of);
 

@@ -20,9 +20,9 @@ struct PanelTables {
 // Ever finer panel tables. Where V(kappa) passes close to -1, a panel has to be divided further
 // than the tables themselves need, differently for every point of the spectrum
 // (panel_averages.hpp). That is done by interpolation, whose error is small beside the largest
-// value on the panel, while features that die out along the axis (a saturating activation) still matter
-// when they are e^-20: they decide on the small eigenvalues. So no panel is so wide that the power
-// of a group's features changes on it by more than a constant factor.
+// value on the panel, while features that die out along the axis (a saturating activation) still
+// matter when they are e^-20: they decide on the small eigenvalues. So no panel is so wide that the
+// power of a group's features changes on it by more than a constant factor.
 class PanelLadder {
  public:
   PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,

@@ -22,7 +22,8 @@ double scattered(std::size_t i, double width = 6.0) {
 
 template <class Real>
 void every_activation_at_every_length() {
-  const double edges[] = {0.0, -0.0, 1.0, -1e-310, 1e5, -3e6, 1e30, infinity, -infinity, not_a_number};
+  const double edges[] = {0.0,  -0.0, 1.0,      -1e-310,   1e5,
+                          -3e6, 1e30, infinity, -infinity, not_a_number};
   for (int code = 0; code < activation_count; ++code) {
     const auto activation = static_cast<Activation>(code);
     const std::string name = traits(activation).name;
@@ -96,7 +97,9 @@ void spike_and_residual_rows() {
       check::that(spike_features(activation, z.data(), s.data(), u.data(), eta, out.data(), rows,
                                  cols) == rows,
                   name + ": all rows");
-      for (std::size_t i = 0; i < z.size(); ++i) argument[i] = z[i] + eta * s[i / cols] * u[i % cols];
+      for (std::size_t i = 0; i < z.size(); ++i) {
+        argument[i] = z[i] + eta * s[i / cols] * u[i % cols];
+      }
       activate(activation, argument.data(), value.data(), z.size());
       for (std::size_t i = 0; i < z.size(); ++i) {
         if (std::abs(argument[i]) > 100) continue;  // the argument rounds differently with FMA
@@ -130,8 +133,10 @@ void spike_and_residual_rows() {
   }
 }
 
-const check::Register t1("activations at every length, double", every_activation_at_every_length<double>);
-const check::Register t2("activations at every length, float", every_activation_at_every_length<float>);
+const check::Register t1("activations at every length, double",
+                         every_activation_at_every_length<double>);
+const check::Register t2("activations at every length, float",
+                         every_activation_at_every_length<float>);
 const check::Register t3("activations at known points", known_values);
 const check::Register t4("spike update and residuals, double", spike_and_residual_rows<double>);
 const check::Register t5("spike update and residuals, float", spike_and_residual_rows<float>);

@@ -65,7 +65,8 @@ double far_value(Activation activation, double x) {
   return value;
 }
 
-// Moments of every activation against a fine trapezoidal rule, and their slopes against differences.
+// Moments of every activation against a fine trapezoidal rule, and their slopes against
+// differences.
 void moments_of_every_activation() {
   const std::vector<double> mean = {0.0, -0.0, 0.37, -1.2, 2.9, -7.5, 25.0, 400.0};
   const std::size_t n = mean.size();
@@ -95,14 +96,18 @@ void moments_of_every_activation() {
         check::near(e[n + i], e1, 1e-9, kink * largest, where + ", e1");
         const double rest = second - e0 * e0 - e1 * e1;
         check::near(e[2 * n + i], rest, 1e-9, kink * second + 1e-12, where + ", e2");
-        for (int s = 0; s < 4; ++s) check::that(std::isfinite(slope[s * n + i]), where + ", slopes");
+        for (int s = 0; s < 4; ++s) {
+          check::that(std::isfinite(slope[s * n + i]), where + ", slopes");
+        }
         if (sd < 0.5 || traits(activation).kink) continue;
         // d e0/d mean = e1/sd by a central difference.
         const double step = 1e-4, at[2] = {mean[i] + step, mean[i] - step};
         double d0[2], d1[2], d2[2];
         moments.evaluate(at, 2, sd, 0, d0, d1, d2, nullptr);
-        check::near((d0[0] - d0[1]) / (2 * step), e[n + i] / sd, 1e-5, 1e-7 * (1.0 + largest), where);
-        check::near((d1[0] - d1[1]) / (2 * step), slope[i] / sd, 1e-5, 1e-7 * (1.0 + largest), where);
+        check::near((d0[0] - d0[1]) / (2 * step), e[n + i] / sd, 1e-5, 1e-7 * (1.0 + largest),
+                    where);
+        check::near((d1[0] - d1[1]) / (2 * step), slope[i] / sd, 1e-5, 1e-7 * (1.0 + largest),
+                    where);
       }
     }
   }
@@ -142,9 +147,11 @@ void tables_of_several_groups() {
     TableSlopes slopes;
     Rule rule;
     for (int level = 0; ladder.make(level, rule) && level < 3; ++level) {
-      check::that(tables.fill(rule, level, groups, r.data(), c.data(), 0.8, activation, target, &slopes),
+      check::that(tables.fill(rule, level, groups, r.data(), c.data(), 0.8, activation, target,
+                              &slopes),
                   "tables can be made");
-      check::that(tables.nodes == rule.node.size() && tables.stride % Tables::lanes == 0, "padding");
+      check::that(tables.nodes == rule.node.size() && tables.stride % Tables::lanes == 0,
+                  "padding");
       double power = 0.0, label = 0.0;
       for (std::size_t i = 0; i < tables.stride; ++i) {
         for (int k = 0; k < groups; ++k) {
@@ -165,7 +172,8 @@ void tables_of_several_groups() {
     // A function that cannot be evaluated any more stops the work.
     cube.calls_left = groups - 1;
     ladder.make(0, rule);
-    check::that(!tables.fill(rule, 0, groups, r.data(), c.data(), 0.8, activation, target), "stops");
+    check::that(!tables.fill(rule, 0, groups, r.data(), c.data(), 0.8, activation, target),
+                "stops");
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "batches/run.hpp"
 #include "check.hpp"
+#include "named.hpp"
 #include "tables/moments.hpp"
 
 using namespace spikedrf;
@@ -69,7 +70,7 @@ Found transformed(const Features& f, double alpha, double beta, const std::vecto
   return answer;
 }
 
-using A = Activation;
+namespace A = named;
 const Features cases[] = {{A::relu, {1.2}, {1.1}, {1.0}},
                           {A::tanh, {1.5, -1.0}, {1.05, 1.2}, {0.6, 0.4}},
                           {A::erf, {2.0, 0.5, -1.5}, {1.05, 1.3, 0.9}, {0.5, 0.2, 0.3}},
