@@ -116,6 +116,85 @@ struct OutputAndSlopes {
   }
 };
 
+// ---- Few inputs ---------------------------------------------------------------------------------
+
+// Rows of a tile, and rows whose sums are in registers together: 4 x 128 bytes are 8 registers of
+// AVX-512 and 16 of AVX2.
+constexpr std::size_t kTileRows = 32;
+constexpr std::size_t kTogether = 4;
+
+template <std::size_t together, class Real>
+SPIKEDRF_INLINE void multiply(const Real* SPIKEDRF_RESTRICT x, const Real* SPIKEDRF_RESTRICT panel,
+                              std::size_t inputs, Real* SPIKEDRF_RESTRICT tile) noexcept {
+  constexpr std::size_t width = panel_width<Real>;
+  Real sum[together][width] = {};
+  for (std::size_t k = 0; k < inputs; ++k) {
+    for (std::size_t r = 0; r < together; ++r) {
+      const Real factor = x[r * inputs + k];
+      SPIKEDRF_SIMD
+      for (std::size_t j = 0; j < width; ++j) sum[r][j] += factor * panel[k * width + j];
+    }
+  }
+  for (std::size_t r = 0; r < together; ++r) {
+    SPIKEDRF_SIMD
+    for (std::size_t j = 0; j < width; ++j) tile[r * width + j] = sum[r][j];
+  }
+}
+
+// sigma of a tile into the columns of `out` that it belongs to.
+template <class Real>
+struct TileToFeatures {
+  Real* tile;
+  Real* out;
+  std::size_t rows, cols, stride;
+
+  template <class Op>
+  SPIKEDRF_INLINE void operator()(Op) const noexcept {
+    constexpr std::size_t width = panel_width<Real>;
+    for (std::size_t r = 0; r < rows; ++r) {
+      if (cols == width) {
+        value_of_chunk<Op>(tile + r * width, out + r * stride, width);
+      } else {
+        value_of_chunk<Op>(tile + r * width, out + r * stride, cols);
+      }
+    }
+  }
+};
+
+template <class Real>
+SPIKEDRF_INLINE void few_inputs(Activation activation, const Real* x, const Real* panels, Real* out,
+                                std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+  constexpr std::size_t width = panel_width<Real>;
+  alignas(64) Real tile[kTileRows * width];
+  for (std::size_t m = 0; m < rows; m += kTileRows) {
+    const std::size_t here = std::min(kTileRows, rows - m);
+    for (std::size_t p = 0; p < panel_count<Real>(cols); ++p) {
+      const Real* const panel = panels + p * inputs * width;
+      std::size_t r = 0;
+      for (; r + kTogether <= here; r += kTogether) {
+        multiply<kTogether>(x + (m + r) * inputs, panel, inputs, tile + r * width);
+      }
+      for (; r < here; ++r) multiply<1>(x + (m + r) * inputs, panel, inputs, tile + r * width);
+      const std::size_t from = p * width;
+      visit_activation<Real>(activation,
+                             TileToFeatures<Real>{tile, out + m * cols + from, here,
+                                                  std::min(width, cols - from), cols});
+    }
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+void do_few_inputs(Activation activation, const double* x, const double* panels, double* out,
+                   std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+  few_inputs(activation, x, panels, out, rows, inputs, cols);
+}
+
+SPIKEDRF_MULTIVERSION
+void do_few_inputs(Activation activation, const float* x, const float* panels, float* out,
+                   std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+  few_inputs(activation, x, panels, out, rows, inputs, cols);
+}
+
 // A row each: multiversioned functions cannot be templates, so every precision has its own.
 template <class Real>
 SPIKEDRF_INLINE bool spike_row(Activation activation, const SpikeRow<Real>& row) noexcept {
@@ -157,6 +236,22 @@ float do_residual_row(Activation activation, float* z, float y, const float* u,
 }  // namespace
 
 template <class Real>
+void pack_panels(const Real* w, std::size_t cols, std::size_t inputs, Real* panels) noexcept {
+  constexpr std::size_t width = panel_width<Real>;
+  std::fill_n(panels, panel_count<Real>(cols) * inputs * width, Real(0));
+  for (std::size_t i = 0; i < cols; ++i) {
+    Real* const column = panels + i / width * inputs * width + i % width;
+    for (std::size_t k = 0; k < inputs; ++k) column[k * width] = w[i * inputs + k];
+  }
+}
+
+template <class Real>
+void few_input_features(Activation activation, const Real* x, const Real* panels, Real* out,
+                        std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+  do_few_inputs(activation, x, panels, out, rows, inputs, cols);
+}
+
+template <class Real>
 std::size_t spike_features(Activation activation, const Real* z, const Real* s, const Real* u,
                            Real eta, Real* out, std::size_t rows, std::size_t cols) noexcept {
   for (std::size_t m = 0; m < rows; ++m) {
@@ -174,6 +269,12 @@ void residual_and_slopes(Activation activation, Real* z, const Real* y, const Re
   }
 }
 
+template void pack_panels(const float*, std::size_t, std::size_t, float*) noexcept;
+template void pack_panels(const double*, std::size_t, std::size_t, double*) noexcept;
+template void few_input_features(Activation, const float*, const float*, float*, std::size_t,
+                                 std::size_t, std::size_t) noexcept;
+template void few_input_features(Activation, const double*, const double*, double*, std::size_t,
+                                 std::size_t, std::size_t) noexcept;
 template std::size_t spike_features(Activation, const float*, const float*, const float*, float,
                                     float*, std::size_t, std::size_t) noexcept;
 template std::size_t spike_features(Activation, const double*, const double*, const double*, double,

@@ -13,6 +13,21 @@
 
 namespace spikedrf {
 
+// Features sigma(X W^T) of few inputs: product and activation in one pass over tiles that never leave
+// the nearest cache. X is rows x inputs; `panels` is W (cols x inputs) as pack_panels leaves it, in
+// panel_count(cols) panels of inputs x panel_width<Real> numbers each.
+template <class Real>
+constexpr std::size_t panel_width = 128 / sizeof(Real);
+template <class Real>
+constexpr std::size_t panel_count(std::size_t cols) noexcept {
+  return (cols + panel_width<Real> - 1) / panel_width<Real>;
+}
+template <class Real>
+void pack_panels(const Real* w, std::size_t cols, std::size_t inputs, Real* panels) noexcept;
+template <class Real>
+void few_input_features(Activation activation, const Real* x, const Real* panels, Real* out,
+                        std::size_t rows, std::size_t inputs, std::size_t cols) noexcept;
+
 // Features after the rank-one step W + eta u v^T, from z = X W^T and s = X v:
 //
 //     out[m, i] = sigma(z[m, i] + eta s[m] u[i])

@@ -191,15 +191,15 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
       }
     }
     double power = 0.0;
-    double level = 0.0;
+    double mean_power = 0.0;
     for (std::size_t i = 0; i < nodes; ++i) {
       power += row(0)[i] * (mu0[i] * mu0[i] + mu1[i] * mu1[i] + mu2[i]);
-      level += row(0)[i] * mu0[i] * mu0[i];
+      mean_power += row(0)[i] * mu0[i] * mu0[i];
       mu1[i] /= sd;  // e1 = E z sigma = sqrt(c) mu1
       kappa_mu1[i] = rule.node[i] * mu1[i];
     }
     feature_power_ += power;
-    level_power_[static_cast<std::size_t>(k)] = level;
+    level_power_[static_cast<std::size_t>(k)] = mean_power;
     level_lost_ = level_lost_ || activation.underflows(r[k], sd);
   }
   begin_ = {0, nodes};

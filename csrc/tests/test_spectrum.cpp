@@ -143,7 +143,8 @@ void independent_features() {
 // of the eigenvalues that do not decrease.
 void hard_problems() {
   const std::vector<double> x = decades(1e-10, 1e4, 40);
-  for (const A activation : {A::tanh, A::relu, A::sin, A::softplus, A::sign, A::hermite3, A::abs}) {
+  for (const Activation activation :
+       {A::tanh, A::relu, A::sin, A::softplus, A::sign, A::hermite3, A::abs}) {
     for (const std::size_t groups : {1u, 2u, 5u}) {
       for (const double alpha : {0.5, 1.3, 20.0}) {
         for (const std::size_t room : {std::size_t{64}, std::size_t{1} << 15}) {

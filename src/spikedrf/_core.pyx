@@ -682,6 +682,9 @@ def loss_prox(int kind, double parameter, double V, const double[::1] x):
 
 cdef extern from "network/features.hpp" namespace "spikedrf" nogil:
     void activate(Activation, const float*, float*, size_t)
+    void pack_panels[Real](const Real*, size_t, size_t, Real*)
+    void few_input_features[Real](Activation, const Real*, const Real*, Real*, size_t, size_t,
+                                  size_t)
     size_t spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
                                 size_t, size_t)
     void residual_and_slopes[Real](Activation, Real*, const Real*, const Real*, Real*, size_t,
@@ -696,6 +699,23 @@ def activate_block(int code, real[:, ::1] block):
     """block <- sigma(block)."""
     with nogil:
         activate(<Activation>code, &block[0, 0], &block[0, 0], block.shape[0] * block.shape[1])
+
+
+#: Bytes of a row of a panel, see features.hpp.
+PANEL_BYTES = 128
+
+
+def pack_block(const real[:, ::1] W, real[::1] panels):
+    """panels <- the weights as `few_input_block` wants them, in whole panels of columns."""
+    with nogil:
+        pack_panels(&W[0, 0], W.shape[0], W.shape[1], &panels[0])
+
+
+def few_input_block(int code, const real[:, ::1] X, const real[::1] panels, real[:, ::1] out):
+    """out <- sigma(X W^T), W packed by `pack_block`."""
+    with nogil:
+        few_input_features(<Activation>code, &X[0, 0], &panels[0], &out[0, 0], X.shape[0],
+                           X.shape[1], out.shape[1])
 
 
 def spike_block(int code, const real[:, ::1] Z, const real[::1] s, const real[::1] u, real eta,
