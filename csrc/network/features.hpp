@@ -13,9 +13,9 @@
 
 namespace spikedrf {
 
-// Features sigma(X W^T) of few inputs: product and activation in one pass over tiles that never leave
-// the nearest cache. X is rows x inputs; `panels` is W (cols x inputs) as pack_panels leaves it, in
-// panel_count(cols) panels of inputs x panel_width<Real> numbers each.
+// Features sigma(X W^T) of few inputs: product and activation in one pass over tiles that never
+// leave the nearest cache. X is rows x inputs; `panels` is W (cols x inputs) as pack_panels leaves
+// it, in panel_count(cols) panels of inputs x panel_width<Real> numbers each.
 template <class Real>
 constexpr std::size_t panel_width = 128 / sizeof(Real);
 template <class Real>
