@@ -1,0 +1,173 @@
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "batch.hpp"
+#include "check.hpp"
+#include "named.hpp"
+#include "numerics/quadrature.hpp"
+#include "tables/moments.hpp"
+
+using namespace spikedrf;
+
+namespace {
+
+const Case cases[] = {
+    {named::relu, named::sin, {1.2}, {1.1}, {1.0}, 0.8, 1.5, 0.5, 0.05, 0.3},
+    {named::tanh, named::hermite2, {1.5, -1.0}, {1.05, 1.2}, {0.6, 0.4}, 0.9, 2.0, 1.0, 0.1, 0.1},
+    {named::erf, named::sin, {2.0, 0.5, -1.5}, {1.05, 1.3, 0.9}, {0.5, 0.2, 0.3}, 0.7, 3.0, 0.7,
+     0.02, 0.1},
+};
+
+// The tables of one spike as rows that were made elsewhere: in classes that are all the same, with
+// one weight in the loss, and with further directions and columns that nothing depends on.
+class Rows final : public TableSource {
+ public:
+  Rows(const Case& p, Latents latents, std::vector<double> shares, double weight)
+      : case_(p), latents_(latents), shares_(std::move(shares)), weight_(weight) {}
+
+  Made make(std::size_t level, int groups, const Latents& latents, Tables& tables) override {
+    NamedMoments activation(case_.activation), target(case_.target);
+    Variation variation;
+    for (std::size_t k = 0; k < case_.r.size(); ++k) {
+      activation.add_variation(case_.r[k], std::sqrt(case_.c[k]), variation);
+    }
+    target.add_variation(case_.gamma, std::sqrt(1.0 - case_.gamma * case_.gamma), variation);
+    Rule rule;
+    if (!RuleLadder(variation, 1u << 15).make(static_cast<int>(level), rule)) {
+      return Made::exhausted;
+    }
+    Tables plain;
+    plain.fill(rule, static_cast<int>(level), groups, case_.r.data(), case_.c.data(), case_.gamma,
+               activation, target);
+    const std::size_t n = plain.nodes;
+    std::vector<double> rows;
+    std::vector<std::size_t> begin{0};
+    const auto add = [&](const auto& value) {
+      for (std::size_t c = 0; c < shares_.size(); ++c) {
+        for (std::size_t i = 0; i < n; ++i) rows.push_back(value(c, i));
+      }
+    };
+    const auto copy = [&](const double* row) {
+      add([&](std::size_t, std::size_t i) { return row[i]; });
+    };
+    const auto zero = [&] { add([](std::size_t, std::size_t) { return 0.0; }); };
+    add([&](std::size_t c, std::size_t i) { return shares_[c] * plain.weight()[i]; });
+    add([&](std::size_t, std::size_t) { return 1.0 / weight_; });
+    copy(plain.h());
+    copy(plain.g2());
+    // Of the directions beside kappa the last is the label's.
+    for (int l = 0; l + 1 < latents_.rest(); ++l) zero();
+    copy(plain.hz());
+    for (int k = 0; k < groups; ++k) copy(plain.mu0(k));
+    for (int k = 0; k < groups; ++k) copy(plain.mu1(k));
+    for (int k = 0; k < groups; ++k) copy(plain.kappa_mu1(k));
+    for (int a = groups; a < latents_.columns(groups); ++a) zero();
+    for (int k = 0; k < groups; ++k) copy(plain.feature(pair_count(groups) + k));
+    for (std::size_t c = 0; c < shares_.size(); ++c) begin.push_back(n * (c + 1));
+    tables.take(rows.data(), n * shares_.size(), begin, groups, latents);
+    return Made::ready;
+  }
+
+ private:
+  const Case& case_;
+  Latents latents_;
+  std::vector<double> shares_;
+  double weight_;
+};
+
+struct Classes {
+  std::vector<double> error, wrong;
+};
+
+Found solved(const Case& p, double lam, Rows* rows, Latents latents = {}, int classes = 1,
+             Classes* by_class = nullptr, const Bulk* bulk = nullptr) {
+  const std::int64_t which = 0;
+  NamedMoments activation(p.activation), target(p.target);
+  Problem problem{spikes_of(p), &activation, &target};
+  problem.accuracy.rtol = 1e-9;
+  problem.latents = latents;
+  problem.source = rows;
+  problem.classes = classes;
+  if (bulk != nullptr) {
+    problem.spikes.bulk_nodes = bulk->nodes;
+    problem.spikes.bulk = *bulk;
+  }
+  Found found(1, p.r.size());
+  found.theta.resize(static_cast<std::size_t>(latents.columns(problem.spikes.groups)));
+  found.psi.resize(static_cast<std::size_t>(latents.free * problem.spikes.groups));
+  Solutions view = found.view();
+  if (by_class != nullptr) {
+    by_class->error.resize(static_cast<std::size_t>(classes));
+    by_class->wrong.resize(static_cast<std::size_t>(classes));
+    view.class_error = by_class->error.data();
+    view.class_wrong = by_class->wrong.data();
+  }
+  check::that(run(problem, {1, &which, &p.alpha, &p.beta, &lam, &p.noise}, {&view}), "tables");
+  check::that(found.status[0] == 0, "it converges");
+  return found;
+}
+
+void same(const Found& found, const Found& expected, const std::string& what) {
+  check::near(found.test[0], expected.test[0], 1e-9, 0.0, what + ", test error");
+  check::near(found.train[0], expected.train[0], 1e-9, 0.0, what + ", train error");
+  check::near(found.norm[0], expected.norm[0], 1e-9, 0.0, what + ", norm");
+}
+
+// One spike and one direction, as the smallest case of the general form, and with more that does
+// not matter: classes with one mean, directions without labels, lengths that do not fluctuate.
+void smallest_case() {
+  for (const Case& p : cases) {
+    const Found plain = solved(p, p.lam, nullptr);
+    for (const Latents latents : {Latents{}, Latents{1, 1, 3, false}, Latents{1, 2, 2, true}}) {
+      Rows one(p, latents, {1.0}, 1.0);
+      same(solved(p, p.lam, &one, latents), plain, "one class");
+      Rows three(p, latents, {0.3, 0.5, 0.2}, 1.0);
+      Classes by_class;
+      same(solved(p, p.lam, &three, latents, 3, &by_class), plain, "three classes that are one");
+      for (const double error : by_class.error) {
+        check::near(error, plain.test[0], 1e-9, 0.0, "the error of each");
+      }
+    }
+  }
+}
+
+// A weight of all samples in the loss is one over a ridge.
+void weights_in_the_loss() {
+  for (const Case& p : cases) {
+    Rows rows(p, {}, {0.4, 0.6}, 2.5);
+    same(solved(p, 2.5 * p.lam, &rows, {}, 2), solved(p, p.lam, nullptr), "weights of 2.5");
+  }
+}
+
+// Nodes of one value are one, whatever the directions see of each.
+void split_bulk() {
+  const Latents latents{1, 2, 2, false};
+  for (const Case& p : cases) {
+    const std::size_t K = p.r.size();
+    std::vector<double> value;
+    for (int j = 0; j < 2; ++j) value.insert(value.end(), p.c.begin(), p.c.end());
+    const double trace[] = {0.3, 0.7};
+    const double share[] = {0.6, 0.2, 0.5, 0.4};  // of the first node in each direction
+    std::vector<double> forms;
+    for (std::size_t l = 0; l < 4; ++l) {
+      for (std::size_t m = l; m < 4; ++m) {
+        const double first = l == m ? share[l] : 0.05 * static_cast<double>(1 + l + m);
+        forms.push_back(first);
+        forms.push_back((l == m ? 1.0 : 0.0) - first);
+      }
+    }
+    const Bulk bulk{2, value.data(), trace, 4, forms.data(), 2};
+    Rows rows(p, latents, {1.0}, 1.0);
+    same(solved(p, p.lam, &rows, latents, 1, nullptr, &bulk), solved(p, p.lam, nullptr),
+         std::to_string(K) + " groups on two equal nodes");
+  }
+}
+
+const check::Register t0("the smallest case of the general form", smallest_case);
+const check::Register t1("weights in the loss", weights_in_the_loss);
+const check::Register t2("a bulk of equal nodes, four directions", split_bulk);
+
+}  // namespace
