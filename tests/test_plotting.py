@@ -235,3 +235,15 @@ def test_learning_curve_takes_a_simulation():
     square = simulate([[0.5], [2.0]], d=30, replicates=2, rng=0, **model)
     with pytest.raises(ValueError, match="must vary along alpha alone"):
         display.plot(points=square)
+
+
+def test_files_have_fonts_that_venues_take():
+    step = GradientStep(2.0, 5.0)
+    display = LearningCurveDisplay.from_theory([0.5, 1.0, 2.0], lam=0.1, target="sin", step=step)
+    pdf, svg = io.BytesIO(), io.StringIO()
+    display.figure_.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    assert b"/Type3" not in pdf.getvalue()
+    assert b"/CIDFontType2" in pdf.getvalue()
+    display.figure_.savefig(svg, format="svg")
+    assert "after one gradient step" in svg.getvalue()
+    assert "<text" in svg.getvalue()

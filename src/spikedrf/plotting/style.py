@@ -98,10 +98,12 @@ def new_figure(size: tuple[float, float] = (6.0, 4.0)) -> Any:
         If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
-    return Figure(figsize=size, dpi=150, layout="constrained")
+    from spikedrf.plotting.print_figure import PrintFigure
+
+    return PrintFigure(figsize=size, dpi=150, layout="constrained")
 
 
 def new_axes() -> Any:
