@@ -167,6 +167,8 @@ def test_a_pickle_holds_plain_things(model, method):
     np.testing.assert_array_equal(again.transform(X), model.transform(X))
     plain = (int, float, str, bool, tuple, list, np.ndarray, np.generic, type(None))
     state = model.__getstate__()
+    # The measures of a forecast lie together, under one name.
+    state |= state.pop("forecast_statistics_", {})
     assert [name for name, value in state.items() if not isinstance(value, plain)] == []
     arrays = [value for value in state.values() if isinstance(value, np.ndarray)]
     assert {array.dtype.kind for array in arrays} <= set("fib")

@@ -166,12 +166,13 @@ def test_kinks_and_jumps_are_found():
     assert resolve(lambda x: np.maximum(x, 0)).structure[0] == (0.0,)
     assert resolve(np.tanh).structure[0] == ()
     assert resolve(lambda x: np.abs(x - 0.3) + np.maximum(x + 2, 0)).structure[0] == (-2.0, 0.3)
-    (jump,), _ = resolve(lambda x: np.where(x > np.pi / 7, 1.0, 0.0)).structure
+    (jump,) = resolve(lambda x: np.where(x > np.pi / 7, 1.0, 0.0)).structure.breaks
     assert jump == pytest.approx(np.pi / 7, abs=1e-12)
     # A sharp but smooth function is resolved, not broken.
-    breaks, grain = resolve(lambda x: np.tanh(20 * (x - 0.4))).structure
-    assert breaks == ()
-    assert grain < 0.1
+    sharp = resolve(lambda x: np.tanh(20 * (x - 0.4))).structure
+    assert sharp.breaks == ()
+    assert sharp.grain < 0.1
+    assert sharp.resolved
 
 
 def test_a_huge_spread_makes_a_step_of_a_sigmoid():

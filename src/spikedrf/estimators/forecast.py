@@ -56,12 +56,13 @@ def statistics_of(
         "n_components": spectrum.features,
         "intercept": intercept,
         "values": spectrum.values,
-        "shares": spectrum.shares * units.y**2,
-        "square": spectrum.square * units.y**2,
+        "shares": spectrum.shares,
+        "square": spectrum.square,
         "lam": left_out.lam,
-        "error": left_out.error * units.y**2,
+        "error": left_out.error,
         "sem": left_out.sem,
         "ridge_unit": unit * units.weight,
+        "target_unit": units.y,
         "optimism": 1.0,
         "judged": None,
     }
@@ -100,7 +101,7 @@ def statistics_of_planned(
     statistics = statistics_of(path, held, lam, intercept=intercept, units=units)
     present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
     judged = present * kept / len(rows)
-    return statistics | {"judged": [judged, error * units.y**2, present]}
+    return statistics | {"judged": np.array([judged, present, *error])}
 
 
 def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
@@ -117,6 +118,7 @@ def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
         "error": np.empty((0, sums.moment.shape[1])),
         "sem": np.empty((0, sums.moment.shape[1])),
         "ridge_unit": 1.0,
+        "target_unit": 1.0,
         "optimism": 1.0,
         "judged": None,
     }
@@ -125,6 +127,7 @@ def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
 def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
     """Return the learning curve of the features that were measured."""
     kept = {key: statistics[key] for key in ("values", "shares", "square")}
+    judged = statistics["judged"]
     rows = statistics["rows"] - float(statistics["intercept"])
     left_out = LeftOut(statistics["lam"], statistics["error"], statistics["sem"])
     return FeatureCurve(
@@ -132,8 +135,9 @@ def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
         intercept=statistics["intercept"],
         left_out=left_out if left_out.lam.size else None,
         optimism=statistics["optimism"],
-        judged=None if statistics["judged"] is None else Judged(*statistics["judged"]),
+        judged=None if judged is None else Judged(judged[0], judged[2:], judged[1]),
         ridge_unit=statistics["ridge_unit"],
+        target_unit=statistics["target_unit"],
         single=single,
     )
 
@@ -154,11 +158,12 @@ def optimism(statistics: dict[str, Any], alpha: Floats, error: Floats) -> float:
     error : ndarray, shape (targets,)
         Errors of cross-fitting.
     """
-    curve = curve_of(statistics, single=False)
+    curve = curve_of(statistics | {"target_unit": 1.0}, single=False)
+    unit = np.where(curve.variance > 0.0, curve.variance, 1.0)
     rows = _JUDGED * statistics["rows"]
     here = [
         curve.solve(rows, max(lam, 1e-300)).test_error[target] for target, lam in enumerate(alpha)
     ]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.mean(error / curve.variance) / np.mean(np.array(here) / curve.variance))
+    least = float(np.mean(np.array(here) / unit))
+    ratio = float(np.mean(error / unit)) / least if least > 0.0 else 1.0
     return max(ratio, 1.0) if np.isfinite(ratio) else 1.0

@@ -531,7 +531,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             kept = statistics_of(path, first.rows, lam, intercept=intercept, units=units)
             if choice is not None and choice.step_size != 0.0:
                 alpha = first.alphas[choice.alpha] * units.weight
-                kept["optimism"] = optimism(kept, alpha, choice.error * units.y**2)
+                kept["optimism"] = optimism(kept, alpha, choice.error)
         self.forecast_statistics_ = kept
 
     def _forget(self) -> None:

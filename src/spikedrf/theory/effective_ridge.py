@@ -213,14 +213,14 @@ def continued(read: Curves, p: float) -> Curves:
     z = grown if np.isinf(p) else p * grown / (1.0 + grown)
     dz = -b * z * (1.0 - z / p)
     tiny = np.finfo(float).tiny
-    each = np.maximum(read.dA, 0.0) / np.maximum(-read.dD1, tiny)[:, None]
+    each = np.maximum(read.dA, 0.0) / np.maximum(-read.dD1, 1e-100)[:, None]
     power = _trend(x[low], np.log(np.maximum(each[low], tiny)))
     width = steps[1] - steps[0]
 
     most = read.E[0]
 
     def unexplained(power: Floats, least: float) -> tuple[Floats, Floats]:
-        slope = each[0] * -dz[:, None] * np.exp(np.clip(power * steps[:, None], -700.0, 700.0))
+        slope = each[0] * -dz[:, None] * np.exp(np.clip(power * steps[:, None], -300.0, 300.0))
         gone = np.cumsum(slope[::-1], axis=0)[::-1] * width
         # What is left is some part of what the rows leave: noise may be the rest of it.
         fits = np.minimum(1.0, (read.A[0] - least * most) / np.maximum(gone[0], tiny))

@@ -120,13 +120,14 @@ class FeatureCurve:
         optimism: float = 1.0,
         judged: Judged | None = None,
         ridge_unit: float = 1.0,
+        target_unit: float = 1.0,
         single: bool = True,
     ) -> None:
         self._spectrum = spectrum
         self._intercept = intercept
         self._left_out = left_out
         self._optimism = optimism
-        self._ridge_unit = ridge_unit
+        self._ridge_unit, self._target_unit = ridge_unit, 1.0
         self._single = single
         measured = spectrum.rows + float(intercept)
         self.rows = measured if judged is None else judged.present
@@ -139,6 +140,8 @@ class FeatureCurve:
         if judged is not None:
             best = self.solve(judged.rows).test_error
             self._excess = np.maximum(judged.error - np.reshape(best, -1), 0.0)
+        # All of the above is in units in which targets are neither large nor small.
+        self._target_unit = target_unit
 
     def __repr__(self) -> str:
         return f"FeatureCurve({self.rows:g} rows, {self.n_components} features)"
@@ -214,6 +217,9 @@ class FeatureCurve:
         spread = self._spread(curve, sem, at, level)
         ridge = ridge[:, 0] if lam is None else np.asarray(lam, float).ravel()
 
+        square = self._target_unit * self._target_unit
+        variance = self.variance * square
+
         def shaped(values: Floats) -> Any:
             out = values.reshape(shape + values.shape[1:])
             if self._single and values.ndim == 2:
@@ -223,15 +229,15 @@ class FeatureCurve:
         return Forecast(
             n=float(n) if n.ndim == 0 else n,
             lam=shaped(ridge),
-            test_error=shaped(test),
-            lower=shaped(test * np.exp(-spread)),
-            upper=shaped(test * np.exp(spread)),
-            train_error=shaped(train),
+            test_error=shaped(test * square),
+            lower=shaped(test * np.exp(-spread) * square),
+            upper=shaped(test * np.exp(spread) * square),
+            train_error=shaped(train * square),
             degrees_of_freedom=shaped(D1[:, 0]),
             level=level,
             n_components=width,
             rows=self.rows,
-            variance=float(self.variance[0]) if self._single else self.variance,
+            variance=float(variance[0]) if self._single else variance,
         )
 
     def limit(self, *, n_components: int | None = None, level: float = 0.9) -> Forecast:
