@@ -420,8 +420,10 @@ def test_a_failure_keeps_what_was_finished():
     calls = []
 
     def target(x):
-        calls.append(x.size)
-        if len(calls) > 6:  # two calls a replicate: training, testing
+        # Training and testing, two calls a replicate; what else is asked is the function's shape.
+        if x.size in (SMALL["d"], SMALL["n_test"]):
+            calls.append(x.size)
+        if len(calls) > 6:
             raise RuntimeError("the disk caught fire")
         return x
 

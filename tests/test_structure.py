@@ -65,7 +65,7 @@ def test_bands_and_steps_after_a_step(gamma):
         else:
             h, hz, rest = function(kappa), 0 * kappa, 0 * kappa
         tables = mu0, mu1, mu2, h, hz, h**2 + hz**2 + rest
-        exact = brute_force._order_parameters(
+        exact = brute_force.order_parameters(
             2.0, 1.0, 0.1, tables, kappa, w, np.array([1.1]), np.array([1.0])
         )
         solution = theory.solve(2.0, lam=0.1, target=function, step=Spike(2.0, 1.1, gamma))

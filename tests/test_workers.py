@@ -51,6 +51,10 @@ def square(x):
     return x * x
 
 
+def twice(x):
+    return 2.0 * x
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_positions_belong_to_results(backend):
     with joblib.parallel_config(backend):
@@ -158,7 +162,7 @@ def test_a_simulation_resumes(tmp_path, readout):
         ({"rng": 8}, "rng was PCG64"),
         ({"loss": "huber"}, r"delta was \(absent\), is 1.0, loss was square, is huber"),
         ({"labels": "sign"}, "labels was real, is sign"),
-        ({"activation": (square, square)}, r"activation was tanh, is square \("),
+        ({"activation": (square, twice)}, r"activation was tanh, is square \("),
     ],
 )
 def test_another_simulation_does_not_resume(tmp_path, change, told):

@@ -18,7 +18,7 @@ from spikedrf.theory.stieltjes import Transform, rank_ratio, transform
 # heavy-tailed features, hermite5, ends at 1e8); smaller ones count as zero.
 _SMALLEST, _LARGEST = 1e-28, 1e12
 _SCAN = 201  # five points in a decade
-_MOST_POINTS = 1 << 12  # of a grid
+_MOST_POINTS = 1 << 15  # of a grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class Ensemble:
             if np.nansum(error) < 0.7 * resolution and not coarse.any():
                 break
             # Where rounding moves the cumulative distribution by more, cells are halved in vain.
-            in_vain = 0 if np.nansum(error) < 0.7 * least else in_vain + 1
+            in_vain = 0 if np.nansum(error) < 0.97 * least else in_vain + 1
             least = min(least, float(np.nansum(error)))
             if in_vain > 4 or x.size > _MOST_POINTS:
                 break
