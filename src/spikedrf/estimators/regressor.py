@@ -455,7 +455,9 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
         Both must have been made by `partial_fit`. A second estimator with the first layer of
         ``model`` is ``SpikedRFRegressor(model.n_components, W0=W, step_size=0,
-        alpha=model.alpha_, ...)`` with ``W`` its weights and, as last column, its offsets.
+        alpha=model.alpha_, ...)`` with ``W`` its weights and, as last column, its offsets. That is
+        for layers of one step (``n_steps=1, metric=None``) or none: those of several clip their
+        inputs, and only estimators with the same bounds can be merged.
 
         Parameters
         ----------
