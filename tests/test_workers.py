@@ -228,10 +228,12 @@ def test_a_simulation_killed_at_any_moment(tmp_path, backend):
     rng = np.random.default_rng(0)
     command = [sys.executable, "-c", SWEEP, backend]
     whole = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    path, told = tmp_path / "c.sqlite", tmp_path / "told"
+    path = tmp_path / "c.sqlite"
     reported = kills = 0
     while True:
-        # Not a pipe: that would be open until the last worker of the killed process has gone.
+        # Not a pipe: that would be open until the last worker of the killed process has gone. And
+        # a file for each process: what a worker still writes would be in the next one's.
+        told = tmp_path / f"told{kills}"
         with told.open("w") as out, subprocess.Popen([*command, path], stdout=out) as process:
             while process.poll() is None and told.stat().st_size < 2:
                 time.sleep(0.002)
