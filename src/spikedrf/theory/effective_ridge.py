@@ -212,7 +212,7 @@ def continued(read: Curves, p: float) -> Curves:
     grown = np.exp(odds[0] - b * steps)
     z = grown if np.isinf(p) else p * grown / (1.0 + grown)
     dz = -b * z * (1.0 - z / p)
-    tiny = np.finfo(float).tiny
+    tiny = 1e-250  # of which the inverse is a number
     each = np.maximum(read.dA, 0.0) / np.maximum(-read.dD1, 1e-100)[:, None]
     power = _trend(x[low], np.log(np.maximum(each[low], tiny)))
     width = steps[1] - steps[0]
@@ -232,7 +232,9 @@ def continued(read: Curves, p: float) -> Curves:
     for change in (-_POWER, _POWER):
         other = np.subtract(*unexplained(power + change, _LEAST / 2.0))
         other = np.clip(other, _LEAST / 2.0 * most, None)
-        doubt = np.maximum(doubt, np.abs(np.log(np.maximum(other, tiny) / np.maximum(E, tiny))))
+        doubt = np.maximum(
+            doubt, np.abs(np.log(np.maximum(other, tiny)) - np.log(np.maximum(E, tiny)))
+        )
     both = zip((x[0] + steps, z, dz, A, dA, doubt), _fields(read), strict=True)
     return Curves(*(np.concatenate(pair) for pair in both))
 
