@@ -403,7 +403,7 @@ def test_an_interrupt_stops_running_replicates():
     started = threading.Event()
 
     def target(x):
-        # Looked at for its kinks first, with other sizes: the replicates draw a row a dimension.
+        # It is looked at for its kinks first, by the caller's own thread.
         if not started.is_set() and threading.current_thread() is not threading.main_thread():
             started.set()
             os.kill(os.getpid(), signal.SIGINT)
