@@ -127,3 +127,9 @@ def test_the_kernels_build_lists_every_source():
     for file in kernel_sources():
         if file.suffix == ".cpp":
             assert re.search(rf"\b{file.name}\b", listed), file
+
+
+def test_the_kernels_have_one_index_type():
+    for file in kernel_sources():
+        if file.name != "array.hpp":
+            assert "size_t" not in file.read_text(encoding="utf-8"), file

@@ -13,7 +13,7 @@ namespace spikedrf {
 SPIKEDRF_MULTIVERSION
 void response_averages(const Tables& tables, const double* v, Weighting weighting, double* w_omega,
                        double* w_omega2, double* sum, double* curvature) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int features = pair_count(tables.groups) + tables.groups;
   const double* weight = tables.weight();
   const double* inverse_weight = tables.inverse_weight();
@@ -24,7 +24,7 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
     const double v0 = v[0];
     const double v1 = v[1];
     double s0[kLanes] = {}, s1[kLanes] = {}, c00[kLanes] = {}, c01[kLanes] = {}, c11[kLanes] = {};
-    for (std::size_t i = 0; i < n; i += kLanes) {
+    for (Index i = 0; i < n; i += kLanes) {
       for (int j = 0; j < kLanes; ++j) {
         const double a = f0[i + j];
         const double b = f1[i + j];
@@ -47,20 +47,20 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
     curvature[3] = collect(c11);
     return;
   }
-  for (std::size_t i = 0; i < n; ++i) w_omega[i] = 0.0;
+  for (Index i = 0; i < n; ++i) w_omega[i] = 0.0;
   for (int a = 0; a < features; ++a) {
     const double* f = tables.feature(a);
     const double va = v[a];
-    for (std::size_t i = 0; i < n; ++i) w_omega[i] += va * f[i];
+    for (Index i = 0; i < n; ++i) w_omega[i] += va * f[i];
   }
   if (inverse_weight == nullptr) {
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       const double omega = 1.0 / (weighting.epsilon + weighting.chi * w_omega[i]);
       w_omega[i] = weight[i] * omega;
       w_omega2[i] = w_omega[i] * omega;
     }
   } else {
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       const double omega =
           1.0 / (weighting.epsilon * inverse_weight[i] + weighting.chi * w_omega[i]);
       w_omega[i] = weight[i] * omega;
@@ -88,8 +88,8 @@ void label_averages(const Tables& tables, const double* w_omega, double* psihat)
   }
 }
 
-std::size_t fit_length(const Tables& tables) noexcept {
-  const auto columns = static_cast<std::size_t>(tables.columns());
+Index fit_length(const Tables& tables) noexcept {
+  const Index columns = tables.columns();
   return tables.stride + (columns + kLanes - 1) / kLanes * kLanes;
 }
 
@@ -97,27 +97,27 @@ SPIKEDRF_MULTIVERSION
 void fit_signal(const Tables& tables, const double* w_omega, const double* penalty,
                 const double* penalty_target, double* columns, double* triangle) noexcept {
   constexpr double kDependent = 1e-14;
-  const std::size_t n = tables.stride;
-  const std::size_t length = fit_length(tables);
+  const Index n = tables.stride;
+  const Index length = fit_length(tables);
   const int groups = tables.groups;
   const int paid = tables.columns();
   const int count = groups + paid + 1;
-  const auto column_at = [&](int j) { return columns + static_cast<std::size_t>(j) * length; };
+  const auto column_at = [&](int j) { return columns + j * length; };
   double* right = column_at(count - 1);  // sqrt(w omega) first, the right-hand side then
-  for (std::size_t i = 0; i < n; ++i) right[i] = std::sqrt(w_omega[i]);
+  for (Index i = 0; i < n; ++i) right[i] = std::sqrt(w_omega[i]);
   for (int j = 0; j < count - 1; ++j) {
     double* column = column_at(j);
     const double* basis = j < groups ? tables.mu0(j) : tables.column(j - groups);
-    for (std::size_t i = 0; i < n; ++i) column[i] = right[i] * basis[i];
-    for (std::size_t i = n; i < length; ++i) column[i] = 0.0;
+    for (Index i = 0; i < n; ++i) column[i] = right[i] * basis[i];
+    for (Index i = n; i < length; ++i) column[i] = 0.0;
     if (j >= groups) {
       for (int k = 0; k < paid; ++k) column[n + k] = penalty[k * paid + j - groups];
     }
     triangle[j * count + j] = dot(column, column, n);
   }
   const double* h = tables.h();
-  for (std::size_t i = 0; i < n; ++i) right[i] *= h[i];
-  for (std::size_t i = n; i < length; ++i) right[i] = 0.0;
+  for (Index i = 0; i < n; ++i) right[i] *= h[i];
+  for (Index i = n; i < length; ++i) right[i] = 0.0;
   for (int k = 0; k < paid; ++k) right[n + k] = penalty_target[k];
 
   // Right-looking: as soon as a column is normalised it is taken out of all that follow.
@@ -127,31 +127,31 @@ void fit_signal(const Tables& tables, const double* w_omega, const double* penal
     const double whole = row[j];
     for (int l = 0; l < count; ++l) row[l] = 0.0;
     if (!(dot(column, column, n) > kDependent * kDependent * whole)) {
-      for (std::size_t i = 0; i < n; ++i) column[i] = 0.0;
+      for (Index i = 0; i < n; ++i) column[i] = 0.0;
     }
     const double size = std::sqrt(dot(column, column, length));
     if (size == 0.0) continue;
     row[j] = size;
     const double inverse = 1.0 / size;
-    for (std::size_t i = 0; i < length; ++i) column[i] *= inverse;
+    for (Index i = 0; i < length; ++i) column[i] *= inverse;
     for (int l = j + 1; l < count; ++l) {
       double* other = column_at(l);
       const double projection = dot(column, other, length);
       row[l] = projection;
-      for (std::size_t i = 0; i < length; ++i) other[i] -= projection * column[i];
+      for (Index i = 0; i < length; ++i) other[i] -= projection * column[i];
     }
   }
 }
 
 SPIKEDRF_MULTIVERSION
-void project_fit(std::size_t length, int count, double* columns, double* projection,
+void project_fit(Index length, int count, double* columns, double* projection,
                  int stride) noexcept {
-  double* right = columns + static_cast<std::size_t>(count) * length;
+  double* right = columns + count * length;
   for (int j = 0; j < count; ++j) {
-    const double* column = columns + static_cast<std::size_t>(j) * length;
+    const double* column = columns + j * length;
     const double share = dot(column, right, length);
     projection[j * stride] = share;
-    for (std::size_t i = 0; i < length; ++i) right[i] -= share * column[i];
+    for (Index i = 0; i < length; ++i) right[i] -= share * column[i];
   }
 }
 
@@ -160,46 +160,46 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
                              const double* theta, const double* psi, double* bias,
                              double* feature_bias, double* feature_omega2,
                              double* mean_omega2) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int groups = tables.groups;
   const int features = pair_count(groups) + groups;
   const double* h = tables.h();
   const double* g2 = tables.g2();
   const Latents& latents = tables.latents;
   // Four rows at a time would save loads for many groups; with K <= 4 everything is in L1.
-  for (std::size_t i = 0; i < n; ++i) bias[i] = h[i];
+  for (Index i = 0; i < n; ++i) bias[i] = h[i];
   // In pairs: the table of a spike has as many columns as groups.
   const int columns = tables.columns();
   const int pairs = std::min(groups, columns);
   for (int k = 0; k < pairs; ++k) {
     const double* mu0 = tables.mu0(k);
     const double* column = tables.column(k);
-    for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i] + theta[k] * column[i];
+    for (Index i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i] + theta[k] * column[i];
   }
   for (int k = pairs; k < groups; ++k) {
     const double* mu0 = tables.mu0(k);
-    for (std::size_t i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i];
+    for (Index i = 0; i < n; ++i) bias[i] -= m[k] * mu0[i];
   }
   for (int a = pairs; a < columns; ++a) {
     const double* column = tables.column(a);
-    for (std::size_t i = 0; i < n; ++i) bias[i] -= theta[a] * column[i];
+    for (Index i = 0; i < n; ++i) bias[i] -= theta[a] * column[i];
   }
-  for (std::size_t i = 0; i < n; ++i) bias[i] *= bias[i];
+  for (Index i = 0; i < n; ++i) bias[i] *= bias[i];
   // (hz - P.mu1)^2 expanded over the pair features would cancel; a second short pass does not.
-  for (std::size_t i = 0; i < n; ++i) bias[i] += g2[i];
+  for (Index i = 0; i < n; ++i) bias[i] += g2[i];
   for (int l = latents.spans; l < latents.directions(); ++l) {
     const double* const overlap =
         l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
     const double* const hz = tables.hz(l - latents.spans);
     if (groups == 1) {
       const double* mu1 = tables.mu1(0);
-      for (std::size_t i = 0; i < n; ++i) {
+      for (Index i = 0; i < n; ++i) {
         const double rest = hz[i] - overlap[0] * mu1[i];
         bias[i] += rest * rest;
       }
       continue;
     }
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       double rest = hz[i];
       for (int k = 0; k < groups; ++k) rest -= overlap[k] * tables.mu1(k)[i];
       bias[i] += rest * rest;
@@ -210,7 +210,7 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
     feature_omega2[a] = dot(w_omega2, tables.feature(a), n);
   }
   double total[kLanes] = {};
-  for (std::size_t i = 0; i < n; i += kLanes) {
+  for (Index i = 0; i < n; i += kLanes) {
     for (int j = 0; j < kLanes; ++j) total[j] += w_omega2[i + j];
   }
   *mean_omega2 = collect(total);
@@ -226,7 +226,7 @@ void class_errors(const Tables& tables, const double* m, const double* theta, co
   const double* inverse_weight = tables.inverse_weight();
   for (int c = 0; c < tables.classes(); ++c) {
     ClassErrors sum;
-    for (std::size_t i = tables.begin(c); i < tables.begin(c + 1); ++i) {
+    for (Index i = tables.begin(c); i < tables.begin(c + 1); ++i) {
       double spread = 0.0;
       for (int a = 0; a < features; ++a) spread += q[a] * tables.feature(a)[i];
       const double power = bias[i] + noise2 + spread;

@@ -8,6 +8,7 @@
 // None of the sums carries the factor delta = n/p.
 #pragma once
 
+#include "numerics/array.hpp"
 #include "tables/moments.hpp"
 
 namespace spikedrf {
@@ -27,7 +28,7 @@ void label_averages(const Tables& tables, const double* w_omega, double* psihat)
 
 // Length of one column of `fit_signal`: the nodes, then C penalty rows, padded (C columns of the
 // tables).
-std::size_t fit_length(const Tables& tables) noexcept;
+Index fit_length(const Tables& tables) noexcept;
 
 // Triangular factor of the least-squares problem for (m, theta),
 //   minimise E omega (h - sum_a theta_a column_a - sum_k m_k mu0_k)^2 + |L^T theta - t|^2,
@@ -45,8 +46,7 @@ void fit_signal(const Tables& tables, const double* w_omega, const double* penal
 
 // Projects the right-hand side (column `count` of `columns`, overwritten) on the functions of a fit
 // and puts the projections into every `stride`-th entry of `projection`.
-void project_fit(std::size_t length, int count, double* columns, double* projection,
-                 int stride) noexcept;
+void project_fit(Index length, int count, double* columns, double* projection, int stride) noexcept;
 
 struct ErrorAverages {
   double bias;           // E T+

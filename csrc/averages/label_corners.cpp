@@ -35,14 +35,14 @@ int places(Loss loss, double V, Place* out) {
 
 }  // namespace
 
-bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<CavityField>& field,
+bool LabelCorners::find(const Array<double>& kappa, const Array<CavityField>& field,
                         const LabelTable& labels, double gamma, double noise,
                         GaussianMoments& target) {
   constexpr int kRefinements = 8;
   corner_.clear();
   const bool signs = kind_ == LabelKind::sign;
   const bool margin = traits(loss_).margin;
-  for (std::size_t i = 0; i < kappa.size(); ++i) {
+  for (Index i = 0; i < kappa.size(); ++i) {
     const CavityField& here = field[i];
     const double width2 = signs ? here.t : here.t + noise * noise;
     Place place[2];
@@ -61,7 +61,7 @@ bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<Cavi
         continue;
       }
       double before = 0.0;
-      for (std::size_t j = labels.begin(i); j < labels.begin(i + 1); ++j) {
+      for (Index j = labels.begin(i); j < labels.begin(i + 1); ++j) {
         const double zeta = labels.zeta()[j];
         const double now = labels.value()[j] - here.mean - here.s * zeta - place[k].x;
         if (j > labels.begin(i) && (now < 0.0) != (before < 0.0)) {
@@ -76,9 +76,9 @@ bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<Cavi
   if (signs || corner_.empty()) return true;
   // All brackets together: the false position, which halves the value at an end that stays.
   const double sd = std::sqrt(std::max(0.0, (1.0 - gamma) * (1.0 + gamma)));
-  std::vector<double> trial(corner_.size()), x(corner_.size()), value(3 * corner_.size());
+  Array<double> trial(corner_.size()), x(corner_.size()), value(3 * corner_.size());
   for (int refinement = 0; refinement < kRefinements; ++refinement) {
-    for (std::size_t c = 0; c < corner_.size(); ++c) {
+    for (Index c = 0; c < corner_.size(); ++c) {
       const Corner& corner = corner_[c];
       const double way = corner.other - corner.at;
       trial[c] = corner.left == corner.right
@@ -90,7 +90,7 @@ bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<Cavi
     if (!target.evaluate(x.data(), x.size(), 0.0, 0, g, g + x.size(), g + 2 * x.size(), nullptr)) {
       return false;
     }
-    for (std::size_t c = 0; c < corner_.size(); ++c) {
+    for (Index c = 0; c < corner_.size(); ++c) {
       Corner& corner = corner_[c];
       const CavityField& here = field[corner.node];
       const double now = g[c] - here.mean - here.s * trial[c] - corner.x;
@@ -111,10 +111,10 @@ bool LabelCorners::find(const std::vector<double>& kappa, const std::vector<Cavi
   return true;
 }
 
-void LabelCorners::add(std::size_t node, Variation& variation) const {
-  const auto first = std::lower_bound(
-      corner_.begin(), corner_.end(), node,
-      [](const Corner& corner, std::size_t which) { return corner.node < which; });
+void LabelCorners::add(Index node, Variation& variation) const {
+  const auto first =
+      std::lower_bound(corner_.begin(), corner_.end(), node,
+                       [](const Corner& corner, Index which) { return corner.node < which; });
   for (auto at = first; at != corner_.end() && at->node == node; ++at) {
     variation.features.push_back({at->at, at->scale > kJump ? at->scale : 0.0});
   }

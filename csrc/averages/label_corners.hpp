@@ -1,13 +1,13 @@
-// Where the averages over zeta bend: what is averaged is phi(x), smoothed by the field's own width,
-// and phi has corners (loss.hpp). Far out along the spike, where features die out, and for large
-// penalties and many samples the field is narrow, and its steps are nowhere that the target knows
-// of.
+// Finds the points of zeta on whose scale the averages over zeta change (theory.md, section 11).
+//
+// The integrand is phi(x), smoothed by the width of the field, and phi has corners (loss.hpp).
+// Where the field is narrow (features that have died out far along the spike, large penalties,
+// many samples) it steps at those corners, at points that the target knows nothing of.
 #pragma once
-
-#include <vector>
 
 #include "averages/loss_averages.hpp"
 #include "functions/loss.hpp"
+#include "numerics/array.hpp"
 #include "tables/labels.hpp"
 
 namespace spikedrf {
@@ -18,17 +18,17 @@ class LabelCorners {
 
   // For the field on every node of kappa. `labels` is a table on the same nodes, between whose
   // entries the corners are looked for. False if the target could not be evaluated.
-  bool find(const std::vector<double>& kappa, const std::vector<CavityField>& field,
-            const LabelTable& labels, double gamma, double noise, GaussianMoments& target);
+  bool find(const Array<double>& kappa, const Array<CavityField>& field, const LabelTable& labels,
+            double gamma, double noise, GaussianMoments& target);
 
   // Whether there is any that a rule for the labels alone might miss.
   bool any() const { return !corner_.empty(); }
   // Adds those of one node.
-  void add(std::size_t node, Variation& variation) const;
+  void add(Index node, Variation& variation) const;
 
  private:
   struct Corner {
-    std::size_t node;
+    Index node;
     double at;           // in zeta
     double scale;        // of the step there
     double x;            // where phi has it
@@ -37,7 +37,7 @@ class LabelCorners {
   };
   Loss loss_;
   LabelKind kind_;
-  std::vector<Corner> corner_;
+  Array<Corner> corner_;
 };
 
 }  // namespace spikedrf

@@ -37,11 +37,11 @@ struct GridRows {
 };
 
 SPIKEDRF_MULTIVERSION
-void convolve_first(const double* x, const double* quadrature, std::size_t n, double mu,
-                    double inverse, const GridRows& g, double* sum) noexcept {
+void convolve_first(const double* x, const double* quadrature, Index n, double mu, double inverse,
+                    const GridRows& g, double* sum) noexcept {
   double s0 = 0.0, s1 = 0.0, s2 = 0.0;
 #pragma omp simd reduction(+ : s0, s1, s2)
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     const double z = (x[i] - mu) * inverse;
     const double w = quadrature[i] * vmath::exp_in_range(-0.5 * z * z);
     s0 += w * g.phi[i];
@@ -54,11 +54,11 @@ void convolve_first(const double* x, const double* quadrature, std::size_t n, do
 }
 
 SPIKEDRF_MULTIVERSION
-void convolve_all(const double* x, const double* quadrature, std::size_t n, double mu,
-                  double inverse, const GridRows& g, double* sum) noexcept {
+void convolve_all(const double* x, const double* quadrature, Index n, double mu, double inverse,
+                  const GridRows& g, double* sum) noexcept {
   double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0, s4 = 0.0, s5 = 0.0, s6 = 0.0, s7 = 0.0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3, s4, s5, s6, s7)
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     const double z = (x[i] - mu) * inverse;
     const double w = quadrature[i] * vmath::exp_in_range(-0.5 * z * z);
     s0 += w * g.phi[i];
@@ -77,11 +77,11 @@ void convolve_all(const double* x, const double* quadrature, std::size_t n, doub
 // ---- Sums over zeta and the label ---------------------------------------------------------------
 
 SPIKEDRF_MULTIVERSION
-void sum_first(const double* weight, const double* sign, const double* zeta, std::size_t n,
+void sum_first(const double* weight, const double* sign, const double* zeta, Index n,
                double* const* rows, EnvelopeSums& sums) noexcept {
   double f = 0.0, zf = 0.0, f2 = 0.0, slope = 0.0;
 #pragma omp simd reduction(+ : f, zf, f2, slope)
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     f += sign[j] * rows[0][j];
     zf += sign[j] * zeta[j] * rows[0][j];
     slope += weight[j] * rows[1][j];
@@ -94,11 +94,11 @@ void sum_first(const double* weight, const double* sign, const double* zeta, std
 }
 
 SPIKEDRF_MULTIVERSION
-void sum_hessian(const double* weight, const double* sign, const double* zeta, std::size_t n,
+void sum_hessian(const double* weight, const double* sign, const double* zeta, Index n,
                  double* const* rows, EnvelopeSums& sums) noexcept {
   double ms = 0.0, ss = 0.0, mt = 0.0, st = 0.0, tt = 0.0, mV = 0.0, sV = 0.0, tV = 0.0, VV = 0.0;
 #pragma omp simd reduction(+ : ms, ss, mt, st, tt, mV, sV, tV, VV)
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     const double along = weight[j] * zeta[j];
     const double across = sign[j] * zeta[j];
     ms += along * rows[1][j];
@@ -128,16 +128,16 @@ LossAverages::LossAverages(Loss loss, LabelKind kind) : loss_(loss), kind_(kind)
 
 // One entry for every zeta, or with sign labels for every zeta and label: the mean mu of
 // x = sigma (y - omega) and the weight. Real labels bring their noise into the variance of x.
-void LossAverages::branch(const LabelTable& labels, std::size_t node, double noise, double flip,
+void LossAverages::branch(const LabelTable& labels, Index node, double noise, double flip,
                           const CavityField& field) {
-  const std::size_t first = labels.begin(node);
-  const std::size_t last = labels.begin(node + 1);
+  const Index first = labels.begin(node);
+  const Index last = labels.begin(node + 1);
   const bool signs = kind_ == LabelKind::sign;
-  const std::size_t most = (signs ? 2 : 1) * labels.largest();
+  const Index most = (signs ? 2 : 1) * labels.largest();
   if (capacity_ < most) {
     capacity_ = most;
     for (auto* array : {&mu_, &weight_, &signed_, &zeta_, &label_}) array->resize(most);
-    rows_.resize(static_cast<std::size_t>(kRows) * most);
+    rows_.resize(kRows * most);
   }
   tau_ = std::sqrt(signs ? field.t : field.t + noise * noise);
   const bool margin = traits(loss_).margin;
@@ -152,7 +152,7 @@ void LossAverages::branch(const LabelTable& labels, std::size_t node, double noi
     label_[count_] = y;
     ++count_;
   };
-  for (std::size_t j = first; j < last; ++j) {
+  for (Index j = first; j < last; ++j) {
     const double zeta = labels.zeta()[j];
     const double weight = labels.weight()[j];
     const double value = labels.value()[j];
@@ -166,8 +166,8 @@ void LossAverages::branch(const LabelTable& labels, std::size_t node, double noi
   }
 }
 
-EnvelopeSums LossAverages::envelope(const LabelTable& labels, std::size_t node, double noise,
-                                    double flip, const CavityField& field, bool hessian) {
+EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double noise, double flip,
+                                    const CavityField& field, bool hessian) {
   branch(labels, node, noise, flip, field);
   double* rows[kRows];
   for (int i = 0; i < kRows; ++i) rows[i] = row(i);
@@ -201,12 +201,12 @@ bool LossAverages::lay_grid(double V) {
   const double reach = kCutoff * tau_;
   if (tau_ < kPointlike * strip) {
     // phi is a polynomial of degree 5 as far as N(mu, tau^2) can tell.
-    for (std::size_t j = 0; j < count_; ++j) {
+    for (Index j = 0; j < count_; ++j) {
       for (int side = -1; side <= 1; ++side) x_.push_back(mu_[j] + side * std::sqrt(3.0) * tau_);
     }
     return false;
   }
-  sorted_.assign(mu_.begin(), mu_.begin() + static_cast<std::ptrdiff_t>(count_));
+  sorted_.assign(mu_.begin(), mu_.begin() + count_);
   std::sort(sorted_.begin(), sorted_.end());
   if (strip >= 0.5 * tau_) {
     const double d = std::min(strip / tau_, 8.6);
@@ -224,12 +224,12 @@ bool LossAverages::lay_grid(double V) {
     return true;
   }
   const LegendreRule& base = legendre_rule(20);
-  const std::vector<double> edge =
+  const Array<double> edge =
       graded_edges(sorted_.front() - reach, sorted_.back() + reach, 3.0 * tau_,
                    {{corners.right, strip}, {corners.left, strip}});
-  for (std::size_t e = 0; e + 1 < edge.size(); ++e) {
+  for (Index e = 0; e + 1 < edge.size(); ++e) {
     const double half = 0.5 * (edge[e + 1] - edge[e]);
-    for (std::size_t i = 0; i < base.node.size(); ++i) {
+    for (Index i = 0; i < base.node.size(); ++i) {
       x_.push_back(edge[e] + half * (1.0 + base.node[i]));
       quadrature_.push_back(half * base.weight[i]);
     }
@@ -239,14 +239,14 @@ bool LossAverages::lay_grid(double V) {
 
 void LossAverages::average_smooth(double V, bool hessian, bool losses) {
   const bool grid = lay_grid(V);
-  const std::size_t n = x_.size();
+  const Index n = x_.size();
   phi_rows_.resize(6 * n);
   products_.resize(4 * n);
   double* at = phi_rows_.data();
   const PhiRows phi{at, at + n, at + 2 * n, at + 3 * n, at + 4 * n, at + 5 * n};
   smooth_phi(loss_, V, x_.data(), n, phi);
   double* product = products_.data();
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     product[i] = phi.phi[i] * phi.phi[i];
     product[n + i] = phi.phi[i] * phi.slope[i];
     product[2 * n + i] = phi.slope[i] * phi.slope[i] + phi.phi[i] * phi.bend[i];
@@ -257,13 +257,13 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
   if (losses) {  // in place of what is not needed then
     loss_values(loss_, phi.t, phi.bend, n);
     loss_values(loss_, x_.data(), phi.third, n);
-    for (std::size_t i = 0; i < n; ++i) product[n + i] = phi.t[i] * phi.t[i];
+    for (Index i = 0; i < n; ++i) product[n + i] = phi.t[i] * phi.t[i];
   }
   const double* all_rows[] = {rows.phi,   rows.slope,     rows.phi2,            rows.bend,
                               rows.third, rows.phi_slope, rows.phi_slope_slope, rows.phi2_slope};
   if (!grid) {
     for (int i = 0; i < kRows; ++i) {
-      for (std::size_t j = 0; j < count_; ++j) {
+      for (Index j = 0; j < count_; ++j) {
         const double* at_j = all_rows[i] + 3 * j;
         row(i)[j] = (at_j[0] + 4.0 * at_j[1] + at_j[2]) / 6.0;
       }
@@ -272,11 +272,11 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
   }
   const double inverse = 1.0 / tau_;
   const double norm = kInvSqrtTwoPi * inverse;
-  for (std::size_t j = 0; j < count_; ++j) {
+  for (Index j = 0; j < count_; ++j) {
     const auto from = std::lower_bound(x_.begin(), x_.end(), mu_[j] - kCutoff * tau_);
     const auto to = std::upper_bound(from, x_.end(), mu_[j] + kCutoff * tau_);
-    const auto start = static_cast<std::size_t>(from - x_.begin());
-    const auto size = static_cast<std::size_t>(to - from);
+    const Index start = from - x_.begin();
+    const Index size = to - from;
     GridRows here = rows;
     for (const double** each : {&here.phi, &here.slope, &here.phi2, &here.bend, &here.third,
                                 &here.phi_slope, &here.phi_slope_slope, &here.phi2_slope}) {
@@ -290,11 +290,11 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
   }
 }
 
-Outcome LossAverages::outcome(const LabelTable& labels, std::size_t node, double noise, double flip,
+Outcome LossAverages::outcome(const LabelTable& labels, Index node, double noise, double flip,
                               const CavityField& field) {
   branch(labels, node, noise, flip, field);
   const double V = field.V;
-  const std::size_t n = count_;
+  const Index n = count_;
   double* rows[kRows];
   for (int i = 0; i < kRows; ++i) rows[i] = row(i);
   const double* fresh_loss = rows[kThird];
@@ -310,12 +310,12 @@ Outcome LossAverages::outcome(const LabelTable& labels, std::size_t node, double
     average_smooth(V, false, true);
   }
   Outcome result;
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     result.test_loss += weight_[j] * fresh_loss[j];
     result.train_loss += weight_[j] * trained_loss[j];
   }
   if (kind_ == LabelKind::real) {
-    for (std::size_t j = 0; j < n; ++j) {
+    for (Index j = 0; j < n; ++j) {
       result.test_error += weight_[j] * (mu_[j] * mu_[j] + tau_ * tau_);
       result.train_error += weight_[j] * trained_square[j];
     }
@@ -323,7 +323,7 @@ Outcome LossAverages::outcome(const LabelTable& labels, std::size_t node, double
   }
   // h = omega + V f.
   const bool margin = traits(loss_).margin;
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     const double at = label_[j] * (field.mean + field.s * zeta_[j]);
     const double force = margin ? rows[kPhi][j] : label_[j] * rows[kPhi][j];
     result.test_margin += weight_[j] * at;

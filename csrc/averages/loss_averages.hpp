@@ -13,11 +13,9 @@
 // the second derivative in mu, and d phi/dV = -phi phi'. So nothing is ever differenced.
 #pragma once
 
-#include <cstddef>
-#include <vector>
-
 #include "averages/ramp_averages.hpp"
 #include "functions/loss.hpp"
+#include "numerics/array.hpp"
 #include "tables/labels.hpp"
 
 namespace spikedrf {
@@ -52,9 +50,9 @@ class LossAverages {
   LossAverages(Loss loss, LabelKind kind);
 
   // Without `hessian` only the first four sums.
-  EnvelopeSums envelope(const LabelTable& labels, std::size_t node, double noise, double flip,
+  EnvelopeSums envelope(const LabelTable& labels, Index node, double noise, double flip,
                         const CavityField& field, bool hessian);
-  Outcome outcome(const LabelTable& labels, std::size_t node, double noise, double flip,
+  Outcome outcome(const LabelTable& labels, Index node, double noise, double flip,
                   const CavityField& field);
 
  private:
@@ -65,20 +63,20 @@ class LossAverages {
             row(kThird), row(kPhiSlope), row(kPhiSlopeSlope), row(kPhi2Slope)};
   }
 
-  void branch(const LabelTable& labels, std::size_t node, double noise, double flip,
+  void branch(const LabelTable& labels, Index node, double noise, double flip,
               const CavityField& field);
   void average_smooth(double V, bool hessian, bool losses);
   bool lay_grid(double V);
-  double* row(int i) { return rows_.data() + static_cast<std::size_t>(i) * capacity_; }
+  double* row(int i) { return rows_.data() + i * capacity_; }
 
   Loss loss_;
   LabelKind kind_;
   // The entries: mean of x, its standard deviation, weight, weight times sigma, zeta, label.
-  std::size_t count_ = 0, capacity_ = 0;
+  Index count_ = 0, capacity_ = 0;
   double tau_ = 0.0;
-  std::vector<double> mu_, weight_, signed_, zeta_, label_, rows_;
+  Array<double> mu_, weight_, signed_, zeta_, label_, rows_;
   // The grid for smooth losses: points x, quadrature weights, and phi and products of it there.
-  std::vector<double> sorted_, x_, quadrature_, phi_rows_, products_;
+  Array<double> sorted_, x_, quadrature_, phi_rows_, products_;
 };
 
 }  // namespace spikedrf

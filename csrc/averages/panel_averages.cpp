@@ -23,7 +23,7 @@ constexpr double settled_fraction(int degree) {
 // A pole on a panel of this weight belongs to a density that is rounding. Halving a panel of weight
 // one comes to that after some 54 times, when as many halves are waiting for their turn.
 constexpr double kNegligibleWeight = 1e-16;
-constexpr std::size_t kMostWaiting = 64;
+constexpr Index kMostWaiting = 64;
 
 // A pole asks for a hundred at most; a search gone astray meets more.
 constexpr int kMostDivisions = 600;
@@ -31,29 +31,28 @@ constexpr int kMostDivisions = 600;
 // Values at the n nodes of the left half of a panel from those at its n Gauss-Legendre nodes
 // (matrix[j * n + i]: node i from node j), and the same for the right half.
 struct Halves {
-  std::vector<double> left, right;
+  Array<double> left, right;
 };
 
 Halves interpolate_halves(int n) {
   const LegendreRule& rule = legendre_rule(n);
   Halves halves;
-  halves.left.resize(static_cast<std::size_t>(n * n));
-  halves.right.resize(static_cast<std::size_t>(n * n));
-  std::vector<double> share(static_cast<std::size_t>(n));
-  const auto at = [n](int j, int i) { return static_cast<std::size_t>(j * n + i); };
+  halves.left.resize(n * n);
+  halves.right.resize(n * n);
+  Array<double> share(n);
+  const auto at = [n](int j, int i) { return j * n + i; };
   for (int i = 0; i < n; ++i) {
-    const double x = 0.5 * (rule.node[static_cast<std::size_t>(i)] - 1.0);
+    const double x = 0.5 * (rule.node[i] - 1.0);
     double total = 0.0;
     for (int j = 0; j < n; ++j) {
       // Barycentric weights of Gauss-Legendre nodes; no node of a half is one of the whole.
-      const auto node = static_cast<std::size_t>(j);
-      const double t = rule.node[node];
-      const double weight = std::sqrt((1.0 - t * t) * rule.weight[node]);
-      share[node] = (j % 2 == 0 ? weight : -weight) / (x - t);
-      total += share[node];
+      const double t = rule.node[j];
+      const double weight = std::sqrt((1.0 - t * t) * rule.weight[j]);
+      share[j] = (j % 2 == 0 ? weight : -weight) / (x - t);
+      total += share[j];
     }
     for (int j = 0; j < n; ++j) {
-      halves.left[at(j, i)] = share[static_cast<std::size_t>(j)] / total;
+      halves.left[at(j, i)] = share[j] / total;
       halves.right[at(n - 1 - j, n - 1 - i)] = halves.left[at(j, i)];
     }
   }
@@ -115,7 +114,7 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
   for (int r = 0; r < rows; ++r, out += n) {
     double in[kMaxDegree];
     for (int j = 0; j < n; ++j) {
-      in[j] = r > 0 ? row[r][j] : 0.5 * row[0][j] / base.weight[static_cast<std::size_t>(j)];
+      in[j] = r > 0 ? row[r][j] : 0.5 * row[0][j] / base.weight[j];
     }
     for (int i = 0; i < n; ++i) out[i] = 0.0;
     for (int j = 0; j < n; ++j) {
@@ -124,7 +123,7 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
       for (int i = 0; i < n; ++i) out[i] += column[i] * in[j];
     }
     if (r == 0) {
-      for (int i = 0; i < n; ++i) out[i] *= base.weight[static_cast<std::size_t>(i)];
+      for (int i = 0; i < n; ++i) out[i] *= base.weight[i];
     }
   }
 }
@@ -133,15 +132,15 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
 // the weights, the features and `more`. False if that did not end somewhere.
 template <int n, class Leaf>
 SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
-                                  const std::vector<const double*>& more, PanelScratch& scratch,
+                                  const Array<const double*>& more, PanelScratch& scratch,
                                   Leaf& leaf) {
   const Tables& tables = panels.tables;
   const int features = pair_count(tables.groups) + tables.groups;
   const int rows = 1 + features + static_cast<int>(more.size());
   const LegendreRule& base = legendre_rule(n);
   const Halves& halves = halves_of(n);
-  const auto block = static_cast<std::size_t>(rows * n);
-  scratch.row.resize(static_cast<std::size_t>(rows));
+  const Index block = rows * n;
+  scratch.row.resize(rows);
   scratch.current.resize(block);
   scratch.waiting.resize(kMostWaiting * block);
   const double** row = scratch.row.data();
@@ -152,14 +151,14 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
   constexpr double fraction2 = settled_fraction(n) * settled_fraction(n);
   Denominator one_plus_v;
   int divisions = 0;
-  for (std::size_t p = 0; p < panels.panels; ++p) {
-    const std::size_t at = p * static_cast<std::size_t>(n);
+  for (Index p = 0; p < panels.panels; ++p) {
+    const Index at = p * n;
     row[0] = tables.weight() + at;
     for (int a = 0; a < features; ++a) row[1 + a] = tables.feature(a) + at;
-    for (std::size_t m = 0; m < more.size(); ++m) {
+    for (Index m = 0; m < more.size(); ++m) {
       row[1 + features + static_cast<int>(m)] = more[m] + at;
     }
-    for (std::size_t waiting = 0;;) {
+    for (Index waiting = 0;;) {
       evaluate<n>(row, features, v, one_plus_v);
       bool settled = one_plus_v.radius2 <= fraction2 * one_plus_v.centre2;
       if (!settled) {
@@ -187,8 +186,7 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
 
 template <class Leaf>
 SPIKEDRF_INLINE bool visit(const PanelTables& panels, const Complex* v,
-                           const std::vector<const double*>& more, PanelScratch& scratch,
-                           Leaf& leaf) {
+                           const Array<const double*>& more, PanelScratch& scratch, Leaf& leaf) {
   switch (panels.degree) {
     case 16:
       return visit_degree<16>(panels, v, more, scratch, leaf);
@@ -344,7 +342,7 @@ SPIKEDRF_MULTIVERSION
 void signal_forms(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
                   double* form) {
   const int groups = panels.tables.groups;
-  std::vector<const double*> functions;
+  Array<const double*> functions;
   for (int k = 0; k < groups; ++k) functions.push_back(panels.tables.mu0(k));
   for (int k = 0; k < groups; ++k) functions.push_back(panels.tables.kappa_mu1(k));
   const int count = 2 * groups;
@@ -361,7 +359,7 @@ double lowest_slope(const PanelTables& panels, const double* slope) {
   const Tables& tables = panels.tables;
   const int features = pair_count(tables.groups) + tables.groups;
   double lowest = std::numeric_limits<double>::infinity();
-  for (std::size_t i = 0; i < tables.nodes; ++i) {
+  for (Index i = 0; i < tables.nodes; ++i) {
     double value = 0.0;
     double size = 0.0;
     for (int a = 0; a < features; ++a) {

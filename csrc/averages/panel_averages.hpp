@@ -1,5 +1,5 @@
-// Averages over kappa of 1/(1 + V) and of its logarithm for complex V: the only loops over nodes in
-// a spectrum.
+// Averages over kappa of 1/(1 + V) and of its logarithm for complex V, as spectra need them: the
+// only loops over nodes there.
 //
 // V(kappa) = sum_a v_a f_a(kappa) comes close to -1 when z comes close to the eigenvalues that the
 // samples with this kappa contribute. On the real axis the distance of the pole from the kappa axis
@@ -10,8 +10,8 @@
 #pragma once
 
 #include <complex>
-#include <vector>
 
+#include "numerics/array.hpp"
 #include "tables/panel_tables.hpp"
 
 namespace spikedrf {
@@ -20,8 +20,8 @@ using Complex = std::complex<double>;
 
 // Work space, kept between calls.
 struct PanelScratch {
-  std::vector<const double*> row;
-  std::vector<double> current, waiting;  // rows of the panel at hand, and of halves still to come
+  Array<const double*> row;
+  Array<double> current, waiting;  // rows of the panel at hand, and of halves still to come
 };
 
 struct PanelReport {

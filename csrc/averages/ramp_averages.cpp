@@ -22,8 +22,7 @@ SPIKEDRF_INLINE double within_reach(double z) {
 // Averages of phi = clip(x / width, lo, hi), x ~ N(mu, tau^2), through the probabilities and
 // densities at its two corners x1 = lo width, x2 = hi width.
 SPIKEDRF_MULTIVERSION
-void wide_ramp(Ramp ramp, const double* mu, std::size_t n, double tau,
-               const PhiAverages& out) noexcept {
+void wide_ramp(Ramp ramp, const double* mu, Index n, double tau, const PhiAverages& out) noexcept {
   const double a = 1.0 / ramp.width;
   const double x1 = ramp.lo * ramp.width;
   const double x2 = ramp.hi * ramp.width;
@@ -31,7 +30,7 @@ void wide_ramp(Ramp ramp, const double* mu, std::size_t n, double tau,
   const double hi = ramp.hi;
   const double inverse = 1.0 / tau;
   SPIKEDRF_SIMD
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     const double m = mu[j];
     const double z1 = within_reach((x1 - m) * inverse);
     const double z2 = within_reach((x2 - m) * inverse);
@@ -70,9 +69,8 @@ int slope_nodes(double z_width) {
 }
 
 SPIKEDRF_MULTIVERSION
-void narrow_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, int nodes,
-                 const double* node, const double* weight, bool hessian,
-                 const PhiAverages& out) noexcept {
+void narrow_ramp(Ramp ramp, const double* mu, Index n, double tau, int nodes, const double* node,
+                 const double* weight, bool hessian, const PhiAverages& out) noexcept {
   const double lo = ramp.lo;
   const double hi = ramp.hi;
   const double inverse = 1.0 / tau;
@@ -83,7 +81,7 @@ void narrow_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, int nod
   const double one = rise * inverse;
   const double two = one * inverse;
   SPIKEDRF_SIMD
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     const double below = vmath::normal_cdf(within_reach((x1 - mu[j]) * inverse));
     const double above = vmath::normal_cdf(within_reach((mu[j] - x2) * inverse));
     out.phi[j] = lo * below + hi * above;
@@ -92,7 +90,7 @@ void narrow_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, int nod
   }
   if (hessian) {
     for (double* row : {out.bend, out.third, out.phi_slope, out.phi_slope_slope, out.phi2_slope}) {
-      for (std::size_t j = 0; j < n; ++j) row[j] = 0.0;
+      for (Index j = 0; j < n; ++j) row[j] = 0.0;
     }
   }
   for (int i = 0; i < nodes; ++i) {
@@ -100,7 +98,7 @@ void narrow_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, int nod
     const double share = 0.5 * weight[i] * kInvSqrtTwoPi;
     if (!hessian) {
       SPIKEDRF_SIMD
-      for (std::size_t j = 0; j < n; ++j) {
+      for (Index j = 0; j < n; ++j) {
         const double p = share * vmath::gaussian(within_reach((ramp.width * u - mu[j]) * inverse));
         out.phi[j] += rise * width * u * p;
         out.phi2[j] += rise * width * u * u * p;
@@ -109,7 +107,7 @@ void narrow_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, int nod
       continue;
     }
     SPIKEDRF_SIMD
-    for (std::size_t j = 0; j < n; ++j) {
+    for (Index j = 0; j < n; ++j) {
       const double z = within_reach((ramp.width * u - mu[j]) * inverse);
       const double p = share * vmath::gaussian(z);
       out.phi[j] += rise * width * u * p;
@@ -126,7 +124,7 @@ void narrow_ramp(Ramp ramp, const double* mu, std::size_t n, double tau, int nod
 
 }  // namespace
 
-void ramp_averages(Ramp ramp, const double* mu, std::size_t n, double tau, bool hessian,
+void ramp_averages(Ramp ramp, const double* mu, Index n, double tau, bool hessian,
                    const PhiAverages& out) {
   const double z_width = (ramp.hi - ramp.lo) * ramp.width / tau;
   if (z_width > kNarrow) {
@@ -140,7 +138,7 @@ void ramp_averages(Ramp ramp, const double* mu, std::size_t n, double tau, bool 
 
 // Sums of squares and of positive terms only: in the interpolating phase t is far smaller than x.
 SPIKEDRF_MULTIVERSION
-void ramp_fit(Ramp ramp, double V, const double* mu, std::size_t n, double tau,
+void ramp_fit(Ramp ramp, double V, const double* mu, Index n, double tau,
               double* SPIKEDRF_RESTRICT loss, double* SPIKEDRF_RESTRICT square) noexcept {
   const double width = ramp.width + V;
   const double x1 = ramp.lo * width;
@@ -152,7 +150,7 @@ void ramp_fit(Ramp ramp, double V, const double* mu, std::size_t n, double tau,
   const double share = ramp.width > 0.0 ? ramp.width / width : 0.0;
   const double half = ramp.width > 0.0 ? 0.5 * share / width : 0.0;
   SPIKEDRF_SIMD
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     const double m = mu[j];
     const double z1 = (m - x1) * inverse;  // both positive on the slope
     const double z2 = (x2 - m) * inverse;

@@ -1,9 +1,8 @@
 // Gaussian averages for losses whose derivative is a broken line (loss.hpp): closed forms.
 #pragma once
 
-#include <cstddef>
-
 #include "functions/loss.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -20,12 +19,12 @@ struct PhiAverages {
 };
 
 // Of phi = clip(x / width, lo, hi). Without `hessian` only the first three are wanted.
-void ramp_averages(Ramp ramp, const double* mu, std::size_t n, double tau, bool hessian,
+void ramp_averages(Ramp ramp, const double* mu, Index n, double tau, bool hessian,
                    const PhiAverages& out);
 
 // E loss(t) and E t^2, t the proximal map of x: width phi on the slope, and beyond a corner
 // (x - corner) + width * bound.
-void ramp_fit(Ramp ramp, double V, const double* mu, std::size_t n, double tau, double* loss,
+void ramp_fit(Ramp ramp, double V, const double* mu, Index n, double tau, double* loss,
               double* square) noexcept;
 
 }  // namespace spikedrf

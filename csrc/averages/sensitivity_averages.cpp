@@ -13,17 +13,17 @@ SPIKEDRF_MULTIVERSION
 void source_weights(const Tables& tables, const double* v, const double* v_dot,
                     Weighting weighting, double delta, const double* w_omega,
                     SourceNodes& nodes) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int features = pair_count(tables.groups) + tables.groups;
   double* const shift = nodes.shift.data();
   double* const response = nodes.weight.data();  // V first
-  for (std::size_t i = 0; i < n; ++i) shift[i] = response[i] = 0.0;
+  for (Index i = 0; i < n; ++i) shift[i] = response[i] = 0.0;
   for (int a = 0; a < features; ++a) {
     const double* const f = tables.feature(a);
     const double here = v[a];
     const double there = v_dot[a];
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       response[i] += here * f[i];
       shift[i] += there * f[i];
     }
@@ -32,18 +32,18 @@ void source_weights(const Tables& tables, const double* v, const double* v_dot,
   const double* const inverse_weight = tables.inverse_weight();
   if (inverse_weight == nullptr) {
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       shift[i] *= weighting.chi / (weighting.epsilon + weighting.chi * response[i]);
     }
   } else {
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       shift[i] *= weighting.chi /
                   (weighting.epsilon * inverse_weight[i] + weighting.chi * response[i]);
     }
   }
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) response[i] = w[i] - delta * w_omega[i] * shift[i];
+  for (Index i = 0; i < n; ++i) response[i] = w[i] - delta * w_omega[i] * shift[i];
 }
 
 namespace {
@@ -52,7 +52,7 @@ namespace {
 // kappa does not fix.
 SPIKEDRF_INLINE void take_readout(const Tables& tables, const double* m, const double* theta,
                                   const double* psi, double* res, double* resz) {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int groups = tables.groups;
   const Latents& latents = tables.latents;
   const int columns = tables.columns();
@@ -61,26 +61,26 @@ SPIKEDRF_INLINE void take_readout(const Tables& tables, const double* m, const d
     const double* const mu0 = tables.mu0(k);
     const double* const column = tables.column(k);
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) res[i] -= m[k] * mu0[i] + theta[k] * column[i];
+    for (Index i = 0; i < n; ++i) res[i] -= m[k] * mu0[i] + theta[k] * column[i];
   }
   for (int k = pairs; k < groups; ++k) {
     const double* const mu0 = tables.mu0(k);
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) res[i] -= m[k] * mu0[i];
+    for (Index i = 0; i < n; ++i) res[i] -= m[k] * mu0[i];
   }
   for (int a = pairs; a < columns; ++a) {
     const double* const column = tables.column(a);
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) res[i] -= theta[a] * column[i];
+    for (Index i = 0; i < n; ++i) res[i] -= theta[a] * column[i];
   }
   for (int l = latents.spans; l < latents.directions(); ++l) {
     const double* const overlap =
         l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
-    double* const row = resz + static_cast<std::size_t>(l - latents.spans) * n;
+    double* const row = resz + (l - latents.spans) * n;
     for (int k = 0; k < groups; ++k) {
       const double* const mu1 = tables.mu1(k);
       SPIKEDRF_SIMD
-      for (std::size_t i = 0; i < n; ++i) row[i] -= overlap[k] * mu1[i];
+      for (Index i = 0; i < n; ++i) row[i] -= overlap[k] * mu1[i];
     }
   }
 }
@@ -90,20 +90,20 @@ SPIKEDRF_INLINE void take_readout(const Tables& tables, const double* m, const d
 SPIKEDRF_MULTIVERSION
 void residuals(const Tables& tables, const double* m, const double* theta, const double* psi,
                double delta, const double* w_omega, SourceNodes& nodes, double* column) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const double* const h = tables.h();
   double* const res = nodes.res.data();
   double* const resz = nodes.resz.data();
-  for (std::size_t i = 0; i < n; ++i) res[i] = h[i];
+  for (Index i = 0; i < n; ++i) res[i] = h[i];
   for (int l = 0; l < tables.latents.rest(); ++l) {
     const double* const hz = tables.hz(l);
-    double* const row = resz + static_cast<std::size_t>(l) * n;
-    for (std::size_t i = 0; i < n; ++i) row[i] = hz[i];
+    double* const row = resz + l * n;
+    for (Index i = 0; i < n; ++i) row[i] = hz[i];
   }
   take_readout(tables, m, theta, psi, res, resz);
   const double* const weight = nodes.weight.data();
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     const double root = delta * std::sqrt(w_omega[i]);
     column[i] = root > 0.0 ? weight[i] * res[i] / root : 0.0;
   }
@@ -113,7 +113,7 @@ SPIKEDRF_MULTIVERSION
 void residual_power(const Tables& tables, const double* m_dot, const double* theta_dot,
                     const double* psi_dot, const double* q, double noise2, const double* w_omega2,
                     SourceNodes& nodes, double* weighted_power, double* moved_power) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int features = pair_count(tables.groups) + tables.groups;
   const double* const res = nodes.res.data();
   const double* const resz = nodes.resz.data();
@@ -124,18 +124,18 @@ void residual_power(const Tables& tables, const double* m_dot, const double* the
   const double* const g2 = tables.g2();
   const int rest = tables.latents.rest();
   std::fill_n(res_dot, n, 0.0);
-  std::fill_n(resz_dot, n * static_cast<std::size_t>(rest), 0.0);
+  std::fill_n(resz_dot, n * rest, 0.0);
   take_readout(tables, m_dot, theta_dot, psi_dot, res_dot, resz_dot);
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     power[i] = res[i] * res[i] + g2[i] + noise2;
     power_dot[i] = 2.0 * res[i] * res_dot[i];
   }
   for (int l = 0; l < rest; ++l) {
-    const double* const still = resz + static_cast<std::size_t>(l) * n;
-    const double* const moved = resz_dot + static_cast<std::size_t>(l) * n;
+    const double* const still = resz + l * n;
+    const double* const moved = resz_dot + l * n;
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       power[i] += still[i] * still[i];
       power_dot[i] += 2.0 * still[i] * moved[i];
     }
@@ -144,14 +144,14 @@ void residual_power(const Tables& tables, const double* m_dot, const double* the
     const double* const f = tables.feature(a);
     const double share = q[a];
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) power[i] += share * f[i];
+    for (Index i = 0; i < n; ++i) power[i] += share * f[i];
   }
   const double* const shift = nodes.shift.data();
   for (int a = 0; a < features; ++a) {
     const double* const f = tables.feature(a);
     double still[kLanes] = {};
     double moved[kLanes] = {};
-    for (std::size_t i = 0; i < n; i += kLanes) {
+    for (Index i = 0; i < n; i += kLanes) {
       for (int j = 0; j < kLanes; ++j) {
         const double wf = w_omega2[i + j] * f[i + j];
         still[j] += wf * power[i + j];
@@ -166,21 +166,21 @@ void residual_power(const Tables& tables, const double* m_dot, const double* the
 SPIKEDRF_MULTIVERSION
 SourceSums source_sums(const Tables& tables, const double* q_dot, const double* w_omega,
                        const double* w_omega2, SourceNodes& nodes) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int features = pair_count(tables.groups) + tables.groups;
   double* const power_dot = nodes.power_dot.data();
   for (int a = 0; a < features; ++a) {
     const double* const f = tables.feature(a);
     const double share = q_dot[a];
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) power_dot[i] += share * f[i];
+    for (Index i = 0; i < n; ++i) power_dot[i] += share * f[i];
   }
   const double* const power = nodes.power.data();
   const double* const shift = nodes.shift.data();
   const double* const weight = nodes.weight.data();
   const double* const inverse_weight = tables.inverse_weight();
   double total[kLanes] = {}, once[kLanes] = {}, twice[kLanes] = {}, size[kLanes] = {};
-  for (std::size_t i = 0; i < n; i += kLanes) {
+  for (Index i = 0; i < n; i += kLanes) {
     for (int j = 0; j < kLanes; ++j) {
       total[j] += weight[i + j];
       const double lost = shift[i + j] * power[i + j];
@@ -197,7 +197,7 @@ SourceSums source_sums(const Tables& tables, const double* q_dot, const double* 
 SPIKEDRF_MULTIVERSION
 void weigh_tables(const Tables& tables, double delta, double chi, const double* w_omega,
                   const double* w_omega2, SourceNodes& nodes) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const double* const weight = nodes.weight.data();
   const double* const shift = nodes.shift.data();
   const double* const res = nodes.res.data();
@@ -212,7 +212,7 @@ void weigh_tables(const Tables& tables, double delta, double chi, const double* 
   double* const loss_dot = nodes.loss_dot.data();
   const double feedback = delta * chi;
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     const double still = delta * w_omega[i];
     pull[i] = weight[i] * res[i] + still * res_dot[i];
     pullz[i] = weight[i] * resz[i] + still * resz_dot[i];
@@ -224,7 +224,7 @@ void weigh_tables(const Tables& tables, double delta, double chi, const double* 
 SPIKEDRF_MULTIVERSION
 double gamma_slope(const Tables& tables, const TableSlopes& slopes,
                    const SourceNodes& nodes) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   return 2.0 * (dot(nodes.pull.data(), slopes.h_gamma(), n) +
                 dot(nodes.pullz.data(), slopes.hz_gamma(), n)) +
          dot(nodes.weight.data(), slopes.g2_gamma(), n);
@@ -234,20 +234,20 @@ SPIKEDRF_MULTIVERSION
 GroupSlopes group_slopes(const Tables& tables, const TableSlopes& slopes, int k,
                          const GroupState& state, const FeatureState* features, double delta,
                          const double* w_omega, SourceNodes& nodes) noexcept {
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   const int groups = tables.groups;
   const double* const weight = nodes.weight.data();
   const double* const loss = nodes.loss.data();
   const double* const loss_dot = nodes.loss_dot.data();
   // L_mu1_k through the pairs: f = mu1_k mu1_l.
   double* const pairs = nodes.pairs.data();
-  for (std::size_t i = 0; i < n; ++i) pairs[i] = 0.0;
+  for (Index i = 0; i < n; ++i) pairs[i] = 0.0;
   for (int l = 0; l < groups; ++l) {
     const FeatureState f = features[pair_index(k, l, groups)];
     const double* const mu1 = tables.mu1(l);
     const double multiple = k == l ? 2.0 : 1.0;
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       const double of_f = f.q * weight[i] + f.q_dot * delta * w_omega[i] - f.v * loss_dot[i] -
                           f.v_dot * loss[i];
       pairs[i] += multiple * mu1[i] * of_f;
@@ -266,9 +266,9 @@ GroupSlopes group_slopes(const Tables& tables, const TableSlopes& slopes, int k,
   const double* const mu2_r = slopes.mu2_r(k);
   const double* const mu2_c = slopes.mu2_c(k);
   double r[kLanes] = {}, c[kLanes] = {};
-  for (std::size_t i = 0; i < n; i += kLanes) {
+  for (Index i = 0; i < n; i += kLanes) {
     for (int j = 0; j < kLanes; ++j) {
-      const std::size_t at = i + static_cast<std::size_t>(j);
+      const Index at = i + j;
       const double still = delta * w_omega[at];
       const double of_mu0 = -2.0 * (state.m * pull[at] + state.m_dot * still * res[at]);
       const double of_mu1 =

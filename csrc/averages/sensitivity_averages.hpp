@@ -1,33 +1,32 @@
-// The averages over kappa that the derivatives of the test error need (sensitivity.hpp): the only
-// loops over nodes there. Arrays are node-sized, zero-weight padding included.
+// Averages over kappa for the derivatives of the test error (sensitivity.hpp): the only loops over
+// nodes there. Arrays are node-sized, zero-weight padding included.
 #pragma once
 
-#include <vector>
-
 #include "averages/averages.hpp"
+#include "numerics/array.hpp"
 #include "tables/moments.hpp"
 
 namespace spikedrf {
 
 // Everything that lives on the nodes. A dot is the derivative along the test source s.
 struct SourceNodes {
-  std::vector<double> shift;      // chi omega V.: omega. = -shift omega
-  std::vector<double> weight;     // w (delta omega + s). = w (1 - delta omega shift)
-  std::vector<double> res, resz;  // h - mean; hz_l - P_l.mu1, direction by direction
-  std::vector<double> res_dot, resz_dot;
-  std::vector<double> power, power_dot;  // tau = T + q + noise^2: the residual power given kappa
+  Array<double> shift;      // chi omega V.: omega. = -shift omega
+  Array<double> weight;     // w (delta omega + s). = w (1 - delta omega shift)
+  Array<double> res, resz;  // h - mean; hz_l - P_l.mu1, direction by direction
+  Array<double> res_dot, resz_dot;
+  Array<double> power, power_dot;  // tau = T + q + noise^2: the residual power given kappa
   // What the derivatives with respect to the tables have in common, see `weigh_tables`.
-  std::vector<double> pull, pullz, loss, loss_dot, pairs;
+  Array<double> pull, pullz, loss, loss_dot, pairs;
 
   void reserve(const Tables& tables) {
-    const std::size_t n = tables.stride;
+    const Index n = tables.stride;
     if (shift.size() >= n) return;
     for (auto* row : {&shift, &weight, &res, &res_dot, &power, &power_dot, &pull, &pullz, &loss,
                       &loss_dot, &pairs}) {
       row->resize(n);
     }
     for (auto* rows : {&resz, &resz_dot}) {
-      rows->resize(n * static_cast<std::size_t>(tables.latents.rest()));
+      rows->resize(n * tables.latents.rest());
     }
   }
 };

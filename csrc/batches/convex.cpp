@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <limits>
 #include <utility>
 
@@ -20,8 +19,7 @@ namespace {
 // kappa. To each of these belong ever finer rules over zeta.
 class LabelledLadder {
  public:
-  LabelledLadder(const Problem& problem, std::size_t index, double noise,
-                 const LabelVariation& variation)
+  LabelledLadder(const Problem& problem, Index index, double noise, const LabelVariation& variation)
       : gamma_(problem.spikes.gamma[index]),
         noise_(noise),
         kind_(problem.labels),
@@ -29,11 +27,11 @@ class LabelledLadder {
         target_(*problem.target),
         tables_(problem, index, false, label_scales(), RuleLadder::Start::uniform) {}
 
-  Reached reach(std::size_t level, std::size_t fine) {
+  Reached reach(Index level, Index fine) {
     const Reached reached = tables_.reach(level);
     if (reached != Reached::ready) return reached;
     while (labels_.size() <= level) labels_.emplace_back();
-    std::deque<LabelTable>& column = labels_[level];
+    Deque<LabelTable>& column = labels_[level];
     while (column.size() <= fine) {
       LabelTable table;
       if (!table.fill(kind_, tables_[level].kappa(), static_cast<int>(column.size()), gamma_,
@@ -44,21 +42,19 @@ class LabelledLadder {
     }
     return Reached::ready;
   }
-  const Tables& operator[](std::size_t level) const { return tables_[level]; }
-  const LabelTable& labels(std::size_t level, std::size_t fine) const {
-    return labels_[level][fine];
-  }
+  const Tables& operator[](Index level) const { return tables_[level]; }
+  const LabelTable& labels(Index level, Index fine) const { return labels_[level][fine]; }
   // Rules that also resolve the corners of this field, if it has any of its own.
-  Reached sharpen(std::size_t level, std::size_t fine, const std::vector<CavityField>& field,
-               double noise, LabelCorners& corners, LabelTable& table) {
-    const std::vector<double>& kappa = tables_[level].kappa();
+  Reached sharpen(Index level, Index fine, const Array<CavityField>& field, double noise,
+                  LabelCorners& corners, LabelTable& table) {
+    const Array<double>& kappa = tables_[level].kappa();
     if (!corners.find(kappa, field, labels(level, fine), gamma_, noise, target_)) {
       return Reached::failed;
     }
     if (!corners.any()) return Reached::ready;
     // Such rules change from node to node, and what the first of them leave is noise over kappa.
     const int above = static_cast<int>(fine) + 1;
-    const auto more = [&corners](std::size_t i, Variation& around) { corners.add(i, around); };
+    const auto more = [&corners](Index i, Variation& around) { corners.add(i, around); };
     if (table.fill(kind_, kappa, above, gamma_, noise_, variation_, target_, more)) {
       return Reached::ready;
     }
@@ -79,7 +75,7 @@ class LabelledLadder {
   const LabelVariation& variation_;
   GaussianMoments& target_;
   TableLadder tables_;
-  std::deque<std::deque<LabelTable>> labels_;
+  Deque<Deque<LabelTable>> labels_;
 };
 
 // The rates of wrong signs of a field, refined until they stand still. Small ones are held to a
@@ -96,8 +92,8 @@ class RateClimber {
     return relative_change(now.train, before.train, 1e-2);
   }
 
-  Reached reach(const std::size_t* level) { return rules_.reach(level[0]); }
-  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+  Reached reach(const Index* level) { return rules_.reach(level[0]); }
+  Reached attempt(const Index* level, bool warm, Rung& now) {
     const SignRates before = rates;
     rates = rules_.evaluate(level[0], field_, flip_);
     if (warm) {
@@ -119,8 +115,8 @@ class RateClimber {
 // One point: rules over kappa and, on each of these, over zeta.
 class ConvexClimber {
  public:
-  ConvexClimber(const Problem& problem, const Points& points, std::size_t point,
-                LabelledLadder& ladder, ConvexEquations& equations)
+  ConvexClimber(const Problem& problem, const Points& points, Index point, LabelledLadder& ladder,
+                ConvexEquations& equations)
       : problem_(problem),
         spike_(points.spike_of(point)),
         noise_(points.noise[point]),
@@ -149,15 +145,15 @@ class ConvexClimber {
     return true;
   }
 
-  Reached reach(const std::size_t* level) { return ladder_.reach(level[0], level[1]); }
+  Reached reach(const Index* level) { return ladder_.reach(level[0], level[1]); }
 
-  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+  Reached attempt(const Index* level, bool warm, Rung& now) {
     tables = &ladder_[level[0]];
     regime_.bulk = problem_.spikes.bulk_of(spike_, level[0] + level[1]);
     equations_.pose(*tables, ladder_.labels(level[0], level[1]), regime_, noise_, flip_);
     LabelTable sharp;
     if (warm) {
-      const std::vector<CavityField> cavity = equations_.cavity();
+      const Array<CavityField> cavity = equations_.cavity();
       LabelCorners corners(problem_.loss, problem_.labels);
       if (!cavity.empty()) {
         const Reached sharpened =
@@ -252,7 +248,7 @@ class ConvexClimber {
   }
 
   const Problem& problem_;
-  std::size_t spike_;
+  Index spike_;
   double noise_;
   double flip_;
   LabelledLadder& ladder_;
@@ -269,9 +265,9 @@ bool solve_convex(const Problem& problem, const Points& points, const Solutions&
   const int K = problem.spikes.groups;
   ConvexEquations equations(K, std::max(problem.spikes.bulk_nodes, 1), problem.loss,
                             problem.labels);
-  std::size_t point = 0;
+  Index point = 0;
   while (point < points.count) {
-    const std::size_t spike = points.spike_of(point);
+    const Index spike = points.spike_of(point);
     const double noise = points.noise[point];
     LabelledLadder ladder(problem, spike, noise, variation);
     // Real labels take their noise along later: their tables serve every noise.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "batches/ridge.hpp"
 #include "equations/sensitivity.hpp"
@@ -23,10 +22,10 @@ constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 template <int KS>
 bool jumps(const Tables& tables, const TableSlopes& slopes, const Resolvent<KS>& step_a,
            const OrderParameters<KS>& order, const double* dr, const double* dc,
-           std::vector<double>& function) {
+           Array<double>& function) {
   constexpr double kRounding = 1e-9;
   const int K = step_a.groups();
-  const std::size_t n = tables.stride;
+  const Index n = tables.stride;
   if (function.size() < n) function.resize(n);
   double size = 0.0;
   for (int k = 0; k < K; ++k) size = std::max({size, std::fabs(dr[k]), std::fabs(dc[k])});
@@ -35,26 +34,26 @@ bool jumps(const Tables& tables, const TableSlopes& slopes, const Resolvent<KS>&
     const double* a = order.dependency.data() + i * K;
     std::fill_n(function.begin(), n, 0.0);
     for (int k = 0; k < K; ++k) {
-      for (std::size_t at = 0; at < n; ++at) {
+      for (Index at = 0; at < n; ++at) {
         function[at] +=
             a[k] * (dr[k] * tables.kappa_mu1(k)[at] + dc[k] * slopes.mu0_c(k)[at]);
       }
     }
     double mean_weight = 0.0;
-    for (std::size_t at = 0; at < n; ++at) {
+    for (Index at = 0; at < n; ++at) {
       mean_weight += step_a.w_omega[at];
       function[at] *= std::sqrt(step_a.w_omega[at]);
     }
     for (int j = 0; j < K; ++j) {
       const double* basis = order.fit_function(tables, j);
       const double share = dot(basis, function.data(), n);
-      for (std::size_t at = 0; at < n; ++at) function[at] -= share * basis[at];
+      for (Index at = 0; at < n; ++at) function[at] -= share * basis[at];
     }
     const double left = std::sqrt(dot(function.data(), function.data(), n));
     if (!(left > kRounding * size * std::sqrt(mean_weight))) continue;
     double overlap = 0.0;
     double residual = 0.0;
-    for (std::size_t at = 0; at < n; ++at) {
+    for (Index at = 0; at < n; ++at) {
       double misfit = tables.h()[at];
       for (int k = 0; k < K; ++k) {
         misfit -= order.m[k] * tables.mu0(k)[at] + order.theta[k] * tables.kappa_mu1(k)[at];
@@ -83,9 +82,9 @@ class Watcher {
 
   // Returns the largest change of a wanted derivative since the last call, relative to the
   // derivative or to 1e-4 test / scale, whichever is larger.
-  double look(const Tables& tables, const TableSlopes* slopes, const Points& points,
-              std::size_t point, std::size_t rule, bool linear, const Regime& regime,
-              const Errors& errors, Resolvent<KS>& step_a, OrderParameters<KS>& order) {
+  double look(const Tables& tables, const TableSlopes* slopes, const Points& points, Index point,
+              Index rule, bool linear, const Regime& regime, const Errors& errors,
+              Resolvent<KS>& step_a, OrderParameters<KS>& order) {
     constexpr double kFloor = 1e-4;
     const int K = step_a.groups();
     const double alpha = points.alpha[point];
@@ -121,14 +120,14 @@ class Watcher {
       if (!population) now_[2] = std::copysign(std::numeric_limits<double>::infinity(), s.lam);
     }
     double moved = 0.0;
-    const auto compare = [&](std::size_t i, double by) {
+    const auto compare = [&](Index i, double by) {
       if (now_[i] == before_[i]) return;
       const double size = std::max(std::fabs(now_[i]), kFloor * test / by);
       const double change = std::fabs(now_[i] - before_[i]) / size;
       constexpr double kInfinity = std::numeric_limits<double>::infinity();
       moved = std::isnan(change) ? kInfinity : std::max(moved, change);
     };
-    for (std::size_t i = 0; i < 4; ++i) {
+    for (Index i = 0; i < 4; ++i) {
       if (!wanted_[i]) continue;
       if (std::isnan(now_[i])) {
         undefined = true;
@@ -136,11 +135,11 @@ class Watcher {
         compare(i, scale[i]);
       }
     }
-    const auto spike = static_cast<std::size_t>(points.spike[point]);
-    const auto width = static_cast<std::size_t>(2 * K + 1);
-    const auto bulk_width = static_cast<std::size_t>(regime.bulk.nodes * (K + 4));
-    for (std::size_t d = 0; d < directions_.count; ++d) {
-      const std::size_t row = spike * directions_.count + d;
+    const Index spike = points.spike[point];
+    const Index width = 2 * K + 1;
+    const Index bulk_width = regime.bulk.nodes * (K + 4);
+    for (Index d = 0; d < directions_.count; ++d) {
+      const Index row = spike * directions_.count + d;
       const double* dr = directions_.slope + row * width;
       const double* dc = dr + K;
       const double dgamma = dr[2 * K];
@@ -149,7 +148,7 @@ class Watcher {
       if (isotropic_) {
         along += s.along_values(dc);
       } else if (directions_.bulk != nullptr) {
-        const std::size_t move = rule * directions_.count + d;
+        const Index move = rule * directions_.count + d;
         along += s.along_bulk(directions_.bulk + move * bulk_width, regime.bulk.nodes);
       }
       if (!std::isfinite(along)) {
@@ -168,7 +167,7 @@ class Watcher {
     return moved;
   }
 
-  double value(std::size_t i) const { return now_[i]; }
+  double value(Index i) const { return now_[i]; }
   bool undefined = false;
 
  private:
@@ -176,27 +175,27 @@ class Watcher {
   const Directions& directions_;
   bool isotropic_;
   bool wanted_[4];
-  std::vector<double> now_, before_;
-  std::vector<double> function_;
+  Array<double> now_, before_;
+  Array<double> function_;
 };
 
 template <int KS>
 bool gradient_groups(const Problem& problem, const Points& points, const Gradients& results) {
   const Spikes& spikes = problem.spikes;
-  const std::size_t directions = results.directions.count;
+  const Index directions = results.directions.count;
   const int K = spikes.groups;
   const bool linear = problem.activation->linear();
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
   OrderParameters<KS> order(K, problem.latents);
   Watcher<KS> watcher(results, K, spikes.bulk_nodes, problem.latents);
 
-  std::size_t point = 0;
+  Index point = 0;
   while (point < points.count) {
-    const std::size_t spike = points.spike_of(point);
+    const Index spike = points.spike_of(point);
     TableLadder ladder(problem, spike, directions > 0);
     for (; point < points.count && points.spike_of(point) == spike; ++point) {
       double moved = std::numeric_limits<double>::infinity();
-      const auto watch = [&](std::size_t level, const Regime& regime, const Errors& errors) {
+      const auto watch = [&](Index level, const Regime& regime, const Errors& errors) {
         moved = watcher.look(ladder[level], ladder.slopes(level), points, point,
                              spikes.bulk_rule(spike, level), linear, regime, errors, step_a,
                              order);
@@ -204,7 +203,7 @@ bool gradient_groups(const Problem& problem, const Points& points, const Gradien
       };
       RidgeClimber climber(problem, points, point, ladder, step_a, order, watch);
       if (!climber.climb()) return false;
-      const auto put = [&](double* array, std::size_t entry, double value) {
+      const auto put = [&](double* array, Index entry, double value) {
         array[entry] = climber.at.solved ? value : kNotANumber;
       };
       const double noise2 = points.noise[point] * points.noise[point];
@@ -213,7 +212,7 @@ bool gradient_groups(const Problem& problem, const Points& points, const Gradien
       put(results.beta, point, watcher.value(1));
       put(results.lam, point, watcher.value(2));
       put(results.noise, point, watcher.value(3));
-      for (std::size_t d = 0; d < directions; ++d) {
+      for (Index d = 0; d < directions; ++d) {
         put(results.along, point * directions + d, watcher.value(4 + d));
       }
       results.quadrature_error[point] = std::max(climber.at.moved[0], moved);

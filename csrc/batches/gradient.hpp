@@ -1,11 +1,11 @@
-// Certified derivatives of the test error under the square loss: the ladder is climbed until they
-// stand still too.
+// Certified derivatives of the test error under the square loss: rules are refined until the
+// derivatives agree, too.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "batches/problem.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -14,7 +14,7 @@ namespace spikedrf {
 // variance c and moves with it; a bulk of nodes moves as `bulk` says, not at all if it is null:
 // dvalue (nodes x K), then dtrace, dvv, dvx, dxx (nodes each), while dc is c's move in the tables.
 struct Directions {
-  std::size_t count;
+  Index count;
   const double* slope;  // spikes x count x (2K + 1)
   const double* scale;  // spikes x count
   const double* bulk = nullptr;  // spikes x rules x count x nodes (K + 4)

@@ -1,13 +1,12 @@
-// What is to be solved: first layers, the readout's loss and labels, and the points.
+// What is to be solved: the first layers, the readout's loss, the labels, and the points.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <type_traits>
-#include <vector>
 
 #include "equations/bulk.hpp"
 #include "functions/loss.hpp"
+#include "numerics/array.hpp"
 #include "tables/labels.hpp"
 #include "tables/moments.hpp"
 
@@ -42,7 +41,7 @@ inline bool unattainable(const Tables& tables, const double* m, double rtol) {
 }
 
 struct Spikes {
-  std::size_t count;
+  Index count;
   int groups;
   const double* r;      // count x groups
   const double* c;      // count x groups, > 0
@@ -57,14 +56,14 @@ struct Spikes {
   Bulk bulk{};
 
   // Which of all rules for the bulk (of all spikes) a spike uses on a level.
-  std::size_t bulk_rule(std::size_t index, std::size_t level) const {
-    const auto rules = static_cast<std::size_t>(bulk_rules);
+  Index bulk_rule(Index index, Index level) const {
+    const Index rules = bulk_rules;
     return index * rules + level % rules;
   }
-  Bulk bulk_of(std::size_t index, std::size_t level) const {
-    const auto width = static_cast<std::size_t>(groups);
+  Bulk bulk_of(Index index, Index level) const {
+    const Index width = groups;
     if (bulk_nodes == 0) return Bulk::isotropic(c + index * width);
-    const std::size_t at = bulk_rule(index, level) * static_cast<std::size_t>(bulk_nodes);
+    const Index at = bulk_rule(index, level) * bulk_nodes;
     Bulk result = bulk;
     result.nodes = bulk_nodes;
     result.value += at * width;
@@ -72,14 +71,12 @@ struct Spikes {
     result.forms += at;
     return result;
   }
-  const double* pi_of(std::size_t index) const {
-    return pi + index * static_cast<std::size_t>(groups);
-  }
+  const double* pi_of(Index index) const { return pi + index * groups; }
 };
 
 struct Accuracy {
   double rtol = 1e-8;
-  std::size_t max_nodes = 1u << 15;
+  Index max_nodes = 1u << 15;
 };
 
 // Tables that are made elsewhere, for inputs and labels of any kind (theory.md, section 12).
@@ -88,23 +85,23 @@ class TableSource {
   virtual ~TableSource() = default;
   enum class Made { ready, exhausted, failed };
   // On a rule that gets finer with the level.
-  virtual Made make(std::size_t level, int groups, const Latents& latents, Tables& tables) = 0;
+  virtual Made make(Index level, int groups, const Latents& latents, Tables& tables) = 0;
 };
 
 // Rows for Tables::take, from whoever can make them.
 struct TableRows {
-  std::vector<double> rows;  // of `nodes` numbers
-  std::size_t nodes = 0;     // none: there is no rule as fine
-  std::vector<std::size_t> begin;
+  Array<double> rows;  // of `nodes` numbers
+  Index nodes = 0;     // none: there is no rule as fine
+  Array<Index> begin;
 };
 
 class CallbackTables final : public TableSource {
  public:
   // Not 0: failed.
-  using Function = int (*)(void* context, std::size_t level, TableRows* rows);
+  using Function = int (*)(void* context, Index level, TableRows* rows);
   CallbackTables(Function function, void* context) : function_(function), context_(context) {}
 
-  Made make(std::size_t level, int groups, const Latents& latents, Tables& tables) override {
+  Made make(Index level, int groups, const Latents& latents, Tables& tables) override {
     TableRows made;
     if (function_(context_, level, &made) != 0) return Made::failed;
     if (made.nodes == 0) return Made::exhausted;
@@ -137,7 +134,7 @@ struct Problem {
 // Sorted by spike, so that a run of points with one spike is consecutive. Spectra have z instead of
 // lam and noise, and are best sorted along the real axis: each starts from its neighbour's root.
 struct Points {
-  std::size_t count;
+  Index count;
   const std::int64_t* spike;
   const double* alpha;            // > 0, infinite for the square loss of real labels only
   const double* beta;             // > 0
@@ -146,7 +143,7 @@ struct Points {
   const double* flip = nullptr;   // of sign labels, in [0, 1/2]: the chance to be turned around
   const double* z = nullptr;      // count x 2, Im z >= 0; on the real axis the limit from above
 
-  std::size_t spike_of(std::size_t point) const { return static_cast<std::size_t>(spike[point]); }
+  Index spike_of(Index point) const { return spike[point]; }
 };
 
 // Calls f with the number of groups as a compile-time constant, 0 if there are many.

@@ -1,12 +1,12 @@
-// The way of one point to a certified answer: rule after rule until nothing moves any more.
+// How one point is refined: rule after rule, until two neighbours agree to the accuracy asked for.
 #pragma once
 
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
 
 #include "batches/problem.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -27,7 +27,7 @@ struct Rung {
 
 // Where a point has arrived.
 struct Refinement {
-  std::size_t level[2] = {0, 0};
+  Index level[2] = {0, 0};
   double moved[2] = {std::numeric_limits<double>::infinity(),
                      std::numeric_limits<double>::infinity()};
   Status status = Status::quadrature;
@@ -42,8 +42,8 @@ inline double relative_change(double now, double before, double floor) {
 // there are two; where that still does, the first again. Where a rule cannot be refined any more
 // the other one still is, so that its error is known. A climber has
 //
-//   Reached reach(const std::size_t* level)                           rules of these levels
-//   Reached attempt(const std::size_t* level, bool warm, Rung& now)   the answer on them, from the
+//   Reached reach(const Index* level)                           rules of these levels
+//   Reached attempt(const Index* level, bool warm, Rung& now)   the answer on them, from the
 //                                                                     last one if `warm`
 //
 // A coarse rule may pose a problem that has no regular solution, and a finer one follows:

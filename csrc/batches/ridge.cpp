@@ -10,13 +10,13 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
   const int K = spikes.groups;
   Resolvent<KS> step_a(K, std::max(spikes.bulk_nodes, 1));
   OrderParameters<KS> order(K, problem.latents);
-  if (problem.source != nullptr) order.by_class.resize(static_cast<std::size_t>(problem.classes));
+  if (problem.source != nullptr) order.by_class.resize(problem.classes);
   const bool linear = problem.activation->linear();
   // The errors of the classes are certified too.
-  std::vector<ClassErrors> before;
-  const auto watch = [&](std::size_t level, const Regime&, const Errors& errors) {
+  Array<ClassErrors> before;
+  const auto watch = [&](Index level, const Regime&, const Errors& errors) {
     double moved = 0.0;
-    for (std::size_t i = 0; i < before.size() && level > 0; ++i) {
+    for (Index i = 0; i < before.size() && level > 0; ++i) {
       const ClassErrors& now = order.by_class[i];
       const double floor = 1e-6 * now.share;
       moved = std::max(moved, relative_change(now.test, before[i].test, floor * errors.excess));
@@ -27,9 +27,9 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
     return moved;
   };
 
-  std::size_t point = 0;
+  Index point = 0;
   while (point < points.count) {
-    const std::size_t spike = points.spike_of(point);
+    const Index spike = points.spike_of(point);
     TableLadder ladder(problem, spike);
     for (; point < points.count && points.spike_of(point) == spike; ++point) {
       RidgeClimber climber(problem, points, point, ladder, step_a, order, watch);

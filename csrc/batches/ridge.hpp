@@ -10,6 +10,7 @@
 #include "batches/solutions.hpp"
 #include "batches/table_ladder.hpp"
 #include "equations/order_parameters.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -58,9 +59,8 @@ inline Regime pose(double alpha, double beta, double lam, bool linear, const Tab
 template <int KS, class Watch>
 class RidgeClimber {
  public:
-  RidgeClimber(const Problem& problem, const Points& points, std::size_t point,
-               TableLadder& ladder, Resolvent<KS>& step_a, OrderParameters<KS>& order,
-               const Watch& watch)
+  RidgeClimber(const Problem& problem, const Points& points, Index point, TableLadder& ladder,
+               Resolvent<KS>& step_a, OrderParameters<KS>& order, const Watch& watch)
       : problem_(problem),
         points_(points),
         point_(point),
@@ -90,12 +90,12 @@ class RidgeClimber {
   std::int32_t iterations = 0;
   Regime regime;
 
-  Reached reach(const std::size_t* level) { return ladder_.reach(level[0]); }
+  Reached reach(const Index* level) { return ladder_.reach(level[0]); }
 
-  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+  Reached attempt(const Index* level, bool warm, Rung& now) {
     constexpr int kInVain = 2;
     const Tables& tables = ladder_[level[0]];
-    const std::size_t spike = points_.spike_of(point_);
+    const Index spike = points_.spike_of(point_);
     const double noise2 = points_.noise[point_] * points_.noise[point_];
     regime = pose(points_.alpha[point_], points_.beta[point_], points_.lam[point_],
                   problem_.activation->linear(), tables);
@@ -143,7 +143,7 @@ class RidgeClimber {
  private:
   const Problem& problem_;
   const Points& points_;
-  std::size_t point_;
+  Index point_;
   TableLadder& ladder_;
   Resolvent<KS>& step_a_;
   OrderParameters<KS>& order_;

@@ -16,7 +16,7 @@ bool run(const Problem& problem, const Points& points, const Wanted& wanted) {
                : solve_convex(problem, points, *wanted.solutions);
 }
 
-bool tabulate(const Problem& problem, std::size_t level, std::vector<double>& rows) {
+bool tabulate(const Problem& problem, Index level, Array<double>& rows) {
   rows.clear();
   TableLadder ladder(problem, 0);
   const Reached reached = ladder.reach(level);

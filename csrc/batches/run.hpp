@@ -1,12 +1,11 @@
-// One problem, one call.
+// The one entry into the kernels of the theory: run(problem, points, wanted).
 #pragma once
-
-#include <vector>
 
 #include "batches/gradient.hpp"
 #include "batches/problem.hpp"
 #include "batches/solutions.hpp"
 #include "batches/spectrum.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -25,6 +24,6 @@ bool run(const Problem& problem, const Points& points, const Wanted& wanted);
 // The tables of the first spike on one rule of its ladder, for averages that are taken elsewhere:
 // rows of one number for each node, weight, h, hz, g2, then mu0, mu1 and kappa mu1 of every group.
 // No rows once the ladder is at its end. False if a function could not be evaluated.
-bool tabulate(const Problem& problem, std::size_t level, std::vector<double>& rows);
+bool tabulate(const Problem& problem, Index level, Array<double>& rows);
 
 }  // namespace spikedrf

@@ -13,13 +13,13 @@ namespace {
 
 // Sums over zeta of the chance of a wrong sign, for fresh (V = 0) and for training samples.
 SPIKEDRF_MULTIVERSION
-void sum_rates(const double* zeta, const double* weight, const double* value, std::size_t n,
-               double mean, double s, double inverse, double flip, double shift_up,
-               double shift_down, double* test, double* train) noexcept {
+void sum_rates(const double* zeta, const double* weight, const double* value, Index n, double mean,
+               double s, double inverse, double flip, double shift_up, double shift_down,
+               double* test, double* train) noexcept {
   double fresh = 0.0;
   double trained = 0.0;
 #pragma omp simd reduction(+ : fresh, trained)
-  for (std::size_t j = 0; j < n; ++j) {
+  for (Index j = 0; j < n; ++j) {
     const double up = flip + (1.0 - 2.0 * flip) * value[j];
     const double field = mean + s * zeta[j];
     const double below = vmath::normal_cdf(-field * inverse);
@@ -37,7 +37,7 @@ constexpr double kNone = 1e-60;  // a variance that changes nothing
 
 }  // namespace
 
-SignRateRules::SignRateRules(const Problem& problem, std::size_t index, double noise,
+SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
                              const FieldState& field, const Tables& tables,
                              const LabelVariation& variation)
     : gamma_(problem.spikes.gamma[index]),
@@ -50,19 +50,16 @@ SignRateRules::SignRateRules(const Problem& problem, std::size_t index, double n
       field_(field),
       tables_(problem, index, false, scales(field, tables), RuleLadder::Start::uniform) {}
 
-SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field,
-                                        std::size_t i) {
+SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field, Index i) {
   Node result{0.0, 0.0, 0.0, 0.0};
   const int K = tables.groups;
   for (int k = 0; k < K; ++k) {
-    const auto at = static_cast<std::size_t>(k);
-    result.mean += field.m[at] * tables.mu0(k)[i] + field.theta[at] * tables.kappa_mu1(k)[i];
-    result.s += field.psi[at] * tables.mu1(k)[i];
+    result.mean += field.m[k] * tables.mu0(k)[i] + field.theta[k] * tables.kappa_mu1(k)[i];
+    result.s += field.psi[k] * tables.mu1(k)[i];
   }
   for (int a = 0; a < pair_count(K) + K; ++a) {
-    const auto at = static_cast<std::size_t>(a);
-    result.V += field.v[at] * tables.feature(a)[i];
-    result.t += field.q[at] * tables.feature(a)[i];
+    result.V += field.v[a] * tables.feature(a)[i];
+    result.t += field.q[a] * tables.feature(a)[i];
   }
   result.t = std::max(result.t, kNone);
   return result;
@@ -75,7 +72,7 @@ Variation SignRateRules::scales(const FieldState& field, const Tables& tables) c
   const double sd = std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)));
   variation_.add(gamma_, sd, noise_, result);
   Node left = node(tables, field, 0);
-  for (std::size_t i = 1; i < tables.nodes; ++i) {
+  for (Index i = 1; i < tables.nodes; ++i) {
     const Node right = node(tables, field, i);
     const double step = tables.kappa()[i] - tables.kappa()[i - 1];
     for (double pull : {0.0, -pull_up_, pull_down_}) {
@@ -93,13 +90,13 @@ Variation SignRateRules::scales(const FieldState& field, const Tables& tables) c
   return result;
 }
 
-Reached SignRateRules::reach(std::size_t level) {
+Reached SignRateRules::reach(Index level) {
   const Reached reached = tables_.reach(level);
   if (reached != Reached::ready) return reached;
   while (labels_.size() <= level) {
     const auto next = labels_.size();
     const Tables& tables = tables_[next];
-    const auto steps = [&](std::size_t i, Variation& around) {
+    const auto steps = [&](Index i, Variation& around) {
       const Node here = node(tables, field_, i);
       if (here.s == 0.0) return;
       for (double pull : {0.0, -pull_up_, pull_down_}) {
@@ -117,14 +114,13 @@ Reached SignRateRules::reach(std::size_t level) {
   return Reached::ready;
 }
 
-SignRates SignRateRules::evaluate(std::size_t level, const FieldState& field,
-                                  double flip) const {
+SignRates SignRateRules::evaluate(Index level, const FieldState& field, double flip) const {
   const Tables& tables = tables_[level];
   const LabelTable& labels = labels_[level];
   SignRates rates;
-  for (std::size_t i = 0; i < tables.nodes; ++i) {
+  for (Index i = 0; i < tables.nodes; ++i) {
     const Node here = node(tables, field, i);
-    const std::size_t first = labels.begin(i);
+    const Index first = labels.begin(i);
     double test = 0.0;
     double train = 0.0;
     sum_rates(labels.zeta() + first, labels.weight() + first, labels.value() + first,

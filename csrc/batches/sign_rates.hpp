@@ -1,4 +1,4 @@
-// Rates of wrong signs, on quadrature rules of their own.
+// Rates of wrong signs under a convex loss, integrated on quadrature rules of their own.
 //
 // Given kappa and zeta the field is N(mean + s zeta, t), and the sign of y h is wrong where omega
 // is beyond -V f(h = 0), since h increases with omega (V = 0 for a fresh sample): a normal cdf.
@@ -6,11 +6,11 @@
 // equations themselves see nothing: their rules would be refined for it in vain.
 #pragma once
 
-#include <deque>
 
 #include "batches/table_ladder.hpp"
 #include "equations/field_state.hpp"
 #include "functions/loss.hpp"
+#include "numerics/array.hpp"
 #include "tables/labels.hpp"
 
 namespace spikedrf {
@@ -23,18 +23,18 @@ struct SignRates {
 class SignRateRules {
  public:
   // Rules that resolve the steps of this field on the nodes of `tables`, and the labels.
-  SignRateRules(const Problem& problem, std::size_t index, double noise, const FieldState& field,
+  SignRateRules(const Problem& problem, Index index, double noise, const FieldState& field,
                 const Tables& tables, const LabelVariation& variation);
 
-  Reached reach(std::size_t level);
+  Reached reach(Index level);
   // On the rules of one level that was reached, for this field or one close to it.
-  SignRates evaluate(std::size_t level, const FieldState& field, double flip) const;
+  SignRates evaluate(Index level, const FieldState& field, double flip) const;
 
  private:
   struct Node {
     double V, mean, s, t;
   };
-  static Node node(const Tables& tables, const FieldState& field, std::size_t i);
+  static Node node(const Tables& tables, const FieldState& field, Index i);
   Variation scales(const FieldState& field, const Tables& tables) const;
 
   double gamma_, noise_;
@@ -43,7 +43,7 @@ class SignRateRules {
   GaussianMoments& target_;
   FieldState field_;
   TableLadder tables_;
-  std::deque<LabelTable> labels_;
+  Deque<LabelTable> labels_;
 };
 
 }  // namespace spikedrf

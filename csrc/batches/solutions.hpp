@@ -1,13 +1,12 @@
-// Where the solutions of a batch go, whatever the loss.
+// The arrays that take the solutions of a batch, and the one way into them for every loss.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
 #include "averages/averages.hpp"
 #include "batches/problem.hpp"
+#include "numerics/array.hpp"
 #include "numerics/small_matrix.hpp"
 
 namespace spikedrf {
@@ -44,7 +43,7 @@ struct Solutions {
 struct Answer {
   Status status = Status::newton;
   std::int32_t iterations = 0;
-  std::size_t nodes = 0;
+  Index nodes = 0;
   double residual = 0.0;  // of the equations on the last rule
   double moved = std::numeric_limits<double>::infinity();
   // Of real labels mean squares, of sign labels rates of wrong signs and no excess.
@@ -54,7 +53,7 @@ struct Answer {
   double train_margin = std::numeric_limits<double>::quiet_NaN();
   const double *m = nullptr, *theta = nullptr, *psi = nullptr;
   int columns = 0, free_entries = 0;  // entries of theta and psi
-  const std::vector<ClassErrors>* by_class = nullptr;
+  const Array<ClassErrors>* by_class = nullptr;
   // On the pairs (off-diagonal entries doubled), then on the groups: q1, V1 without the latents'
   // part, and q2, V2. What is stored of q1 has that of the free directions.
   const double *q = nullptr, *v = nullptr;
@@ -66,12 +65,11 @@ struct Answer {
 };
 
 // With `solved` false the equations have no solution that was found: NaN.
-inline void store(const Answer& answer, bool solved, int K, std::size_t point,
-                  const Solutions& to) {
+inline void store(const Answer& answer, bool solved, int K, Index point, const Solutions& to) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const int P = pair_count(K);
-  const auto put = [&](double* array, std::size_t entry, double value) {
+  const auto put = [&](double* array, Index entry, double value) {
     array[entry] = solved ? value : kNone;
   };
   put(to.test_error, point, answer.test_error);
@@ -88,30 +86,28 @@ inline void store(const Answer& answer, bool solved, int K, std::size_t point,
   to.residual[point] = answer.residual;
   to.quadrature_error[point] = solved ? answer.moved : kInfinity;
   for (int a = 0; a < answer.columns; ++a) {
-    put(to.theta, point * static_cast<std::size_t>(answer.columns) + static_cast<std::size_t>(a),
-        answer.theta[a]);
+    put(to.theta, point * answer.columns + a, answer.theta[a]);
   }
   for (int a = 0; a < answer.free_entries; ++a) {
-    put(to.psi, point * static_cast<std::size_t>(answer.free_entries) + static_cast<std::size_t>(a),
-        answer.psi[a]);
+    put(to.psi, point * answer.free_entries + a, answer.psi[a]);
   }
   if (to.class_error != nullptr && answer.by_class != nullptr) {
-    std::size_t entry = point * answer.by_class->size();
+    Index entry = point * answer.by_class->size();
     for (const ClassErrors& errors : *answer.by_class) {
       put(to.class_error, entry, errors.test / errors.share);
       put(to.class_wrong, entry++, errors.wrong / errors.share);
     }
   }
-  const auto width = static_cast<std::size_t>(K);
+  const Index width = K;
   for (int k = 0; k < K; ++k) {
-    const std::size_t row = point * width + static_cast<std::size_t>(k);
+    const Index row = point * width + k;
     put(to.m, row, answer.m[k]);
     put(to.q2, row, answer.unbounded ? kInfinity : answer.q[P + k]);
     put(to.V2, row, answer.free && answer.unit > 0.0 ? kInfinity : answer.v[P + k] * answer.unit);
     for (int l = 0; l < K; ++l) {
       const int a = pair_index(k, l, K);
       const double share = k == l ? 1.0 : 0.5;
-      const std::size_t entry = row * width + static_cast<std::size_t>(l);
+      const Index entry = row * width + l;
       double linear = share * answer.q[a];
       for (int f = 0; f < answer.free_entries; f += K) {
         linear += answer.psi[f + k] * answer.psi[f + l];

@@ -91,8 +91,8 @@ bool isolated_form(const PanelTables& panels, const Regime& regime,
 double mean_eigenvalue(const Tables& tables, const Regime& regime, const double* c) {
   double mean = 0.0;
   for (int k = 0; k < tables.groups; ++k) {
-    const auto linear = static_cast<std::size_t>(pair_index(k, k, tables.groups));
-    const auto rest = static_cast<std::size_t>(pair_count(tables.groups) + k);
+    const Index linear = pair_index(k, k, tables.groups);
+    const Index rest = pair_count(tables.groups) + k;
     mean += regime.pi[k] * (c[k] * tables.mean_feature()[linear] + tables.mean_feature()[rest]);
   }
   return regime.delta * mean;
@@ -102,8 +102,8 @@ double mean_eigenvalue(const Tables& tables, const Regime& regime, const double*
 template <int KS>
 class RootClimber {
  public:
-  RootClimber(const Problem& problem, const Points& points, std::size_t point,
-              PanelLadder& ladder, ComplexResolvent<KS>& coarse, ComplexResolvent<KS>& fine)
+  RootClimber(const Problem& problem, const Points& points, Index point, PanelLadder& ladder,
+              ComplexResolvent<KS>& coarse, ComplexResolvent<KS>& fine)
       : z(points.z[2 * point], points.z[2 * point + 1]),
         problem_(problem),
         spike_(points.spike_of(point)),
@@ -116,11 +116,9 @@ class RootClimber {
     regime.pi = problem.spikes.pi_of(spike_);
   }
 
-  const ComplexResolvent<KS>& root(std::size_t level) const {
-    return level == 0 ? coarse_ : fine_;
-  }
+  const ComplexResolvent<KS>& root(Index level) const { return level == 0 ? coarse_ : fine_; }
 
-  Reached reach(const std::size_t* level) {
+  Reached reach(const Index* level) {
     switch (ladder_.reach(level[0])) {
       case PanelLadder::Step::ready:
         return Reached::ready;
@@ -132,7 +130,7 @@ class RootClimber {
     return Reached::failed;
   }
 
-  Reached attempt(const std::size_t* level, bool warm, Rung& now) {
+  Reached attempt(const Index* level, bool warm, Rung& now) {
     ComplexResolvent<KS>& found = level[0] == 0 ? coarse_ : fine_;
     if (level[0] == 1) fine_.adopt(coarse_);
     regime.bulk = problem_.spikes.bulk_of(spike_, level[0]);
@@ -159,7 +157,7 @@ class RootClimber {
 
  private:
   const Problem& problem_;
-  std::size_t spike_;
+  Index spike_;
   PanelLadder& ladder_;
   ComplexResolvent<KS>& coarse_;
   ComplexResolvent<KS>& fine_;
@@ -170,20 +168,19 @@ template <int KS>
 bool spectrum_groups(const Problem& problem, const Points& points, const Transforms& results) {
   const Spikes& spikes = problem.spikes;
   const int K = spikes.groups;
-  const auto width = static_cast<std::size_t>(K);
+  const Index width = K;
   const int bulk_nodes = std::max(spikes.bulk_nodes, 1);
   ComplexResolvent<KS> coarse(K, bulk_nodes);
   ComplexResolvent<KS> fine(K, bulk_nodes);
   PanelScratch scratch;
 
-  std::size_t point = 0;
+  Index point = 0;
   while (point < points.count) {
-    const std::size_t spike = points.spike_of(point);
+    const Index spike = points.spike_of(point);
     const double* c = spikes.c + spike * width;
     PanelLadder ladder(K, spikes.r + spike * width, c, *problem.activation,
                        problem.accuracy.max_nodes);
-    for (std::size_t first = point; point < points.count && points.spike_of(point) == spike;
-         ++point) {
+    for (Index first = point; point < points.count && points.spike_of(point) == spike; ++point) {
       if (point == first || points.alpha[point] != points.alpha[point - 1] ||
           points.beta[point] != points.beta[point - 1]) {
         coarse.forget();
@@ -199,7 +196,7 @@ bool spectrum_groups(const Problem& problem, const Points& points, const Transfo
       const PanelTables& tables = ladder[at.level[0]];
       const ComplexResolvent<KS>& root = climber.root(at.level[0]);
       for (int k = 0; k < K; ++k) {
-        const std::size_t entry = 2 * (point * width + static_cast<std::size_t>(k));
+        const Index entry = 2 * (point * width + k);
         const Complex value = known ? root.V2(regime, k) : Complex(kNaN, kNaN);
         const Complex slope = known ? root.V2_slope(regime, k) : Complex(kNaN, kNaN);
         results.V2[entry] = value.real();

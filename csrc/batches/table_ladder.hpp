@@ -1,32 +1,32 @@
 // The tables of one spike, and with `slopes` their slopes, on every rule that some point has asked
-// for. The rules also resolve what else is in `more`.
+// for. The rules also resolve the variation `more` that the caller names.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 
 #include "batches/problem.hpp"
 #include "batches/refinement.hpp"
+#include "numerics/array.hpp"
 #include "numerics/quadrature.hpp"
 
 namespace spikedrf {
 
 class TableLadder {
  public:
-  TableLadder(const Problem& problem, std::size_t index, bool with_slopes = false,
+  TableLadder(const Problem& problem, Index index, bool with_slopes = false,
               const Variation& more = {}, RuleLadder::Start start = RuleLadder::Start::hermite)
       : problem_(problem),
         groups_(problem.spikes.groups),
-        r_(problem.spikes.r + index * static_cast<std::size_t>(groups_)),
-        c_(problem.spikes.c + index * static_cast<std::size_t>(groups_)),
+        r_(problem.spikes.r + index * groups_),
+        c_(problem.spikes.c + index * groups_),
         gamma_(problem.source == nullptr ? problem.spikes.gamma[index] : 0.0),
         activation_(*problem.activation),
         target_(*problem.target),
         with_slopes_(with_slopes),
         rules_(variation(more), problem.accuracy.max_nodes, start) {}
 
-  Reached reach(std::size_t level) {
+  Reached reach(Index level) {
     while (problem_.source != nullptr && tables_.size() <= level) {
       tables_.emplace_back();
       const auto made = problem_.source->make(tables_.size() - 1, groups_, problem_.latents,
@@ -48,10 +48,8 @@ class TableLadder {
     }
     return Reached::ready;
   }
-  const Tables& operator[](std::size_t level) const { return tables_[level]; }
-  const TableSlopes* slopes(std::size_t level) const {
-    return with_slopes_ ? &slopes_[level] : nullptr;
-  }
+  const Tables& operator[](Index level) const { return tables_[level]; }
+  const TableSlopes* slopes(Index level) const { return with_slopes_ ? &slopes_[level] : nullptr; }
 
  private:
   Variation variation(Variation result) const {
@@ -73,8 +71,8 @@ class TableLadder {
   GaussianMoments& target_;
   bool with_slopes_;
   RuleLadder rules_;
-  std::deque<Tables> tables_;
-  std::deque<TableSlopes> slopes_;
+  Deque<Tables> tables_;
+  Deque<TableSlopes> slopes_;
 };
 
 }  // namespace spikedrf

@@ -1,8 +1,7 @@
-// The bulk of the first layer: what is left of it once the spike directions are taken out.
+// A bulk as arrays: what is left of the first layer once the spike directions are taken out.
 #pragma once
 
-#include <cstddef>
-
+#include "numerics/array.hpp"
 #include "numerics/small_matrix.hpp"
 
 namespace spikedrf {
@@ -17,13 +16,12 @@ struct Bulk {
   const double* trace = nullptr;  // w_j, sums to 1
   int directions = 0;
   const double* forms = nullptr;  // (l, m), l <= m, packed, a row each: (A_j)_lm, sums to delta_lm
-  std::size_t stride = 1;         // between these rows
+  Index stride = 1;               // between these rows
 
   double weight(int j) const { return nodes == 1 ? 1.0 : trace[j]; }
   double form(int l, int m, int j) const {
     if (nodes == 1) return l == m ? 1.0 : 0.0;
-    return forms[static_cast<std::size_t>(pair_index(l, m, directions)) * stride +
-                 static_cast<std::size_t>(j)];
+    return forms[pair_index(l, m, directions) * stride + j];
   }
 
   static Bulk isotropic(const double* c) {

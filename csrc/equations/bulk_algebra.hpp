@@ -23,9 +23,9 @@
 
 #include <cmath>
 #include <complex>
-#include <vector>
 
 #include "equations/regime.hpp"
+#include "numerics/array.hpp"
 #include "numerics/dual.hpp"
 #include "numerics/small_matrix.hpp"
 #include "tables/latents.hpp"
@@ -41,8 +41,8 @@ class BulkNodes {
  public:
   BulkNodes(int groups, int nodes)
       : groups_(groups),
-        m_(static_cast<std::size_t>(nodes * groups * groups)),
-        e_(static_cast<std::size_t>(nodes * groups)),
+        m_(nodes * groups * groups),
+        e_(nodes * groups),
         sum_(groups * groups),
         factor_(groups * groups) {}
 
@@ -68,7 +68,7 @@ class BulkNodes {
   int groups() const { return KS > 0 ? KS : groups_; }
 
   int groups_;
-  std::vector<T> m_, e_;
+  Array<T> m_, e_;
   Buffer<KS * KS, T> sum_, factor_;
 };
 
@@ -77,17 +77,17 @@ class BulkForms {
  public:
   BulkForms(int groups, const Latents& latents)
       : groups_(groups), latents_(latents), columns_(latents.columns(groups)) {
-    const auto K = static_cast<std::size_t>(groups);
-    const auto L = static_cast<std::size_t>(latents.directions());
-    const auto C = static_cast<std::size_t>(columns_);
+    const Index K = groups;
+    const Index L = latents.directions();
+    const Index C = columns_;
     stiffness.assign(C * C, T());
     for (auto* matrix : {&forms_, &inverse_, &factor_, &with_e_}) matrix->assign(C * C, T());
     for (auto* vector : {&pull, &right_}) vector->assign(C, T());
     for (auto* vector : {&tilde, &seen_}) vector->assign(L * K, T());
   }
 
-  std::vector<T> stiffness, pull;  // S (columns x columns, symmetric), pull (columns)
-  std::vector<T> tilde;            // F^{-1} P, directions x groups
+  Array<T> stiffness, pull;  // S (columns x columns, symmetric), pull (columns)
+  Array<T> tilde;            // F^{-1} P, directions x groups
 
   // S and pull; psihat holds rows for the directions that kappa does not fix.
   bool stiffen(const Regime& regime, const BulkNodes<KS, T>& nodes, const T* B, const T* y,
@@ -229,7 +229,7 @@ class BulkForms {
   int groups_;
   Latents latents_;
   int columns_;
-  std::vector<T> forms_, inverse_, factor_, with_e_, right_, seen_;
+  Array<T> forms_, inverse_, factor_, with_e_, right_, seen_;
 };
 
 }  // namespace spikedrf

@@ -16,9 +16,8 @@
 // Another description of the bulk needs another file like this one and nothing else.
 #pragma once
 
-#include <vector>
-
 #include "equations/bulk_algebra.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -35,13 +34,13 @@ class BulkPotential {
         Gamma(groups * groups),
         g(groups),
         Lambda(groups),
-        theta(static_cast<std::size_t>(latents.columns(groups))),
-        psi(static_cast<std::size_t>(latents.free * groups)),
-        psihat(static_cast<std::size_t>(latents.rest() * groups)),
+        theta(latents.columns(groups)),
+        psi(latents.free * groups),
+        psihat(latents.rest() * groups),
         by_x(pair_count(groups) + groups),
-        by_value(static_cast<std::size_t>(bulk_nodes * groups)),
-        by_trace(static_cast<std::size_t>(bulk_nodes)),
-        by_form(static_cast<std::size_t>(pair_count(latents.directions()) * bulk_nodes)),
+        by_value(bulk_nodes * groups),
+        by_trace(bulk_nodes),
+        by_form(pair_count(latents.directions()) * bulk_nodes),
         groups_(groups),
         nodes_(groups, bulk_nodes),
         forms_(groups, latents),
@@ -55,13 +54,13 @@ class BulkPotential {
   Vector y;
   Matrix Gamma;
   Vector g, Lambda;
-  std::vector<Moving> theta, psi, psihat;  // as in order_parameters.hpp
+  Array<Moving> theta, psi, psihat;  // as in order_parameters.hpp
 
   // The derivatives of W by x (packed like x), by beta and by the nodes (by_value: nodes x groups;
   // by_form: pairs of directions x nodes).
   Buffer<kPairs + KS, Moving> by_x;
   Moving by_beta;
-  std::vector<Moving> by_value, by_trace, by_form;
+  Array<Moving> by_value, by_trace, by_form;
 
   // 1. With B, y and psihat set: e, M, and the stiffness S and pull of step B.
   void resolve(const Regime& regime) {
@@ -164,22 +163,20 @@ void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
       if (!all) continue;
       const Moving with_e = by_e * stiff[k];
       by_beta -= (with_e + share * mg_[k * K + k]) / regime.beta;
-      by_value[static_cast<std::size_t>(j * K + k)] =
-          -with_e / sigma[k] - w * Lambda[k] * stiff[k] * mb_[k * K + k];
+      by_value[j * K + k] = -with_e / sigma[k] - w * Lambda[k] * stiff[k] * mb_[k * K + k];
     }
     if (!all) continue;
-    const auto at = static_cast<std::size_t>(j);
-    by_trace[at] = trace;
+    by_trace[j] = trace;
     for (int l = 0; l < latents.directions(); ++l) {
       for (int n = l; n < latents.directions(); ++n) {
         const int row = pair_index(l, n, latents.directions());
-        by_form[static_cast<std::size_t>(row * bulk.nodes + j)] = forms_.by_form(l, n);
+        by_form[row * bulk.nodes + j] = forms_.by_form(l, n);
       }
     }
   }
   if (latents.lengths) {
     for (int k = 0; k < K; ++k) {
-      const Moving& length = theta[static_cast<std::size_t>(latents.coupled * K + k)];
+      const Moving& length = theta[latents.coupled * K + k];
       const Moving by_y = -length * length / (regime.beta * regime.pi[k]);
       by_x[P + k] += by_y;
       if (all) by_beta -= by_y * y[k] / regime.beta;

@@ -16,10 +16,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "averages/panel_averages.hpp"
 #include "equations/responses.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -63,7 +63,7 @@ class ComplexResolvent : public Responses<KS, Complex> {
   // dV2_k/dz = -pi_k y_k' / y_k^2.
   Complex V2(const Regime& regime, int k) const { return regime.pi[k] / y(k); }
   Complex V2_slope(const Regime& regime, int k) const {
-    return -regime.pi[k] / (y(k) * y(k)) * slope[static_cast<std::size_t>(pairs() + k)];
+    return -regime.pi[k] / (y(k) * y(k)) * slope[pairs() + k];
   }
 
   Buffer<Base::kSize, Complex> slope;  // dx/dz
@@ -169,7 +169,7 @@ template <int KS>
 double ComplexResolvent<KS>::start(const PanelTables& panels, const Regime& regime, double re) {
   const int K = groups();
   const int P = pairs();
-  const std::vector<double>& mean = panels.tables.mean_feature();
+  const Array<double>& mean = panels.tables.mean_feature();
   double power = 0.0;
   for (int a = 0; a < size(); ++a) x[a] = regime.delta * mean[a];
   for (int k = 0; k < K; ++k) {

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-
 namespace spikedrf {
 
 ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, Loss loss, LabelKind kind)
     : Resolvent<0>(group_count, bulk_nodes),
-      m(static_cast<std::size_t>(group_count)),
-      psi(static_cast<std::size_t>(group_count)),
+      m(group_count),
+      psi(group_count),
       averages_(loss, kind),
       potential_(group_count, bulk_nodes, Latents()),
       loss_(loss) {
@@ -18,7 +17,7 @@ ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, Loss loss, Lab
   unknowns_ = 2 * n + 3 * K;
   const int offset[] = {0, n, 2 * n, 2 * n + K, 2 * n + 2 * K};
   std::copy(offset, offset + 5, offset_);
-  const auto N = static_cast<std::size_t>(unknowns_);
+  const Index N = unknowns_;
   for (auto* array : {&z_, &scale_z_, &residual_, &step_z_, &row_scale_, &gradient_}) {
     array->assign(N, 0.0);
   }
@@ -38,13 +37,13 @@ void ConvexEquations::pose(const Tables& tables, const LabelTable& labels, const
   flip_ = flip;
   if (renew) basis_.build(tables);
   for (int a = 0; a < size(); ++a) {
-    raw_[static_cast<std::size_t>(offset_[0] + a)] = {kV, tables.feature(a)};
-    raw_[static_cast<std::size_t>(offset_[1] + a)] = {kT, tables.feature(a)};
+    raw_[offset_[0] + a] = {kV, tables.feature(a)};
+    raw_[offset_[1] + a] = {kT, tables.feature(a)};
   }
   for (int k = 0; k < K; ++k) {
-    raw_[static_cast<std::size_t>(offset_[2] + k)] = {kMean, basis_.spanning(k)};
-    raw_[static_cast<std::size_t>(offset_[3] + k)] = {kMean, basis_.left_over(k)};
-    raw_[static_cast<std::size_t>(offset_[4] + k)] = {kS, tables.mu1(k)};
+    raw_[offset_[2] + k] = {kMean, basis_.spanning(k)};
+    raw_[offset_[3] + k] = {kMean, basis_.left_over(k)};
+    raw_[offset_[4] + k] = {kS, tables.mu1(k)};
   }
   for (auto* array : {&V_, &mean_, &s_, &t_}) array->assign(tables.stride, 0.0);
   sums_.assign(tables.stride, EnvelopeSums());
@@ -53,7 +52,7 @@ void ConvexEquations::pose(const Tables& tables, const LabelTable& labels, const
 double ConvexEquations::power(const double* coefficients) const {
   double total = 0.0;
   for (int a = 0; a < size(); ++a) {
-    total += coefficients[a] * tables_->mean_feature()[static_cast<std::size_t>(a)];
+    total += coefficients[a] * tables_->mean_feature()[a];
   }
   return total;
 }
@@ -64,34 +63,33 @@ bool ConvexEquations::place() {
   const int K = groups();
   const int P = pairs();
   for (int a = 0; a < size(); ++a) {
-    x[static_cast<std::size_t>(a)] = z(0)[a];
+    x[a] = z(0)[a];
     if (a >= P && !(z(0)[a] > 0.0)) return false;
   }
   if (!evaluate(regime_)) return false;
   for (int k = 0; k < K; ++k) {
-    for (int l = 0; l < K; ++l) potential_.B[static_cast<std::size_t>(k * K + l)] = b()[k * K + l];
-    const auto at = static_cast<std::size_t>(k);
-    potential_.y[at] = y(k);
-    potential_.theta[at] = z(3)[k];
-    potential_.psihat[at] = z(4)[k];
+    for (int l = 0; l < K; ++l) potential_.B[k * K + l] = b()[k * K + l];
+    potential_.y[k] = y(k);
+    potential_.theta[k] = z(3)[k];
+    potential_.psihat[k] = z(4)[k];
   }
   potential_.resolve(regime_);
   potential_.lift(regime_);
   for (int k = 0; k < K; ++k) {
-    psi[static_cast<std::size_t>(k)] = potential_.psi[static_cast<std::size_t>(k)].value;
+    psi[k] = potential_.psi[k].value;
   }
   for (auto* array : {&V_, &mean_, &s_, &t_}) std::fill(array->begin(), array->end(), 0.0);
   for (int r = 0; r < unknowns_; ++r) {
-    const Raw& raw = raw_[static_cast<std::size_t>(r)];
-    std::vector<double>& rows =
-        raw.channel == kV ? V_ : raw.channel == kT ? t_ : raw.channel == kS ? s_ : mean_;
+    const Raw& raw = raw_[r];
+    Array<double>& rows = raw.channel == kV   ? V_
+                          : raw.channel == kT ? t_
+                          : raw.channel == kS ? s_
+                                              : mean_;
     double* field = rows.data();
-    const double coefficient = r < offset_[1]   ? v[static_cast<std::size_t>(r)]
-                               : r < offset_[4] ? z_[static_cast<std::size_t>(r)]
-                                                : psi[static_cast<std::size_t>(r - offset_[4])];
-    for (std::size_t i = 0; i < tables_->nodes; ++i) field[i] += coefficient * raw.function[i];
+    const double coefficient = r < offset_[1] ? v[r] : r < offset_[4] ? z_[r] : psi[r - offset_[4]];
+    for (Index i = 0; i < tables_->nodes; ++i) field[i] += coefficient * raw.function[i];
   }
-  for (std::size_t i = 0; i < tables_->nodes; ++i) {
+  for (Index i = 0; i < tables_->nodes; ++i) {
     double terms = 0.0;
     for (int a = 0; a < size(); ++a) terms += std::fabs(z(1)[a] * tables_->feature(a)[i]);
     // Where features have died out, or cancel to rounding.
@@ -106,17 +104,17 @@ bool ConvexEquations::place() {
 }
 
 void ConvexEquations::average(bool with_hessian) {
-  const std::size_t nodes = tables_->nodes;
+  const Index nodes = tables_->nodes;
   const double* w = tables_->weight();
-  for (std::size_t i = 0; i < nodes; ++i) {
+  for (Index i = 0; i < nodes; ++i) {
     sums_[i] = averages_.envelope(*labels_, i, noise_, flip_, {V_[i], mean_[i], s_[i], t_[i]},
                                   with_hessian);
   }
-  const auto N = static_cast<std::size_t>(unknowns_);
-  for (std::size_t r = 0; r < N; ++r) {
+  const Index N = unknowns_;
+  for (Index r = 0; r < N; ++r) {
     const Raw& raw = raw_[r];
     double total = 0.0;
-    for (std::size_t i = 0; i < nodes; ++i) {
+    for (Index i = 0; i < nodes; ++i) {
       const EnvelopeSums& e = sums_[i];
       const double by = raw.channel == kV   ? -0.5 * e.f2
                         : raw.channel == kT ? 0.5 * e.slope
@@ -133,19 +131,19 @@ void ConvexEquations::average(bool with_hessian) {
       {&EnvelopeSums::tV, &EnvelopeSums::tt, &EnvelopeSums::mt, &EnvelopeSums::st},
       {&EnvelopeSums::mV, &EnvelopeSums::mt, &EnvelopeSums::slope, &EnvelopeSums::ms},
       {&EnvelopeSums::sV, &EnvelopeSums::st, &EnvelopeSums::ms, &EnvelopeSums::ss}};
-  std::vector<double> product(4 * nodes);
-  for (std::size_t r = 0; r < N; ++r) {
+  Array<double> product(4 * nodes);
+  for (Index r = 0; r < N; ++r) {
     for (int channel = 0; channel < 4; ++channel) {
       const auto entry = kEntry[raw_[r].channel][channel];
-      double* out = product.data() + static_cast<std::size_t>(channel) * nodes;
-      for (std::size_t i = 0; i < nodes; ++i) {
+      double* out = product.data() + channel * nodes;
+      for (Index i = 0; i < nodes; ++i) {
         out[i] = regime_.delta * w[i] * raw_[r].function[i] * (sums_[i].*entry);
       }
     }
-    for (std::size_t l = r; l < N; ++l) {
-      const double* left = product.data() + static_cast<std::size_t>(raw_[l].channel) * nodes;
+    for (Index l = r; l < N; ++l) {
+      const double* left = product.data() + (raw_[l].channel) * nodes;
       double total = 0.0;
-      for (std::size_t i = 0; i < nodes; ++i) total += left[i] * raw_[l].function[i];
+      for (Index i = 0; i < nodes; ++i) total += left[i] * raw_[l].function[i];
       hessian_[r * N + l] = hessian_[l * N + r] = total;
     }
   }
@@ -159,31 +157,25 @@ void ConvexEquations::residual() {
   const double* by_v = gradient_.data() + offset_[0];
   const double* by_q = gradient_.data() + offset_[1];
   for (int k = 0; k < K; ++k) {
-    const auto at = static_cast<std::size_t>(k);
     for (int l = 0; l < K; ++l) {
-      potential_.Gamma[static_cast<std::size_t>(k * K + l)] = -2.0 * by_v[pair_index(k, l, K)];
+      potential_.Gamma[k * K + l] = -2.0 * by_v[pair_index(k, l, K)];
     }
-    potential_.g[at] = -2.0 * by_v[P + k];
-    potential_.Lambda[at] = z(1)[P + k];
+    potential_.g[k] = -2.0 * by_v[P + k];
+    potential_.Lambda[k] = z(1)[P + k];
   }
   potential_.differentiate(regime_, false);
   double* out = residual_.data();
   for (int a = 0; a < n; ++a) {
-    const auto at = static_cast<std::size_t>(a);
-    out[offset_[0] + a] =
-        z(0)[a] - 2.0 * by_q[a] -
-        (a < P ? 0.0 : regime_.lam + s[static_cast<std::size_t>(a - P)]);
-    out[offset_[1] + a] = z(1)[a] + potential_.by_x[at].value;
+    out[offset_[0] + a] = z(0)[a] - 2.0 * by_q[a] - (a < P ? 0.0 : regime_.lam + s[a - P]);
+    out[offset_[1] + a] = z(1)[a] + potential_.by_x[a].value;
   }
   for (int k = 0; k < K; ++k) {
-    const auto beta = static_cast<std::size_t>(offset_[2] + k);
+    const Index beta = offset_[2] + k;
     out[beta] = k < basis_.rank() ? gradient_[beta] : 0.0;
-    out[offset_[3] + k] =
-        potential_.tension(k).value + gradient_[static_cast<std::size_t>(offset_[3] + k)];
+    out[offset_[3] + k] = potential_.tension(k).value + gradient_[offset_[3] + k];
     double pulled = 0.0;
-    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi[static_cast<std::size_t>(l)];
-    out[offset_[4] + k] =
-        z(4)[k] - pulled + gradient_[static_cast<std::size_t>(offset_[4] + k)];
+    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi[l];
+    out[offset_[4] + k] = z(4)[k] - pulled + gradient_[offset_[4] + k];
   }
 }
 
@@ -193,18 +185,15 @@ void ConvexEquations::jacobian() {
   const int P = pairs();
   const int n = size();
   const int N = unknowns_;
-  const auto at = [N](int row, int column) {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(N) +
-           static_cast<std::size_t>(column);
-  };
-  std::vector<double>& J = jacobian_z_;
+  const auto at = [N](int row, int column) { return row * N + column; };
+  Array<double>& J = jacobian_z_;
   std::fill(J.begin(), J.end(), 0.0);
   // How the raw variables move with the unknowns (row: raw variable): v with x, psi with x, theta
   // and psihat, the others are unknowns themselves.
-  std::vector<double> moves(static_cast<std::size_t>(N * N), 0.0);
+  Array<double> moves(N * N, 0.0);
   for (int a = 0; a < n; ++a) {
     for (int c = 0; c < n; ++c) {
-      moves[at(offset_[0] + a, offset_[0] + c)] = v_slope[static_cast<std::size_t>(a * n + c)];
+      moves[at(offset_[0] + a, offset_[0] + c)] = v_slope[a * n + c];
     }
     moves[at(offset_[1] + a, offset_[1] + a)] = 1.0;
   }
@@ -219,15 +208,14 @@ void ConvexEquations::jacobian() {
     potential_.lift(regime_);
     potential_.differentiate(regime_, false);
     for (int a = 0; a < n; ++a) {
-      J[at(offset_[1] + a, column)] += potential_.by_x[static_cast<std::size_t>(a)].slope[0];
+      J[at(offset_[1] + a, column)] += potential_.by_x[a].slope[0];
     }
     for (int k = 0; k < K; ++k) {
       J[at(offset_[3] + k, column)] += potential_.tension(k).slope[0];
-      moves[at(offset_[4] + k, column)] = potential_.psi[static_cast<std::size_t>(k)].slope[0];
+      moves[at(offset_[4] + k, column)] = potential_.psi[k].slope[0];
       Moving pulled;
       for (int l = 0; l < K; ++l) {
-        pulled += potential_.B[static_cast<std::size_t>(k * K + l)] *
-                  potential_.psi[static_cast<std::size_t>(l)];
+        pulled += potential_.B[k * K + l] * potential_.psi[l];
       }
       J[at(offset_[4] + k, column)] -= pulled.slope[0];
     }
@@ -236,14 +224,13 @@ void ConvexEquations::jacobian() {
   for (int k = 0; k < K; ++k) {
     for (int l = k; l < K; ++l) {
       move(pair_index(k, l, K), [&](double slope) {
-        potential_.B[static_cast<std::size_t>(k * K + l)].slope[0] = slope;
-        potential_.B[static_cast<std::size_t>(l * K + k)].slope[0] = slope;
+        potential_.B[k * K + l].slope[0] = slope;
+        potential_.B[l * K + k].slope[0] = slope;
       });
     }
-    const auto group = static_cast<std::size_t>(k);
-    move(offset_[0] + P + k, [&](double slope) { potential_.y[group].slope[0] = slope; });
-    move(offset_[3] + k, [&](double slope) { potential_.theta[group].slope[0] = slope; });
-    move(offset_[4] + k, [&](double slope) { potential_.psihat[group].slope[0] = slope; });
+    move(offset_[0] + P + k, [&](double slope) { potential_.y[k].slope[0] = slope; });
+    move(offset_[3] + k, [&](double slope) { potential_.theta[k].slope[0] = slope; });
+    move(offset_[4] + k, [&](double slope) { potential_.psihat[k].slope[0] = slope; });
   }
   // The gradient of delta E env along the unknowns.
   for (int r = 0; r < N; ++r) {
@@ -260,8 +247,7 @@ void ConvexEquations::jacobian() {
     for (int c = 0; c < N; ++c) {
       J[at(offset_[0] + a, c)] -= 2.0 * along_[at(offset_[1] + a, c)];
       for (int e = 0; e < n; ++e) {
-        J[at(offset_[1] + a, c)] -=
-            2.0 * v_slope[static_cast<std::size_t>(e * n + a)] * along_[at(offset_[0] + e, c)];
+        J[at(offset_[1] + a, c)] -= 2.0 * v_slope[e * n + a] * along_[at(offset_[0] + e, c)];
       }
     }
     for (int c = 0; a >= P && c < n; ++c) {
@@ -280,10 +266,10 @@ void ConvexEquations::jacobian() {
   for (int k = basis_.rank(); k < K; ++k) J[at(offset_[2] + k, offset_[2] + k)] = 1.0;
 }
 
-std::vector<CavityField> ConvexEquations::cavity() {
-  std::vector<CavityField> field;
+Array<CavityField> ConvexEquations::cavity() {
+  Array<CavityField> field;
   if (!place()) return field;
-  for (std::size_t i = 0; i < tables_->nodes; ++i) field.push_back({V_[i], mean_[i], s_[i], t_[i]});
+  for (Index i = 0; i < tables_->nodes; ++i) field.push_back({V_[i], mean_[i], s_[i], t_[i]});
   return field;
 }
 
@@ -299,7 +285,7 @@ FieldState ConvexEquations::field() const {
 
 Outcome ConvexEquations::outcome() {
   Outcome total;
-  for (std::size_t i = 0; i < tables_->nodes; ++i) {
+  for (Index i = 0; i < tables_->nodes; ++i) {
     const double w = tables_->weight()[i];
     const Outcome here =
         averages_.outcome(*labels_, i, noise_, flip_, {V_[i], mean_[i], s_[i], t_[i]});

@@ -20,13 +20,12 @@
 // the exact Jacobian.
 #pragma once
 
-#include <vector>
-
 #include "averages/loss_averages.hpp"
 #include "equations/bulk_potential.hpp"
 #include "equations/field_state.hpp"
 #include "equations/resolvent.hpp"
 #include "equations/signal_basis.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -40,7 +39,7 @@ class ConvexEquations : public Resolvent<0> {
 
   // The field on the nodes where the last solve, on whatever rule, ended; empty if that is no
   // state.
-  std::vector<CavityField> cavity();
+  Array<CavityField> cavity();
   void use(const LabelTable& labels) { labels_ = &labels; }
 
   // Newton's method from where the last solve ended (warm), or from rounds of the fixed point.
@@ -50,7 +49,7 @@ class ConvexEquations : public Resolvent<0> {
   // The solution.
   const double* q() const { return z_.data() + size(); }
   const double* theta() const { return z_.data() + 2 * size() + groups(); }
-  std::vector<double> m, psi;
+  Array<double> m, psi;
   Outcome outcome();  // and m
   double norm() const;
   FieldState field() const;
@@ -89,12 +88,12 @@ class ConvexEquations : public Resolvent<0> {
 
   int unknowns_;
   int offset_[5];  // of x, q, beta, theta, psihat in z; of v, q, beta, theta, psi among the raw
-  std::vector<double> z_, scale_z_, residual_, jacobian_z_, step_z_, row_scale_;
-  std::vector<int> pivots_;
-  std::vector<Raw> raw_;
-  std::vector<double> gradient_, hessian_, along_;  // of delta E env in the raw variables
-  std::vector<double> V_, mean_, s_, t_;
-  std::vector<EnvelopeSums> sums_;
+  Array<double> z_, scale_z_, residual_, jacobian_z_, step_z_, row_scale_;
+  Array<int> pivots_;
+  Array<Raw> raw_;
+  Array<double> gradient_, hessian_, along_;  // of delta E env in the raw variables
+  Array<double> V_, mean_, s_, t_;
+  Array<EnvelopeSums> sums_;
 };
 
 }  // namespace spikedrf

@@ -16,7 +16,7 @@ void ConvexEquations::scale() {
   const int P = pairs();
   constexpr double kNone = 1e-250;
   double square = 0.0;
-  for (std::size_t i = 0; i < tables_->nodes; ++i) {
+  for (Index i = 0; i < tables_->nodes; ++i) {
     square += tables_->weight()[i] * (mean_[i] * mean_[i] + s_[i] * s_[i] + t_[i]);
   }
   const double field = std::sqrt(square);
@@ -34,29 +34,29 @@ void ConvexEquations::scale() {
     unit[offset_[1] + P + k] = std::fabs(z(1)[P + k]) + kNone;
     const double* mu1 = tables_->mu1(k);
     const double* kappa_mu1 = tables_->kappa_mu1(k);
-    const std::size_t length = tables_->stride;
+    const Index length = tables_->stride;
     const double linear = std::sqrt(dot(tables_->weight(), mu1, mu1, length)) + kNone;
     const double odd = std::sqrt(dot(tables_->weight(), kappa_mu1, kappa_mu1, length)) + kNone;
     unit[offset_[2] + k] = field;
     unit[offset_[3] + k] = field / odd;
     unit[offset_[4] + k] = stiff(k) * field / linear;
   }
-  const auto N = static_cast<std::size_t>(unknowns_);
-  for (std::size_t r = 0; r < N; ++r) {
+  const Index N = unknowns_;
+  for (Index r = 0; r < N; ++r) {
     double largest = 0.0;
-    for (std::size_t c = 0; c < N; ++c) {
+    for (Index c = 0; c < N; ++c) {
       double& entry = jacobian_z_[r * N + c];
       entry *= scale_z_[c];
       largest = std::max(largest, std::fabs(entry));
     }
     row_scale_[r] = largest > 0.0 ? 1.0 / largest : 1.0;
-    for (std::size_t c = 0; c < N; ++c) jacobian_z_[r * N + c] *= row_scale_[r];
+    for (Index c = 0; c < N; ++c) jacobian_z_[r * N + c] *= row_scale_[r];
   }
 }
 
 double ConvexEquations::violation() const {
   double largest = 0.0;
-  for (std::size_t r = 0; r < residual_.size(); ++r) {
+  for (Index r = 0; r < residual_.size(); ++r) {
     const double relative = std::fabs(residual_[r]) * row_scale_[r];
     if (!(relative <= largest)) largest = relative;  // NaN stays
   }
@@ -85,7 +85,7 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
     ++report.iterations;
     if (!chord && !factorise()) return false;
     report.residual = violation();
-    for (std::size_t r = 0; r < step_z_.size(); ++r) step_z_[r] = residual_[r] * row_scale_[r];
+    for (Index r = 0; r < step_z_.size(); ++r) step_z_[r] = residual_[r] * row_scale_[r];
     lu_solve(jacobian_z_.data(), pivots_.data(), step_z_.data(), unknowns_);
     last_step = 0.0;
     for (double step : step_z_) last_step = std::max(last_step, std::fabs(step));
@@ -97,10 +97,10 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
       return true;
     }
     previous = last_step;
-    const std::vector<double> from = z_;
+    const Array<double> from = z_;
     double share = 1.0;
     for (int halving = 0;; ++halving) {
-      for (std::size_t r = 0; r < z_.size(); ++r) {
+      for (Index r = 0; r < z_.size(); ++r) {
         z_[r] = from[r] - share * step_z_[r] * scale_z_[r];
       }
       if (place()) {
@@ -129,27 +129,26 @@ bool ConvexEquations::settle(const double* ridge) {
     for (int j = 0; j < regime_.bulk.nodes; ++j) {
       c += regime_.bulk.weight(j) * regime_.bulk.value[j * K + k];
     }
-    const auto diagonal = static_cast<std::size_t>(pair_index(k, k, K));
-    x[static_cast<std::size_t>(P + k)] = ridge[k] + c * x[diagonal];
+    const Index diagonal = pair_index(k, k, K);
+    x[P + k] = ridge[k] + c * x[diagonal];
   }
-  const auto size_of_system = static_cast<std::size_t>(K);
-  std::vector<double> matrix(size_of_system * size_of_system), step(size_of_system);
-  std::vector<int> pivot(size_of_system);
+  Array<double> matrix(K * K), step(K);
+  Array<int> pivot(K);
   for (int iteration = 0; iteration < 100; ++iteration) {
     if (!evaluate(regime_)) return false;
     double largest = 0.0;
     for (int k = 0; k < K; ++k) {
-      step[static_cast<std::size_t>(k)] = y(k) - ridge[k] - s[static_cast<std::size_t>(k)];
+      step[k] = y(k) - ridge[k] - s[k];
       for (int l = 0; l < K; ++l) {
-        matrix[static_cast<std::size_t>(k * K + l)] = (k == l ? 1.0 : 0.0) - s_slope(k, P + l);
+        matrix[k * K + l] = (k == l ? 1.0 : 0.0) - s_slope(k, P + l);
       }
     }
     if (!lu_factor(matrix.data(), pivot.data(), K)) return false;
     lu_solve(matrix.data(), pivot.data(), step.data(), K);
     for (int k = 0; k < K; ++k) {
-      const double change = step[static_cast<std::size_t>(k)];
+      const double change = step[k];
       largest = std::max(largest, std::fabs(change) / y(k));
-      x[static_cast<std::size_t>(P + k)] -= std::min(change, 0.9 * y(k));
+      x[P + k] -= std::min(change, 0.9 * y(k));
     }
     if (largest < 1e-12) return evaluate(regime_);
   }
@@ -165,57 +164,55 @@ bool ConvexEquations::advance(double share) {
   if (!place()) return false;
   average(false);
   const double* gradient = gradient_.data();
-  const std::vector<double> psi_before = psi;
-  std::vector<double> fresh(z_), ridge(static_cast<std::size_t>(K));
-  for (int a = 0; a < P; ++a) x[static_cast<std::size_t>(a)] = 2.0 * gradient[offset_[1] + a];
+  const Array<double> psi_before = psi;
+  Array<double> fresh(z_), ridge(K);
+  for (int a = 0; a < P; ++a) x[a] = 2.0 * gradient[offset_[1] + a];
   for (int k = 0; k < K; ++k) {
-    ridge[static_cast<std::size_t>(k)] = regime_.lam + 2.0 * gradient[offset_[1] + P + k];
+    ridge[k] = regime_.lam + 2.0 * gradient[offset_[1] + P + k];
   }
   if (!settle(ridge.data())) return false;
   std::copy(x.begin(), x.end(), fresh.begin());
   for (int k = 0; k < K; ++k) {
     double pulled = 0.0;
-    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi_before[static_cast<std::size_t>(l)];
-    fresh[static_cast<std::size_t>(offset_[4] + k)] = pulled - gradient[offset_[4] + k];
-    for (int l = 0; l < K; ++l) potential_.B[static_cast<std::size_t>(k * K + l)] = b()[k * K + l];
-    potential_.y[static_cast<std::size_t>(k)] = y(k);
-    potential_.theta[static_cast<std::size_t>(k)] = z(3)[k];
-    potential_.psihat[static_cast<std::size_t>(k)] =
-        fresh[static_cast<std::size_t>(offset_[4] + k)];
+    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi_before[l];
+    fresh[offset_[4] + k] = pulled - gradient[offset_[4] + k];
+    for (int l = 0; l < K; ++l) potential_.B[k * K + l] = b()[k * K + l];
+    potential_.y[k] = y(k);
+    potential_.theta[k] = z(3)[k];
+    potential_.psihat[k] = fresh[offset_[4] + k];
   }
   potential_.resolve(regime_);
   potential_.lift(regime_);
   // (delta E (-f') phi phi^T + diag(0, S)) (dbeta; dtheta) = -(0; S theta - pull) - gradient.
   const int M = 2 * K;
-  std::vector<double> matrix(static_cast<std::size_t>(M * M)), right(static_cast<std::size_t>(M));
-  std::vector<int> pivot(static_cast<std::size_t>(M));
+  Array<double> matrix(M * M), right(M);
+  Array<int> pivot(M);
   for (int j = 0; j < M; ++j) {
-    const Raw& raw = raw_[static_cast<std::size_t>(offset_[2] + j)];
+    const Raw& raw = raw_[offset_[2] + j];
     for (int l = 0; l <= j; ++l) {
-      const Raw& other = raw_[static_cast<std::size_t>(offset_[2] + l)];
+      const Raw& other = raw_[offset_[2] + l];
       double total = 0.0;
-      for (std::size_t i = 0; i < tables_->nodes; ++i) {
+      for (Index i = 0; i < tables_->nodes; ++i) {
         total += tables_->weight()[i] * sums_[i].slope * raw.function[i] * other.function[i];
       }
-      matrix[static_cast<std::size_t>(j * M + l)] = matrix[static_cast<std::size_t>(l * M + j)] =
-          regime_.delta * total;
+      matrix[j * M + l] = matrix[l * M + j] = regime_.delta * total;
     }
-    right[static_cast<std::size_t>(j)] = -gradient[offset_[2] + j];
+    right[j] = -gradient[offset_[2] + j];
   }
   for (int k = 0; k < K; ++k) {
-    right[static_cast<std::size_t>(K + k)] -= potential_.tension(k).value;
+    right[K + k] -= potential_.tension(k).value;
     if (k >= basis_.rank()) {
-      matrix[static_cast<std::size_t>(k * M + k)] = 1.0;
-      right[static_cast<std::size_t>(k)] = 0.0;
+      matrix[k * M + k] = 1.0;
+      right[k] = 0.0;
     }
   }
   for (int l = 0; l < K; ++l) {
-    potential_.theta[static_cast<std::size_t>(l)].slope[0] = 1.0;
+    potential_.theta[l].slope[0] = 1.0;
     potential_.lift(regime_);
     for (int k = 0; k < K; ++k) {
-      matrix[static_cast<std::size_t>((K + k) * M + K + l)] += potential_.tension(k).slope[0];
+      matrix[(K + k) * M + K + l] += potential_.tension(k).slope[0];
     }
-    potential_.theta[static_cast<std::size_t>(l)].slope[0] = 0.0;
+    potential_.theta[l].slope[0] = 0.0;
   }
   if (!lu_factor(matrix.data(), pivot.data(), M)) return false;
   lu_solve(matrix.data(), pivot.data(), right.data(), M);
@@ -223,47 +220,45 @@ bool ConvexEquations::advance(double share) {
   // field.
   double change = 0.0;
   double width = 0.0;
-  for (std::size_t i = 0; i < tables_->nodes; ++i) {
+  for (Index i = 0; i < tables_->nodes; ++i) {
     double moved = 0.0;
     for (int j = 0; j < M; ++j) {
-      moved += right[static_cast<std::size_t>(j)] *
-               raw_[static_cast<std::size_t>(offset_[2] + j)].function[i];
+      moved += right[j] * raw_[offset_[2] + j].function[i];
     }
     change += tables_->weight()[i] * moved * moved;
     width += tables_->weight()[i] * (s_[i] * s_[i] + t_[i]);
   }
   const double allowed = std::min(1.0, std::sqrt(width / std::max(change, 1e-300)));
   for (int j = 0; j < M; ++j) {
-    fresh[static_cast<std::size_t>(offset_[2] + j)] += allowed * right[static_cast<std::size_t>(j)];
+    fresh[offset_[2] + j] += allowed * right[j];
   }
   // q = -dW/dx is linear in Lambda = q2: its own part of it is solved for.
   for (int k = 0; k < K; ++k) {
-    const auto at = static_cast<std::size_t>(k);
-    potential_.theta[at] = fresh[static_cast<std::size_t>(offset_[3] + k)];
+    potential_.theta[k] = fresh[offset_[3] + k];
     for (int l = 0; l < K; ++l) {
-      potential_.Gamma[static_cast<std::size_t>(k * K + l)] = -2.0 * gradient[pair_index(k, l, K)];
+      potential_.Gamma[k * K + l] = -2.0 * gradient[pair_index(k, l, K)];
     }
-    potential_.g[at] = -2.0 * gradient[P + k];
-    potential_.Lambda[at] = 0.0;
+    potential_.g[k] = -2.0 * gradient[P + k];
+    potential_.Lambda[k] = 0.0;
   }
   potential_.lift(regime_);
   potential_.differentiate(regime_, false);
-  std::vector<double> power(static_cast<std::size_t>(K));
-  matrix.assign(static_cast<std::size_t>(K * K), 0.0);
+  Array<double> power(K);
+  matrix.assign(K * K, 0.0);
   for (int k = 0; k < K; ++k) {
-    power[static_cast<std::size_t>(k)] = -potential_.by_x[static_cast<std::size_t>(P + k)].value;
+    power[k] = -potential_.by_x[P + k].value;
     for (int l = 0; l < K; ++l) {
-      matrix[static_cast<std::size_t>(k * K + l)] = (k == l ? 1.0 : 0.0) - s_slope(l, P + k);
+      matrix[k * K + l] = (k == l ? 1.0 : 0.0) - s_slope(l, P + k);
     }
   }
   if (!lu_factor(matrix.data(), pivot.data(), K)) return false;
   lu_solve(matrix.data(), pivot.data(), power.data(), K);
   for (int a = 0; a < n; ++a) {
-    double& q_a = fresh[static_cast<std::size_t>(offset_[1] + a)];
-    q_a = -potential_.by_x[static_cast<std::size_t>(a)].value;
-    for (int k = 0; k < K; ++k) q_a += s_slope(k, a) * power[static_cast<std::size_t>(k)];
+    double& q_a = fresh[offset_[1] + a];
+    q_a = -potential_.by_x[a].value;
+    for (int k = 0; k < K; ++k) q_a += s_slope(k, a) * power[k];
   }
-  for (std::size_t r = 0; r < z_.size(); ++r) z_[r] += share * (fresh[r] - z_[r]);
+  for (Index r = 0; r < z_.size(); ++r) z_[r] += share * (fresh[r] - z_[r]);
   return true;
 }
 
@@ -276,7 +271,7 @@ bool ConvexEquations::start() {
   std::copy(x.begin(), x.end(), z_.begin());
   const double response = power(v.data());
   for (int a = 0; a < size(); ++a) {
-    z(1)[a] = 0.1 * v[static_cast<std::size_t>(a)] / response;
+    z(1)[a] = 0.1 * v[a] / response;
   }
   return advance(1.0);
 }
@@ -287,7 +282,7 @@ NewtonReport ConvexEquations::solve_from(bool warm) {
   constexpr double kDamping = 0.7;
   NewtonReport report;
   if (warm) {
-    const std::vector<double> before = z_;
+    const Array<double> before = z_;
     if (newton(report, true)) return report;
     z_ = before;
     if (newton(report, false)) return report;
@@ -298,7 +293,7 @@ NewtonReport ConvexEquations::solve_from(bool warm) {
       ++report.iterations;
       if (!advance(kDamping)) return report;
     }
-    const std::vector<double> reached = z_;
+    const Array<double> reached = z_;
     if (newton(report, false)) return report;
     z_ = reached;
   }

@@ -1,12 +1,12 @@
-// What the readout's field is made of: coefficients of mu0_k, kappa mu1_k, mu1_k and f_a.
+// The coefficients that make up the readout's field: of mu0_k, kappa mu1_k, mu1_k and f_a.
 #pragma once
 
-#include <vector>
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
 struct FieldState {
-  std::vector<double> m, theta, psi, q, v;
+  Array<double> m, theta, psi, q, v;
 };
 
 }  // namespace spikedrf

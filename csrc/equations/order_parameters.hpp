@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cmath>
-#include <cstddef>
 #include <limits>
 
 #include "equations/resolvent.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -41,12 +41,12 @@ class OrderParameters {
         feature_bias_(pair_count(groups) + groups),
         feature_omega2_(pair_count(groups) + groups),
         response_(pair_count(groups) + groups),
-        pivot_(static_cast<std::size_t>(groups)) {
-    const auto C = static_cast<std::size_t>(columns_count_);
-    const auto count = C + static_cast<std::size_t>(groups) + 1;
+        pivot_(groups) {
+    const Index C = columns_count_;
+    const auto count = C + groups + 1;
     theta.assign(C, 0.0);
-    psi.assign(static_cast<std::size_t>(latents.free * groups), 0.0);
-    psihat.assign(static_cast<std::size_t>(latents.rest() * groups), 0.0);
+    psi.assign(latents.free * groups, 0.0);
+    psihat.assign(latents.rest() * groups, 0.0);
     triangle_.assign(count * count, 0.0);
     for (auto* matrix : {&penalty_, &scaled_, &inverse_, &cholesky_}) matrix->assign(C * C, 0.0);
     penalty_target_.assign(C, 0.0);
@@ -59,7 +59,7 @@ class OrderParameters {
   // The readout's overlaps m_k, and P of section 12: theta in the columns (direction by direction,
   // then the lengths), psi in the free directions; psihat in all that kappa does not fix.
   Buffer<KS> m;
-  std::vector<double> theta, psi, psihat;
+  Array<double> theta, psi, psihat;
   // q1 on the pairs (off-diagonal entries doubled), without the latents' part, then q2: the
   // coefficients of f_a.
   Buffer<kSize> q;
@@ -67,17 +67,17 @@ class OrderParameters {
   int dependencies = 0;
   Buffer<KS * KS> dependency;
 
-  std::vector<ClassErrors> by_class;
+  Array<ClassErrors> by_class;
 
   // Step B once more, with the same functions and weights and another right-hand side:
   //   (E omega phi phi^T + diag(0, S / delta)) (m; theta) = E omega phi f + (0; pull).
   // The caller puts sqrt(w omega) f into the node-sized column first.
   double* refit_column(const Tables& tables) {
-    return columns_.data() + static_cast<std::size_t>(fit_count()) * fit_length(tables);
+    return columns_.data() + fit_count() * fit_length(tables);
   }
   // The orthonormal functions of the fit, times sqrt(w omega): first those that span the mu0_k.
   const double* fit_function(const Tables& tables, int j) const {
-    return columns_.data() + static_cast<std::size_t>(j) * fit_length(tables);
+    return columns_.data() + j * fit_length(tables);
   }
   void refit(const Tables& tables, const double* pull, double* for_m, double* for_theta);
 
@@ -99,19 +99,19 @@ class OrderParameters {
   int groups_;
   int columns_count_;
   BulkForms<KS, double> forms_;
-  std::vector<double> triangle_, penalty_, scaled_, inverse_, cholesky_, penalty_target_;
+  Array<double> triangle_, penalty_, scaled_, inverse_, cholesky_, penalty_target_;
   Buffer<KS * KS> system_, factor_;
   Buffer<KS> right_, length_, pressure_;
   Buffer<kSize> source_, feature_bias_, feature_omega2_, response_;
-  std::vector<int> pivot_;
-  std::vector<double> columns_;  // node-sized, grown outside the solves
+  Array<int> pivot_;
+  Array<double> columns_;  // node-sized, grown outside the solves
 };
 
 // S / delta = L L^T: penalty_ = L^T, and L t = pull / delta.
 template <int KS>
 void OrderParameters<KS>::pose_penalty(double delta, bool diagonal) {
   const int C = columns_count_;
-  const std::vector<double>& S = forms_.stiffness;
+  const Array<double>& S = forms_.stiffness;
   if (diagonal) {
     for (int a = 0; a < C; ++a) penalty_[a * C + a] = std::sqrt(S[a * C + a] / delta);
     return;
@@ -141,7 +141,7 @@ void OrderParameters<KS>::step_b(const Tables& tables, const Regime& regime,
   forms_.stiffen(regime, step_a.bulk(), step_a.b(), step_a.x.data() + step_a.pairs(),
                  psihat.data());
   pose_penalty(delta, regime.bulk.nodes == 1 && latents.coupled == latents.spans);
-  const std::size_t scratch = static_cast<std::size_t>(fit_count() + 1) * fit_length(tables);
+  const Index scratch = (fit_count() + 1) * fit_length(tables);
   if (columns_.size() < scratch) columns_.resize(scratch);
   fit_signal(tables, step_a.w_omega.data(), penalty_.data(), penalty_target_.data(),
              columns_.data(), triangle_.data());
@@ -201,11 +201,11 @@ void OrderParameters<KS>::refit(const Tables& tables, const double* pull, double
                                 double* for_theta) {
   const int C = columns_count_;
   const int count = fit_count();
-  const std::size_t length = fit_length(tables);
+  const Index length = fit_length(tables);
   double* right = refit_column(tables);
   // The penalty rows L^T of S / delta = L L^T: their target t solves L t = pull.
   double* target = right + tables.stride;
-  for (std::size_t i = 0; tables.stride + i < length; ++i) target[i] = 0.0;
+  for (Index i = 0; tables.stride + i < length; ++i) target[i] = 0.0;
   for (int a = 0; a < C; ++a) {
     target[a] = pull[a];
     for (int b = 0; b < a; ++b) target[a] -= penalty_[b * C + a] * target[b];
@@ -229,7 +229,7 @@ void OrderParameters<KS>::signal_source(const Regime& regime, const Resolvent<KS
   for (int k = 0; k < K; ++k) {
     pressure_[k] = 0.0;
     if (latents.lengths) {
-      const double length = theta[static_cast<std::size_t>(latents.coupled * K + k)];
+      const double length = theta[latents.coupled * K + k];
       pressure_[k] = length * length / (regime.beta * regime.pi[k]);
     }
     for (int l = k; l < K; ++l) {

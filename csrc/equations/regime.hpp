@@ -2,22 +2,21 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
-#include <vector>
 
 #include "averages/averages.hpp"
 #include "equations/bulk.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
 // Work space of N numbers known at compile time, or of a size given once (N = 0).
 template <int N, class T = double>
-struct Buffer : std::array<T, static_cast<std::size_t>(N)> {
-  explicit Buffer(int) : std::array<T, static_cast<std::size_t>(N)>{} {}
+struct Buffer : std::array<T, N> {
+  explicit Buffer(int) : std::array<T, N>{} {}
 };
 template <class T>
-struct Buffer<0, T> : std::vector<T> {
-  explicit Buffer(int size) : std::vector<T>(static_cast<std::size_t>(size)) {}
+struct Buffer<0, T> : Array<T> {
+  explicit Buffer(int size) : Array<T>(size) {}
 };
 
 // With a complex ridge `lam` is not looked at.

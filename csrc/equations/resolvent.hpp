@@ -19,11 +19,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <vector>
 
 #include "averages/averages.hpp"
 #include "equations/responses.hpp"
+#include "numerics/array.hpp"
 #include "numerics/small_matrix.hpp"
 
 namespace spikedrf {
@@ -73,7 +72,7 @@ class Resolvent : public Responses<KS> {
   }
 
   // Node-sized arrays w omega, w omega^2 at the solution, and scratch.
-  std::vector<double> w_omega, w_omega2, node_scratch;
+  Array<double> w_omega, w_omega2, node_scratch;
 
  private:
   bool linearise(const Tables& tables, const Regime& regime) {
@@ -119,7 +118,7 @@ NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, b
       // The last step left the cone: take half of it back. (From above this is rounding only.)
       damping *= 0.5;
       if (damping < 1e-6) return report;
-      for (int a = 0; a < n; ++a) x[a] += damping * node_scratch[static_cast<std::size_t>(a)];
+      for (int a = 0; a < n; ++a) x[a] += damping * node_scratch[a];
       continue;
     }
     report.residual = 0.0;
@@ -141,7 +140,7 @@ NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, b
     if (warm && damping < 1.0) return report;  // too far off for a warm start
     for (int a = 0; a < n; ++a) {
       const double change = damping * step_[a] * scale_[a];
-      node_scratch[static_cast<std::size_t>(a)] = change;
+      node_scratch[a] = change;
       x[a] -= change;
     }
   }
@@ -150,7 +149,7 @@ NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, b
 
 template <int KS>
 NewtonReport Resolvent<KS>::solve(const Tables& tables, const Regime& regime, bool warm) {
-  const std::size_t nodes = std::max(tables.stride, static_cast<std::size_t>(size()));
+  const Index nodes = std::max<Index>(tables.stride, size());
   if (w_omega.size() < nodes) {
     w_omega.resize(nodes);
     w_omega2.resize(nodes);

@@ -1,6 +1,6 @@
-// The two halves of step A of theory.md, sections 4 and 10, that do not depend on how its averages
-// over kappa are taken nor on whether the ridge is real: from the unknowns to the responses and
-// their derivatives, and from the averages to the residual and its Jacobian.
+// Step A of theory.md, sections 4 and 10, without its averages over kappa, for a real or a complex
+// ridge: from the unknowns to the responses and their derivatives, and from the averages to the
+// residual and its Jacobian.
 //
 // Unknowns x = (B, y): the symmetric K x K matrix B and the vector y_k = 1/g_k. In terms of them
 //
@@ -11,9 +11,9 @@
 #pragma once
 
 #include <cmath>
-#include <vector>
 
 #include "equations/bulk_algebra.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -39,7 +39,7 @@ class Responses {
         sum(size()),
         curvature(size() * size()),
         nodes_(groups, bulk_nodes),
-        pivot_(static_cast<std::size_t>(size())),
+        pivot_(size()),
         b_(groups * groups) {}
 
  public:
@@ -63,9 +63,9 @@ class Responses {
 
   const BulkNodes<KS, T>& bulk() const { return nodes_; }
   const T* b() const { return b_.data(); }
-  T y(int k) const { return x[static_cast<std::size_t>(pairs() + k)]; }
+  T y(int k) const { return x[pairs() + k]; }
   // d s_k / d x_a.
-  T s_slope(int k, int a) const { return y_slope_[static_cast<std::size_t>(k * size() + a)]; }
+  T s_slope(int k, int a) const { return y_slope_[k * size() + a]; }
 
  protected:
   bool evaluate(const Regime& regime);
@@ -87,7 +87,7 @@ class Responses {
 
  protected:
   BulkNodes<KS, T> nodes_;
-  std::vector<int> pivot_;
+  Array<int> pivot_;
   Buffer<KS * KS, T> b_;
 };
 

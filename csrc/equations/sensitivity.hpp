@@ -26,6 +26,7 @@
 #include "averages/sensitivity_averages.hpp"
 #include "equations/bulk_potential.hpp"
 #include "equations/order_parameters.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -44,9 +45,9 @@ class Sensitivity {
         q_dot_(pair_count(groups) + groups),
         weighted_power_(pair_count(groups) + groups),
         moved_power_(pair_count(groups) + groups),
-        psihat_dot_(static_cast<std::size_t>(latents.rest() * groups)),
-        theta_dot_(static_cast<std::size_t>(latents.columns(groups))),
-        psi_dot_(static_cast<std::size_t>(latents.free * groups)),
+        psihat_dot_(latents.rest() * groups),
+        theta_dot_(latents.columns(groups)),
+        psi_dot_(latents.free * groups),
         pull_(theta_dot_.size()),
         m_dot_(groups),
         features_(pair_count(groups) + groups) {}
@@ -74,16 +75,16 @@ class Sensitivity {
  private:
   int groups() const { return KS > 0 ? KS : groups_; }
   // dL/dp = -dW/dp.
-  static double along(const std::vector<Moving>& by, const double* move) {
+  static double along(const Array<Moving>& by, const double* move) {
     double result = 0.0;
-    for (std::size_t i = 0; i < by.size(); ++i) result -= by[i].slope[0] * move[i];
+    for (Index i = 0; i < by.size(); ++i) result -= by[i].slope[0] * move[i];
     return result;
   }
 
   int groups_;
   BulkPotential<KS> potential_;
   Buffer<kSize> x_dot_, v_dot_, q_dot_, weighted_power_, moved_power_;
-  std::vector<double> psihat_dot_, theta_dot_, psi_dot_, pull_;
+  Array<double> psihat_dot_, theta_dot_, psi_dot_, pull_;
   Buffer<KS> m_dot_;
   Buffer<kSize, FeatureState> features_;
   SourceNodes nodes_;
@@ -101,11 +102,11 @@ void Sensitivity<KS>::solve(const Tables& tables, const TableSlopes* slopes, con
   nodes_.reserve(tables);
   response = 0.0;
   for (int a = 0; a < n; ++a) {
-    response += step_a.v[a] * tables.mean_feature()[static_cast<std::size_t>(a)];
+    response += step_a.v[a] * tables.mean_feature()[a];
   }
 
   // x. and v.
-  for (int a = 0; a < n; ++a) x_dot_[a] = tables.mean_feature()[static_cast<std::size_t>(a)];
+  for (int a = 0; a < n; ++a) x_dot_[a] = tables.mean_feature()[a];
   step_a.solve_linear(x_dot_.data());
   for (int a = 0; a < n; ++a) {
     v_dot_[a] = 0.0;
@@ -122,22 +123,22 @@ void Sensitivity<KS>::solve(const Tables& tables, const TableSlopes* slopes, con
     }
     potential_.y[k] = moving(step_a.y(k), x_dot_[P + k]);
   }
-  for (std::size_t a = 0; a < psihat_dot_.size(); ++a) {
+  for (Index a = 0; a < psihat_dot_.size(); ++a) {
     potential_.psihat[a] = moving(order.psihat[a], psihat_dot_[a]);
   }
-  for (std::size_t a = 0; a < pull_.size(); ++a) potential_.theta[a] = order.theta[a];
+  for (Index a = 0; a < pull_.size(); ++a) potential_.theta[a] = order.theta[a];
   potential_.resolve(regime);
-  for (std::size_t a = 0; a < pull_.size(); ++a) {
+  for (Index a = 0; a < pull_.size(); ++a) {
     pull_[a] = potential_.unbalance(static_cast<int>(a)) / regime.delta;
   }
   residuals(tables, order.m.data(), order.theta.data(), order.psi.data(), regime.delta, w_omega,
             nodes_, order.refit_column(tables));
   order.refit(tables, pull_.data(), m_dot_.data(), theta_dot_.data());
-  for (std::size_t a = 0; a < pull_.size(); ++a) {
+  for (Index a = 0; a < pull_.size(); ++a) {
     potential_.theta[a] = moving(order.theta[a], theta_dot_[a]);
   }
   potential_.lift(regime);
-  for (std::size_t a = 0; a < psi_dot_.size(); ++a) psi_dot_[a] = potential_.psi[a].slope[0];
+  for (Index a = 0; a < psi_dot_.size(); ++a) psi_dot_[a] = potential_.psi[a].slope[0];
 
   // q.
   residual_power(tables, m_dot_.data(), theta_dot_.data(), psi_dot_.data(), order.q.data(),

@@ -11,8 +11,8 @@
 #pragma once
 
 #include <cmath>
-#include <vector>
 
+#include "numerics/array.hpp"
 #include "numerics/lanes.hpp"
 #include "numerics/small_matrix.hpp"
 #include "tables/moments.hpp"
@@ -26,7 +26,7 @@ class SignalBasis {
     constexpr double kDependent = 1e-13;
     groups_ = tables.groups;
     stride_ = tables.stride;
-    const auto K = static_cast<std::size_t>(groups_);
+    const Index K = groups_;
     rows_.assign(2 * K * stride_, 0.0);
     r_.assign(K * K, 0.0);
     s_.assign(K * K, 0.0);
@@ -36,8 +36,8 @@ class SignalBasis {
       double* fresh = row(rank_);
       if (!remainder(tables.mu0(k), w, fresh, r_.data() + k, kDependent)) continue;
       const double size = std::sqrt(dot(w, fresh, fresh, stride_));
-      for (std::size_t i = 0; i < stride_; ++i) fresh[i] /= size;
-      r_[static_cast<std::size_t>(rank_ * groups_ + k)] = size;
+      for (Index i = 0; i < stride_; ++i) fresh[i] /= size;
+      r_[rank_ * groups_ + k] = size;
       ++rank_;
     }
     for (int k = 0; k < groups_; ++k) {
@@ -52,22 +52,21 @@ class SignalBasis {
   // The minimum-norm m of a mean function.
   void restore(const double* beta, const double* theta, double* m) const {
     const int K = groups_;
-    const auto size = static_cast<std::size_t>(K);
-    std::vector<double> right(size, 0.0), matrix(r_), null(size * size), work(size * size + size);
+    Array<double> right(K, 0.0), matrix(r_), null(K * K), work(K * K + K);
     for (int j = 0; j < rank_; ++j) {
-      right[static_cast<std::size_t>(j)] = beta[j];
+      right[j] = beta[j];
       for (int k = 0; k < K; ++k) {
-        right[static_cast<std::size_t>(j)] -= s_[static_cast<std::size_t>(j * K + k)] * theta[k];
+        right[j] -= s_[j * K + k] * theta[k];
       }
     }
     int nullity = 0;
     scaled_pseudo_solve(matrix.data(), right.data(), m, null.data(), &nullity, work.data(),
-                        work.data() + size * size, K, 1e-13);
+                        work.data() + K * K, K, 1e-13);
   }
 
  private:
-  const double* row(int i) const { return rows_.data() + static_cast<std::size_t>(i) * stride_; }
-  double* row(int i) { return rows_.data() + static_cast<std::size_t>(i) * stride_; }
+  const double* row(int i) const { return rows_.data() + i * stride_; }
+  double* row(int i) { return rows_.data() + i * stride_; }
 
   // f minus its projections on the Q_j (into every K-th entry of `projection`), which are taken
   // out twice; zero, and false, if they span f.
@@ -79,7 +78,7 @@ class SignalBasis {
       for (int j = 0; j < rank_; ++j) {
         const double share = dot(w, out, row(j), stride_);
         projection[j * groups_] += share;
-        for (std::size_t i = 0; i < stride_; ++i) out[i] -= share * row(j)[i];
+        for (Index i = 0; i < stride_; ++i) out[i] -= share * row(j)[i];
       }
     }
     if (dot(w, out, out, stride_) > dependent * dependent * whole) return true;
@@ -89,9 +88,9 @@ class SignalBasis {
 
   int groups_ = 0;
   int rank_ = 0;
-  std::size_t stride_ = 0;
-  std::vector<double> rows_;
-  std::vector<double> r_, s_;  // K x K, rows j
+  Index stride_ = 0;
+  Array<double> rows_;
+  Array<double> r_, s_;  // K x K, rows j
 };
 
 }  // namespace spikedrf

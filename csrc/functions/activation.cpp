@@ -1,7 +1,6 @@
 #include "functions/activation.hpp"
 
 #include <algorithm>
-#include <cstddef>
 #include <limits>
 
 #include "numerics/dispatch.hpp"
@@ -38,23 +37,23 @@ struct DerivativeOf {
 // Elements beyond max_argument are computed again, one by one, from a copy made before the block
 // may be overwritten; the others get the same bits whatever their neighbours are.
 template <class Function, class T>
-SPIKEDRF_INLINE void apply_in_blocks(const T* x, T* out, std::size_t n, T max_argument) noexcept {
-  constexpr std::size_t block = 256;
+SPIKEDRF_INLINE void apply_in_blocks(const T* x, T* out, Index n, T max_argument) noexcept {
+  constexpr Index block = 256;
   T copy[block];
-  for (std::size_t start = 0; start < n; start += block) {
-    const std::size_t size = std::min(block, n - start);
+  for (Index start = 0; start < n; start += block) {
+    const Index size = std::min(block, n - start);
     const T* const from = x + start;
     T* const to = out + start;
     int any_outside = 0;
     SPIKEDRF_SIMD_REDUCTION(|, any_outside)
-    for (std::size_t i = 0; i < size; ++i) {
+    for (Index i = 0; i < size; ++i) {
       any_outside |= vmath::magnitude(from[i]) > max_argument ? 1 : 0;
     }
     if (any_outside != 0) std::copy(from, from + size, copy);
     SPIKEDRF_SIMD
-    for (std::size_t i = 0; i < size; ++i) to[i] = Function::inside(from[i]);
+    for (Index i = 0; i < size; ++i) to[i] = Function::inside(from[i]);
     if (any_outside != 0) {
-      for (std::size_t i = 0; i < size; ++i) {
+      for (Index i = 0; i < size; ++i) {
         if (vmath::magnitude(copy[i]) > max_argument) to[i] = Function::outside(copy[i]);
       }
     }
@@ -66,7 +65,7 @@ template <template <class> class FunctionOf, class T>
 struct Apply {
   const T* x;
   T* out;
-  std::size_t n;
+  Index n;
 
   template <class Op>
   SPIKEDRF_INLINE void operator()(Op) const noexcept {
@@ -75,7 +74,7 @@ struct Apply {
       apply_in_blocks<Function>(x, out, n, Op::max_argument);
     } else {
       SPIKEDRF_SIMD
-      for (std::size_t i = 0; i < n; ++i) out[i] = Function::inside(x[i]);
+      for (Index i = 0; i < n; ++i) out[i] = Function::inside(x[i]);
     }
   }
 };
@@ -83,24 +82,22 @@ struct Apply {
 }  // namespace
 
 SPIKEDRF_MULTIVERSION
-void activate(Activation activation, const double* x, double* out, std::size_t n) noexcept {
+void activate(Activation activation, const double* x, double* out, Index n) noexcept {
   visit_activation<double>(activation, Apply<ValueOf, double>{x, out, n});
 }
 
 SPIKEDRF_MULTIVERSION
-void activate(Activation activation, const float* x, float* out, std::size_t n) noexcept {
+void activate(Activation activation, const float* x, float* out, Index n) noexcept {
   visit_activation<float>(activation, Apply<ValueOf, float>{x, out, n});
 }
 
 SPIKEDRF_MULTIVERSION
-void activate_derivative(Activation activation, const double* x, double* out,
-                         std::size_t n) noexcept {
+void activate_derivative(Activation activation, const double* x, double* out, Index n) noexcept {
   visit_activation<double>(activation, Apply<DerivativeOf, double>{x, out, n});
 }
 
 SPIKEDRF_MULTIVERSION
-void activate_derivative(Activation activation, const float* x, float* out,
-                         std::size_t n) noexcept {
+void activate_derivative(Activation activation, const float* x, float* out, Index n) noexcept {
   visit_activation<float>(activation, Apply<DerivativeOf, float>{x, out, n});
 }
 

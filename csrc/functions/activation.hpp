@@ -5,10 +5,10 @@
 // the fly, sigma(z + e * s * u) say, instantiates its own loop with the small types Op:
 //
 //   struct Shifted {
-//     const double* z; const double* u; double step; double* out; std::size_t n;
+//     const double* z; const double* u; double step; double* out; Index n;
 //     template <class Op> SPIKEDRF_INLINE void operator()(Op) const noexcept {
 //       SPIKEDRF_SIMD
-//       for (std::size_t i = 0; i < n; ++i) out[i] = Op::value(z[i] + step * u[i]);
+//       for (Index i = 0; i < n; ++i) out[i] = Op::value(z[i] + step * u[i]);
 //     }
 //   };
 //   SPIKEDRF_MULTIVERSION
@@ -17,10 +17,9 @@
 // Such a loop must expect NaN from sin and cos where the argument exceeds Op::max_argument.
 #pragma once
 
-#include <cstddef>
-
 #include "functions/activations.hpp"
 #include "functions/types.hpp"
+#include "numerics/array.hpp"
 #include "numerics/dispatch.hpp"
 
 namespace spikedrf {
@@ -71,12 +70,10 @@ constexpr ActivationTraits traits(Activation activation) noexcept {
 
 // Out-of-place or in place (out == x); any other overlap is not allowed. Sin and cos are right for
 // every argument, far ones slowly.
-void activate(Activation activation, const double* x, double* out, std::size_t n) noexcept;
-void activate(Activation activation, const float* x, float* out, std::size_t n) noexcept;
-void activate_derivative(Activation activation, const double* x, double* out,
-                         std::size_t n) noexcept;
-void activate_derivative(Activation activation, const float* x, float* out,
-                         std::size_t n) noexcept;
+void activate(Activation activation, const double* x, double* out, Index n) noexcept;
+void activate(Activation activation, const float* x, float* out, Index n) noexcept;
+void activate_derivative(Activation activation, const double* x, double* out, Index n) noexcept;
+void activate_derivative(Activation activation, const float* x, float* out, Index n) noexcept;
 
 template <class T, class Visitor>
 struct VisitOp {

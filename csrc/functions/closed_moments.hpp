@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cmath>
-#include <cstddef>
 
+#include "numerics/array.hpp"
 #include "numerics/dual.hpp"
 #include "numerics/quadrature.hpp"
 
@@ -139,7 +139,7 @@ class ErfMoments {
     width_ = atan(gap / (1.0 + a));
     norm_ = 1.0 / sqrt(1.0 + c);
     const LegendreRule& rule = legendre_rule(kNodes);
-    for (std::size_t i = 0; i < kNodes; ++i) {
+    for (Index i = 0; i < kNodes; ++i) {
       const T cosine = cos(0.25 * kPi - 0.5 * width_ * (1.0 + rule.node[i]));
       exponent_[i] = -0.5 / (cosine * cosine);
       weight_[i] = rule.weight[i];

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <exception>
 #include <type_traits>
-#include <vector>
 
 namespace spikedrf {
 
@@ -15,16 +14,16 @@ constexpr int kMaxPasses = 200;
 // arrived stay where they are. Leaves t in `u`.
 template <class Smooth>
 SPIKEDRF_INLINE void solve(const Smooth& loss, double V, const double* x, double* r, double* u,
-                           std::size_t n) {
+                           Index n) {
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     r[i] = loss.reduce(V, x[i]);
     u[i] = loss.start(V, r[i]);
   }
   for (int pass = 0; pass < kMaxPasses; ++pass) {
     double largest = 0.0;
 #pragma omp simd reduction(max : largest)
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       const double step = loss.step(V, r[i], u[i]);
       u[i] -= step;
       // Far out t itself is large and known to its own rounding only.
@@ -34,15 +33,15 @@ SPIKEDRF_INLINE void solve(const Smooth& loss, double V, const double* x, double
     if (largest <= loss.enough) break;
   }
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) u[i] = loss.restore(V, x[i], u[i]);
+  for (Index i = 0; i < n; ++i) u[i] = loss.restore(V, x[i], u[i]);
 }
 
 template <class Smooth>
-SPIKEDRF_INLINE void fill_rows(const Smooth& loss, double V, const double* x, std::size_t n,
+SPIKEDRF_INLINE void fill_rows(const Smooth& loss, double V, const double* x, Index n,
                                const PhiRows& rows) {
   solve(loss, V, x, rows.scratch, rows.t, n);
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     const Derivatives d = loss.at(rows.t[i]);
     const double along = 1.0 / (1.0 + V * d.d2);
     const double along2 = along * along;
@@ -56,7 +55,7 @@ SPIKEDRF_INLINE void fill_rows(const Smooth& loss, double V, const double* x, st
 struct FillRows {
   double V;
   const double* x;
-  std::size_t n;
+  Index n;
   PhiRows rows;
 
   template <class L>
@@ -72,7 +71,7 @@ struct FillRows {
 }  // namespace
 
 SPIKEDRF_MULTIVERSION
-void smooth_phi(Loss loss, double V, const double* x, std::size_t n, const PhiRows& rows) {
+void smooth_phi(Loss loss, double V, const double* x, Index n, const PhiRows& rows) {
   visit_loss(loss, FillRows{V, x, n, rows});
 }
 
@@ -97,25 +96,25 @@ Corners corners_of(Loss loss, double V) {
   });
 }
 
-void prox(Loss loss, double V, const double* x, double* t, std::size_t n) {
+void prox(Loss loss, double V, const double* x, double* t, Index n) {
   if (traits(loss).broken_line) {
     const Ramp ramp = ramp_of(loss);
-    for (std::size_t i = 0; i < n; ++i) t[i] = ramp.prox(V, x[i]);
+    for (Index i = 0; i < n; ++i) t[i] = ramp.prox(V, x[i]);
     return;
   }
   // Five rows beside t.
-  std::vector<double> scratch(5 * n);
+  Array<double> scratch(5 * n);
   double* row = scratch.data();
   smooth_phi(loss, V, x, n, {t, row, row + n, row + 2 * n, row + 3 * n, row + 4 * n});
 }
 
-void loss_values(Loss loss, const double* t, double* out, std::size_t n) {
+void loss_values(Loss loss, const double* t, double* out, Index n) {
   visit_loss(loss, [&](const auto& policy) {
     if constexpr (std::decay_t<decltype(policy)>::broken_line) {
       const Ramp ramp = policy.ramp();
-      for (std::size_t i = 0; i < n; ++i) out[i] = ramp.value(t[i]);
+      for (Index i = 0; i < n; ++i) out[i] = ramp.value(t[i]);
     } else {
-      for (std::size_t i = 0; i < n; ++i) out[i] = policy.value(t[i]);
+      for (Index i = 0; i < n; ++i) out[i] = policy.value(t[i]);
     }
   });
 }

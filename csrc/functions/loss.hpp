@@ -2,10 +2,10 @@
 #pragma once
 
 #include <complex>
-#include <cstddef>
 
 #include "functions/losses.hpp"
 #include "functions/types.hpp"
+#include "numerics/array.hpp"
 #include "numerics/dispatch.hpp"
 
 namespace spikedrf {
@@ -69,7 +69,7 @@ struct Corners {
 Corners corners_of(Loss loss, double V);
 
 // t at every x, out of place.
-void prox(Loss loss, double V, const double* x, double* t, std::size_t n);
+void prox(Loss loss, double V, const double* x, double* t, Index n);
 
 // The derivatives of the Moreau envelope's derivative phi, and the products that go with them, at
 // points of a grid; rows of one length.
@@ -81,10 +81,10 @@ struct PhiRows {
   double* third;    // phi'''
   double* scratch;
 };
-void smooth_phi(Loss loss, double V, const double* x, std::size_t n, const PhiRows& rows);
+void smooth_phi(Loss loss, double V, const double* x, Index n, const PhiRows& rows);
 
 // loss(t), or its derivative, elementwise.
-void loss_values(Loss loss, const double* t, double* out, std::size_t n);
+void loss_values(Loss loss, const double* t, double* out, Index n);
 double loss_slope(Loss loss, double t);  // at a kink the middle of the subdifferential or an end
 
 }  // namespace spikedrf

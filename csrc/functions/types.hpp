@@ -1,4 +1,4 @@
-// Lists of types, and the way from a number to one of them.
+// Compile-time lists of types (activations, losses), and the way from a number to its type.
 //
 // A list has no default: what is asked of its members has to exist for each of them, and a number
 // beyond the list ends the program. (Python checks numbers before they come here.)

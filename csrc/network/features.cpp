@@ -1,7 +1,6 @@
 #include "network/features.hpp"
 
 #include <algorithm>
-#include <cstddef>
 #include <limits>
 
 #include "functions/activation.hpp"
@@ -13,37 +12,37 @@ namespace spikedrf {
 namespace {
 
 // Arguments are formed in a buffer of this many elements, which never leaves the nearest cache.
-constexpr std::size_t chunk_size = 256;
+constexpr Index chunk_size = 256;
 
 // Sin and cos are vectorised up to max_argument; elements beyond it are done one by one. For every
 // other activation max_argument is infinite and nothing is left of this test.
 template <class Op, class Real>
-SPIKEDRF_INLINE bool any_far(const Real* x, std::size_t n) noexcept {
+SPIKEDRF_INLINE bool any_far(const Real* x, Index n) noexcept {
   int far = 0;
   if constexpr (Op::max_argument < std::numeric_limits<Real>::infinity()) {
     SPIKEDRF_SIMD_REDUCTION(|, far)
-    for (std::size_t i = 0; i < n; ++i) far |= vmath::magnitude(x[i]) > Op::max_argument ? 1 : 0;
+    for (Index i = 0; i < n; ++i) far |= vmath::magnitude(x[i]) > Op::max_argument ? 1 : 0;
   }
   return far != 0;
 }
 
 template <class Op, class Real>
-SPIKEDRF_INLINE void value_of_chunk(const Real* x, Real* out, std::size_t n) noexcept {
+SPIKEDRF_INLINE void value_of_chunk(const Real* x, Real* out, Index n) noexcept {
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) out[i] = Op::value(x[i]);
+  for (Index i = 0; i < n; ++i) out[i] = Op::value(x[i]);
   if constexpr (Op::max_argument < std::numeric_limits<Real>::infinity()) {
     if (!any_far<Op>(x, n)) return;
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       if (vmath::magnitude(x[i]) > Op::max_argument) out[i] = Op::far_value(x[i]);
     }
   }
 }
 
 template <class Real>
-SPIKEDRF_INLINE bool all_finite(const Real* x, std::size_t n) noexcept {
+SPIKEDRF_INLINE bool all_finite(const Real* x, Index n) noexcept {
   int bad = 0;
   SPIKEDRF_SIMD_REDUCTION(|, bad)
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     bad |= vmath::magnitude(x[i]) <= std::numeric_limits<Real>::max() ? 0 : 1;
   }
   return bad == 0;
@@ -55,21 +54,21 @@ struct SpikeRow {
   const Real* u;
   Real shift;
   Real* out;
-  std::size_t n;
+  Index n;
 
   template <class Op>
   SPIKEDRF_INLINE void operator()(Op) const noexcept {
     if constexpr (Op::max_argument < std::numeric_limits<Real>::infinity()) {
       Real argument[chunk_size];
-      for (std::size_t start = 0; start < n; start += chunk_size) {
-        const std::size_t size = std::min(chunk_size, n - start);
+      for (Index start = 0; start < n; start += chunk_size) {
+        const Index size = std::min(chunk_size, n - start);
         SPIKEDRF_SIMD
-        for (std::size_t i = 0; i < size; ++i) argument[i] = z[start + i] + shift * u[start + i];
+        for (Index i = 0; i < size; ++i) argument[i] = z[start + i] + shift * u[start + i];
         value_of_chunk<Op>(argument, out + start, size);
       }
     } else {
       SPIKEDRF_SIMD
-      for (std::size_t i = 0; i < n; ++i) out[i] = Op::value(z[i] + shift * u[i]);
+      for (Index i = 0; i < n; ++i) out[i] = Op::value(z[i] + shift * u[i]);
     }
   }
 };
@@ -81,24 +80,24 @@ struct OutputAndSlopes {
   Real* z;
   const Real* u;
   double* total;
-  std::size_t n;
+  Index n;
 
   template <class Op>
   SPIKEDRF_INLINE void operator()(Op) const noexcept {
     double sum = 0.0;
-    for (std::size_t start = 0; start < n; start += chunk_size) {
-      const std::size_t size = std::min(chunk_size, n - start);
+    for (Index start = 0; start < n; start += chunk_size) {
+      const Index size = std::min(chunk_size, n - start);
       sum += static_cast<double>(chunk(Op{}, z + start, u + start, size));
     }
     *total = sum;
   }
 
   template <class Op>
-  static SPIKEDRF_INLINE Real chunk(Op, Real* x, const Real* weight, std::size_t size) noexcept {
+  static SPIKEDRF_INLINE Real chunk(Op, Real* x, const Real* weight, Index size) noexcept {
     Real sum = 0;
     if constexpr (Op::max_argument < std::numeric_limits<Real>::infinity()) {
       if (any_far<Op>(x, size)) {
-        for (std::size_t i = 0; i < size; ++i) {
+        for (Index i = 0; i < size; ++i) {
           const bool far = vmath::magnitude(x[i]) > Op::max_argument;
           sum += weight[i] * (far ? Op::far_value(x[i]) : Op::value(x[i]));
           x[i] = far ? Op::far_derivative(x[i]) : Op::derivative(x[i]);
@@ -107,7 +106,7 @@ struct OutputAndSlopes {
       }
     }
     SPIKEDRF_SIMD_REDUCTION(+, sum)
-    for (std::size_t i = 0; i < size; ++i) {
+    for (Index i = 0; i < size; ++i) {
       const vmath::ValueAndSlope<Real> at = Op::both(x[i]);
       sum += weight[i] * at.value;
       x[i] = at.slope;
@@ -120,24 +119,24 @@ struct OutputAndSlopes {
 
 // Rows of a tile, and rows whose sums are in registers together: 4 x 128 bytes are 8 registers of
 // AVX-512 and 16 of AVX2.
-constexpr std::size_t kTileRows = 32;
-constexpr std::size_t kTogether = 4;
+constexpr Index kTileRows = 32;
+constexpr Index kTogether = 4;
 
-template <std::size_t together, class Real>
+template <Index together, class Real>
 SPIKEDRF_INLINE void multiply(const Real* SPIKEDRF_RESTRICT x, const Real* SPIKEDRF_RESTRICT panel,
-                              std::size_t inputs, Real* SPIKEDRF_RESTRICT tile) noexcept {
-  constexpr std::size_t width = panel_width<Real>;
+                              Index inputs, Real* SPIKEDRF_RESTRICT tile) noexcept {
+  constexpr Index width = panel_width<Real>;
   Real sum[together][width] = {};
-  for (std::size_t k = 0; k < inputs; ++k) {
-    for (std::size_t r = 0; r < together; ++r) {
+  for (Index k = 0; k < inputs; ++k) {
+    for (Index r = 0; r < together; ++r) {
       const Real factor = x[r * inputs + k];
       SPIKEDRF_SIMD
-      for (std::size_t j = 0; j < width; ++j) sum[r][j] += factor * panel[k * width + j];
+      for (Index j = 0; j < width; ++j) sum[r][j] += factor * panel[k * width + j];
     }
   }
-  for (std::size_t r = 0; r < together; ++r) {
+  for (Index r = 0; r < together; ++r) {
     SPIKEDRF_SIMD
-    for (std::size_t j = 0; j < width; ++j) tile[r * width + j] = sum[r][j];
+    for (Index j = 0; j < width; ++j) tile[r * width + j] = sum[r][j];
   }
 }
 
@@ -146,12 +145,12 @@ template <class Real>
 struct TileToFeatures {
   Real* tile;
   Real* out;
-  std::size_t rows, cols, stride;
+  Index rows, cols, stride;
 
   template <class Op>
   SPIKEDRF_INLINE void operator()(Op) const noexcept {
-    constexpr std::size_t width = panel_width<Real>;
-    for (std::size_t r = 0; r < rows; ++r) {
+    constexpr Index width = panel_width<Real>;
+    for (Index r = 0; r < rows; ++r) {
       if (cols == width) {
         value_of_chunk<Op>(tile + r * width, out + r * stride, width);
       } else {
@@ -163,19 +162,19 @@ struct TileToFeatures {
 
 template <class Real>
 SPIKEDRF_INLINE void few_inputs(Activation activation, const Real* x, const Real* panels, Real* out,
-                                std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
-  constexpr std::size_t width = panel_width<Real>;
+                                Index rows, Index inputs, Index cols) noexcept {
+  constexpr Index width = panel_width<Real>;
   alignas(64) Real tile[kTileRows * width];
-  for (std::size_t m = 0; m < rows; m += kTileRows) {
-    const std::size_t here = std::min(kTileRows, rows - m);
-    for (std::size_t p = 0; p < panel_count<Real>(cols); ++p) {
+  for (Index m = 0; m < rows; m += kTileRows) {
+    const Index here = std::min(kTileRows, rows - m);
+    for (Index p = 0; p < panel_count<Real>(cols); ++p) {
       const Real* const panel = panels + p * inputs * width;
-      std::size_t r = 0;
+      Index r = 0;
       for (; r + kTogether <= here; r += kTogether) {
         multiply<kTogether>(x + (m + r) * inputs, panel, inputs, tile + r * width);
       }
       for (; r < here; ++r) multiply<1>(x + (m + r) * inputs, panel, inputs, tile + r * width);
-      const std::size_t from = p * width;
+      const Index from = p * width;
       visit_activation<Real>(activation,
                              TileToFeatures<Real>{tile, out + m * cols + from, here,
                                                   std::min(width, cols - from), cols});
@@ -185,13 +184,13 @@ SPIKEDRF_INLINE void few_inputs(Activation activation, const Real* x, const Real
 
 SPIKEDRF_MULTIVERSION
 void do_few_inputs(Activation activation, const double* x, const double* panels, double* out,
-                   std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+                   Index rows, Index inputs, Index cols) noexcept {
   few_inputs(activation, x, panels, out, rows, inputs, cols);
 }
 
 SPIKEDRF_MULTIVERSION
 void do_few_inputs(Activation activation, const float* x, const float* panels, float* out,
-                   std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+                   Index rows, Index inputs, Index cols) noexcept {
   few_inputs(activation, x, panels, out, rows, inputs, cols);
 }
 
@@ -205,7 +204,7 @@ SPIKEDRF_INLINE bool spike_row(Activation activation, const SpikeRow<Real>& row)
 
 template <class Real>
 SPIKEDRF_INLINE Real residual_row(Activation activation, Real* z, Real y, const Real* u,
-                                  std::size_t n) noexcept {
+                                  Index n) noexcept {
   double total = 0.0;
   visit_activation<Real>(activation, OutputAndSlopes<Real>{z, u, &total, n});
   return static_cast<Real>(y - total / static_cast<double>(n));
@@ -223,39 +222,38 @@ bool do_spike_row(Activation activation, const SpikeRow<float>& row) noexcept {
 
 SPIKEDRF_MULTIVERSION
 double do_residual_row(Activation activation, double* z, double y, const double* u,
-                       std::size_t n) noexcept {
+                       Index n) noexcept {
   return residual_row(activation, z, y, u, n);
 }
 
 SPIKEDRF_MULTIVERSION
-float do_residual_row(Activation activation, float* z, float y, const float* u,
-                      std::size_t n) noexcept {
+float do_residual_row(Activation activation, float* z, float y, const float* u, Index n) noexcept {
   return residual_row(activation, z, y, u, n);
 }
 
 }  // namespace
 
 template <class Real>
-void pack_panels(const Real* w, std::size_t cols, std::size_t inputs, Real* panels) noexcept {
-  constexpr std::size_t width = panel_width<Real>;
+void pack_panels(const Real* w, Index cols, Index inputs, Real* panels) noexcept {
+  constexpr Index width = panel_width<Real>;
   std::fill_n(panels, panel_count<Real>(cols) * inputs * width, Real(0));
-  for (std::size_t i = 0; i < cols; ++i) {
+  for (Index i = 0; i < cols; ++i) {
     Real* const column = panels + i / width * inputs * width + i % width;
-    for (std::size_t k = 0; k < inputs; ++k) column[k * width] = w[i * inputs + k];
+    for (Index k = 0; k < inputs; ++k) column[k * width] = w[i * inputs + k];
   }
 }
 
 template <class Real>
 void few_input_features(Activation activation, const Real* x, const Real* panels, Real* out,
-                        std::size_t rows, std::size_t inputs, std::size_t cols) noexcept {
+                        Index rows, Index inputs, Index cols) noexcept {
   do_few_inputs(activation, x, panels, out, rows, inputs, cols);
 }
 
 template <class Real>
-std::size_t spike_features(Activation activation, const Real* z, const Real* s, const Real* u,
-                           Real eta, Real* out, std::size_t rows, std::size_t cols) noexcept {
-  for (std::size_t m = 0; m < rows; ++m) {
-    const std::size_t at = m * cols;
+Index spike_features(Activation activation, const Real* z, const Real* s, const Real* u, Real eta,
+                     Real* out, Index rows, Index cols) noexcept {
+  for (Index m = 0; m < rows; ++m) {
+    const Index at = m * cols;
     if (!do_spike_row(activation, SpikeRow<Real>{z + at, u, eta * s[m], out + at, cols})) return m;
   }
   return rows;
@@ -263,25 +261,25 @@ std::size_t spike_features(Activation activation, const Real* z, const Real* s, 
 
 template <class Real>
 void residual_and_slopes(Activation activation, Real* z, const Real* y, const Real* u,
-                         Real* residual, std::size_t rows, std::size_t cols) noexcept {
-  for (std::size_t m = 0; m < rows; ++m) {
+                         Real* residual, Index rows, Index cols) noexcept {
+  for (Index m = 0; m < rows; ++m) {
     residual[m] = do_residual_row(activation, z + m * cols, y[m], u, cols);
   }
 }
 
-template void pack_panels(const float*, std::size_t, std::size_t, float*) noexcept;
-template void pack_panels(const double*, std::size_t, std::size_t, double*) noexcept;
-template void few_input_features(Activation, const float*, const float*, float*, std::size_t,
-                                 std::size_t, std::size_t) noexcept;
-template void few_input_features(Activation, const double*, const double*, double*, std::size_t,
-                                 std::size_t, std::size_t) noexcept;
-template std::size_t spike_features(Activation, const float*, const float*, const float*, float,
-                                    float*, std::size_t, std::size_t) noexcept;
-template std::size_t spike_features(Activation, const double*, const double*, const double*, double,
-                                    double*, std::size_t, std::size_t) noexcept;
-template void residual_and_slopes(Activation, float*, const float*, const float*, float*,
-                                  std::size_t, std::size_t) noexcept;
-template void residual_and_slopes(Activation, double*, const double*, const double*, double*,
-                                  std::size_t, std::size_t) noexcept;
+template void pack_panels(const float*, Index, Index, float*) noexcept;
+template void pack_panels(const double*, Index, Index, double*) noexcept;
+template void few_input_features(Activation, const float*, const float*, float*, Index, Index,
+                                 Index) noexcept;
+template void few_input_features(Activation, const double*, const double*, double*, Index, Index,
+                                 Index) noexcept;
+template Index spike_features(Activation, const float*, const float*, const float*, float, float*,
+                              Index, Index) noexcept;
+template Index spike_features(Activation, const double*, const double*, const double*, double,
+                              double*, Index, Index) noexcept;
+template void residual_and_slopes(Activation, float*, const float*, const float*, float*, Index,
+                                  Index) noexcept;
+template void residual_and_slopes(Activation, double*, const double*, const double*, double*, Index,
+                                  Index) noexcept;
 
 }  // namespace spikedrf

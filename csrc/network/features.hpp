@@ -1,5 +1,5 @@
-// Passes over blocks of preactivations: what is left of a feature map or a gradient step once BLAS
-// has done the products.
+// Feature maps and the gradient step, block by block: products with few inputs, and what is done to
+// the preactivations once BLAS has made them.
 //
 // Every function walks contiguous rows (row-major, one sample a row, one neuron a column), makes
 // one pass over memory, allocates nothing and is re-entrant. `Real` is float or double.
@@ -7,9 +7,8 @@
 #ifndef SPIKEDRF_FEATURES_HPP
 #define SPIKEDRF_FEATURES_HPP
 
-#include <cstddef>
-
 #include "functions/activation.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -17,16 +16,16 @@ namespace spikedrf {
 // leave the nearest cache. X is rows x inputs; `panels` is W (cols x inputs) as pack_panels leaves
 // it, in panel_count(cols) panels of inputs x panel_width<Real> numbers each.
 template <class Real>
-constexpr std::size_t panel_width = 128 / sizeof(Real);
+constexpr Index panel_width = 128 / sizeof(Real);
 template <class Real>
-constexpr std::size_t panel_count(std::size_t cols) noexcept {
+constexpr Index panel_count(Index cols) noexcept {
   return (cols + panel_width<Real> - 1) / panel_width<Real>;
 }
 template <class Real>
-void pack_panels(const Real* w, std::size_t cols, std::size_t inputs, Real* panels) noexcept;
+void pack_panels(const Real* w, Index cols, Index inputs, Real* panels) noexcept;
 template <class Real>
 void few_input_features(Activation activation, const Real* x, const Real* panels, Real* out,
-                        std::size_t rows, std::size_t inputs, std::size_t cols) noexcept;
+                        Index rows, Index inputs, Index cols) noexcept;
 
 // Features after the rank-one step W + eta u v^T, from z = X W^T and s = X v:
 //
@@ -35,8 +34,8 @@ void few_input_features(Activation activation, const Real* x, const Real* panels
 // In place (out == z) is allowed, any other overlap is not. A row of z that holds NaN or infinity
 // ends the work before anything of that row is written. Returns the number of rows done.
 template <class Real>
-std::size_t spike_features(Activation activation, const Real* z, const Real* s, const Real* u,
-                           Real eta, Real* out, std::size_t rows, std::size_t cols) noexcept;
+Index spike_features(Activation activation, const Real* z, const Real* s, const Real* u, Real eta,
+                     Real* out, Index rows, Index cols) noexcept;
 
 // What the gradient of the squared loss needs of a block, in one pass over the preactivations:
 //
@@ -47,7 +46,7 @@ std::size_t spike_features(Activation activation, const Real* z, const Real* s, 
 // slopes, which would have to be read once more. The sum is accumulated in double.
 template <class Real>
 void residual_and_slopes(Activation activation, Real* z, const Real* y, const Real* u,
-                         Real* residual, std::size_t rows, std::size_t cols) noexcept;
+                         Real* residual, Index rows, Index cols) noexcept;
 
 }  // namespace spikedrf
 

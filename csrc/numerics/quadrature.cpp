@@ -51,8 +51,8 @@ void append_node(double x, double width, double negligible, Rule& rule) {
 
 LegendreRule gauss_legendre(int n) {
   LegendreRule rule;
-  rule.node.resize(static_cast<std::size_t>(n));
-  rule.weight.resize(static_cast<std::size_t>(n));
+  rule.node.resize(n);
+  rule.weight.resize(n);
   for (int i = 0; i < (n + 1) / 2; ++i) {
     double x = std::cos(kPi * (i + 0.75) / (n + 0.5));
     double slope = 1.0;
@@ -72,22 +72,21 @@ LegendreRule gauss_legendre(int n) {
     if (2 * i + 1 == n) x = 0.0;
     // Mirror images to the last bit: symmetric tables are made by halves.
     const double weight = 2.0 / ((1.0 - x * x) * slope * slope);
-    const auto left = static_cast<std::size_t>(i);
-    const auto right = static_cast<std::size_t>(n - 1 - i);
-    rule.node[left] = -x;
+    const Index right = n - 1 - i;
+    rule.node[i] = -x;
     rule.node[right] = x;
-    rule.weight[left] = rule.weight[right] = weight;
+    rule.weight[i] = rule.weight[right] = weight;
   }
   return rule;
 }
 
 const LegendreRule& legendre_rule(int degree) {
-  static const std::vector<LegendreRule> rules = [] {
-    std::vector<LegendreRule> all;
+  static const Array<LegendreRule> rules = [] {
+    Array<LegendreRule> all;
     for (int n = 0; n <= 32; ++n) all.push_back(gauss_legendre(n));
     return all;
   }();
-  return rules[static_cast<std::size_t>(degree)];
+  return rules[degree];
 }
 
 Rule gauss_hermite(int n) {
@@ -106,7 +105,7 @@ Rule gauss_hermite(int n) {
   };
   // Newton from the right of the largest root converges monotonically; dividing out the roots
   // already found (in the logarithmic derivative) keeps that true for each following root.
-  std::vector<double> root;
+  Array<double> root;
   const double slope = std::sqrt(static_cast<double>(n));
   double x = 2.0 * slope + 1.0;
   for (int i = 0; i < (n + 1) / 2; ++i) {
@@ -140,21 +139,21 @@ Rule gauss_hermite(int n) {
   };
   for (double at : root) add(-at);
   // For odd n the last root is 0 and is its own mirror image.
-  for (auto i = root.size() - static_cast<std::size_t>(n % 2); i-- > 0;) add(root[i]);
+  for (auto i = root.size() - (n % 2); i-- > 0;) add(root[i]);
   return rule;
 }
 
 void append_panel(double middle, double half, const LegendreRule& base, double negligible,
                   Rule& rule) {
-  for (std::size_t i = 0; i < base.node.size(); ++i) {
+  for (Index i = 0; i < base.node.size(); ++i) {
     append_node(middle + half * base.node[i], half * base.weight[i], negligible, rule);
   }
 }
 
-std::vector<double> graded_edges(double left, double right, double widest,
-                                 const std::vector<Variation::Feature>& features) {
+Array<double> graded_edges(double left, double right, double widest,
+                           const Array<Variation::Feature>& features) {
   constexpr double kFinest = 1e-12;
-  std::vector<double> start{left, right};
+  Array<double> start{left, right};
   for (const Variation::Feature& feature : features) {
     if (left < feature.centre && feature.centre < right) start.push_back(feature.centre);
   }
@@ -171,9 +170,9 @@ std::vector<double> graded_edges(double left, double right, double widest,
     return width;
   };
   // Bisection; the pending right ends form a stack.
-  std::vector<double> edge{start.front()};
-  std::vector<double> pending;
-  for (std::size_t i = 1; i < start.size(); ++i) {
+  Array<double> edge{start.front()};
+  Array<double> pending;
+  for (Index i = 1; i < start.size(); ++i) {
     if (start[i] - edge.back() < kFinest) continue;
     pending.push_back(start[i]);
     while (!pending.empty()) {
@@ -190,8 +189,7 @@ std::vector<double> graded_edges(double left, double right, double widest,
   return edge;
 }
 
-RuleLadder::RuleLadder(const Variation& variation, std::size_t max_nodes, Start start,
-                       double negligible)
+RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start, double negligible)
     : start_(start),
       whole_levels_(0),
       unknown_(variation.unknown),
@@ -235,13 +233,13 @@ bool RuleLadder::make(int level, Rule& rule) const {
   // On every other level each panel is cut off its middle: what hides at the end of a panel, where
   // there are few nodes and at every degree none, is then inside of one.
   const bool cut = unknown_ && panel_level % 2 == 1;
-  const std::size_t panels = (edge_.size() - 1) * static_cast<std::size_t>(cut ? 2 * split : split);
-  if (level > 0 && panels * static_cast<std::size_t>(degree) > max_nodes_) return false;
+  const Index panels = (edge_.size() - 1) * (cut ? 2 * split : split);
+  if (level > 0 && panels * degree > max_nodes_) return false;
 
   const LegendreRule& base = legendre_rule(degree);
   rule.node.clear();
   rule.weight.clear();
-  for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
+  for (Index e = 0; e + 1 < edge_.size(); ++e) {
     const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
     for (int part = 0; part < split; ++part) {
       const double middle = edge_[e] + half * (2.0 * part + 1.0);

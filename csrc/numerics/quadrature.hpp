@@ -2,21 +2,20 @@
 // the solver climbs until its answer stops moving.
 #pragma once
 
-#include <cstddef>
-#include <vector>
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
 // A rule for E f(kappa), kappa ~ N(0, 1): sum_i weight[i] f(node[i]).
 struct Rule {
-  std::vector<double> node;
-  std::vector<double> weight;
+  Array<double> node;
+  Array<double> weight;
 };
 
 // Gauss-Legendre nodes and weights on [-1, 1].
 struct LegendreRule {
-  std::vector<double> node;
-  std::vector<double> weight;
+  Array<double> node;
+  Array<double> weight;
 };
 LegendreRule gauss_legendre(int n);
 
@@ -39,7 +38,7 @@ struct Variation {
     double centre;
     double scale;
   };
-  std::vector<Feature> features;
+  Array<Feature> features;
   double everywhere = 1e300;  // scale met anywhere on the axis (oscillation, unknown functions)
   // There may be more that nobody has told: then panels must not end where those before did.
   bool unknown = false;
@@ -47,8 +46,8 @@ struct Variation {
 
 // Ends of panels on [left, right], ascending: at every feature, no wider than `widest` nor, once
 // beyond its scale, than the distance from a feature.
-std::vector<double> graded_edges(double left, double right, double widest,
-                                 const std::vector<Variation::Feature>& features);
+Array<double> graded_edges(double left, double right, double widest,
+                           const Array<Variation::Feature>& features);
 
 // The sequence of rules for one problem. Smooth problems start on a few rules for the whole axis;
 // everything else, and whatever those leave unresolved, is integrated on Gauss-Legendre panels with
@@ -62,22 +61,22 @@ class RuleLadder {
   };
 
   // Weights below `negligible` are left out.
-  RuleLadder(const Variation& variation, std::size_t max_nodes, Start start = Start::hermite,
+  RuleLadder(const Variation& variation, Index max_nodes, Start start = Start::hermite,
              double negligible = 1e-28);
 
   // False when the rule would exceed max_nodes; the first rule (level 0) is always made.
   bool make(int level, Rule& rule) const;
 
   // The ends of the panels before any refinement, ascending.
-  const std::vector<double>& edges() const { return edge_; }
+  const Array<double>& edges() const { return edge_; }
 
  private:
-  std::vector<double> edge_;
+  Array<double> edge_;
   Start start_;
   int whole_levels_;
   bool unknown_;
   double step_ = 0.0;  // of the first trapezoid rule
-  std::size_t max_nodes_;
+  Index max_nodes_;
   double negligible_;
 };
 

@@ -36,11 +36,11 @@
 #ifndef SPIKEDRF_VECTOR_MATH_HPP
 #define SPIKEDRF_VECTOR_MATH_HPP
 
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 
+#include "numerics/array.hpp"
 #include "numerics/dispatch.hpp"
 
 // A namespace of its own, so that an unqualified exp(x) elsewhere in spikedrf stays std::exp.
@@ -190,7 +190,7 @@ SPIKEDRF_INLINE T with_sign_of(T x, T signed_value) noexcept {
 // c[0] + c[1] x + c[2] x^2 + ..., the even and the odd terms by Horner's rule in x^2: two chains of
 // dependent operations of half the length. Written out at compile time, because a loop in here
 // would be the one the vectoriser looks at.
-template <std::size_t First, std::size_t Step, std::size_t N, class T>
+template <Index First, Index Step, Index N, class T>
 SPIKEDRF_INLINE T horner(T x, const T (&c)[N]) noexcept {
   if constexpr (First + Step >= N) {
     return c[First];
@@ -198,7 +198,7 @@ SPIKEDRF_INLINE T horner(T x, const T (&c)[N]) noexcept {
     return c[First] + x * horner<First + Step, Step>(x, c);
   }
 }
-template <std::size_t N, class T>
+template <Index N, class T>
 SPIKEDRF_INLINE T polynomial(T x, const T (&c)[N]) noexcept {
   if constexpr (N < 5) {
     return horner<0, 1>(x, c);

@@ -45,13 +45,13 @@ struct Expansion {
 // what is left beyond level + slope z: where the activation saturates, and for a small sd, e1 and
 // e2 keep their relative accuracy instead of drowning in the rounding of differences.
 SPIKEDRF_MULTIVERSION
-void expand(const double* z, const double* weight, const double* f, std::size_t points,
-            double level, double slope, bool with_slopes, Expansion& out) noexcept {
+void expand(const double* z, const double* weight, const double* f, Index points, double level,
+            double slope, bool with_slopes, Expansion& out) noexcept {
   double s0 = 0.0;
   double s1 = 0.0;
   double s2 = 0.0;
 #pragma omp simd reduction(+ : s0, s1, s2)
-  for (std::size_t j = 0; j < points; ++j) {
+  for (Index j = 0; j < points; ++j) {
     const double beyond = (f[j] - level) - slope * z[j];
     const double weighted = weight[j] * beyond;
     s0 += weighted;
@@ -67,7 +67,7 @@ void expand(const double* z, const double* weight, const double* f, std::size_t 
   double p1 = 0.0;
   double p2 = 0.0;
 #pragma omp simd reduction(+ : f2, f3, p1, p2)
-  for (std::size_t j = 0; j < points; ++j) {
+  for (Index j = 0; j < points; ++j) {
     const double rest = (f[j] - level) - slope * z[j] - (s0 + s1 * z[j]);
     const double square = z[j] * z[j];
     const double weighted = weight[j] * rest;
@@ -99,8 +99,8 @@ SPIKEDRF_INLINE void shift_vector(const double* SPIKEDRF_RESTRICT z,
 // The powers of q grow from l = 0 outwards, eight at a time, so that what rounding adds to them is
 // large only where the Gaussian is nothing. z = 0 is in the middle of an even number of vectors.
 SPIKEDRF_MULTIVERSION
-void shift(const double* SPIKEDRF_RESTRICT z, const double* SPIKEDRF_RESTRICT weight,
-           std::size_t points, double e, double q, double scale, double* SPIKEDRF_RESTRICT to_z,
+void shift(const double* SPIKEDRF_RESTRICT z, const double* SPIKEDRF_RESTRICT weight, Index points,
+           double e, double q, double scale, double* SPIKEDRF_RESTRICT to_z,
            double* SPIKEDRF_RESTRICT to_weight) noexcept {
   const double q2 = q * q;
   const double q3 = q2 * q;
@@ -109,11 +109,11 @@ void shift(const double* SPIKEDRF_RESTRICT z, const double* SPIKEDRF_RESTRICT we
   const double up = q4 * q4;
   const double down = 1.0 / up;
   double factor = scale;
-  for (std::size_t i = points / 2; i < points; i += kLanes, factor *= up) {
+  for (Index i = points / 2; i < points; i += kLanes, factor *= up) {
     shift_vector(z + i, weight + i, e, factor, power, to_z + i, to_weight + i);
   }
   factor = scale * down;
-  for (std::size_t i = points / 2; i > 0; factor *= down) {
+  for (Index i = points / 2; i > 0; factor *= down) {
     i -= kLanes;
     shift_vector(z + i, weight + i, e, factor, power, to_z + i, to_weight + i);
   }
@@ -121,11 +121,11 @@ void shift(const double* SPIKEDRF_RESTRICT z, const double* SPIKEDRF_RESTRICT we
 
 // Where the rule moves for each mean: to the nearest point of the lattice, and on by e.
 SPIKEDRF_MULTIVERSION
-void place(const double* mean, std::size_t n, double sd, double spacing, double* nearest, double* e,
+void place(const double* mean, Index n, double sd, double spacing, double* nearest, double* e,
            double* q, double* scale) noexcept {
   const double step = sd * spacing;
   SPIKEDRF_SIMD
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     nearest[i] = std::nearbyint(mean[i] / step);
     e[i] = (mean[i] - nearest[i] * step) / sd;
     q[i] = vmath::exp(e[i] * spacing);
@@ -142,7 +142,7 @@ void place(const double* mean, std::size_t n, double sd, double spacing, double*
 // own.
 //
 // Beyond, f varies on scale 1/sd around z = -mean/sd only: Gauss-Legendre panels.
-void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, double* e0, double* e1,
+void AnalyticMoments::evaluate(const double* mean, Index n, double sd, double* e0, double* e1,
                                double* e2, const MomentSlopes* slopes) {
   if (n == 0) return;
   const bool uniform = sd <= kUniformLimit;
@@ -154,10 +154,10 @@ void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, dou
   //   e0 - f(0) = t e1 - t^3/3 f3 + O(t^5),   e1 and f3 at this very mean.
   const Reflection mirror = traits(activation_).reflection;
   const double small = mirror.sign < 0.0 ? 1e-4 * std::hypot(1.0, sd) : -1.0;
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     const bool near_centre = std::fabs(mean[i]) <= small;
     if (!uniform) make_panels(mean[i], sd);
-    const std::size_t points = z_.size();
+    const Index points = z_.size();
     const double* z = z_.data();
     const double* weight = weight_.data();
     const double* f = nullptr;
@@ -168,15 +168,15 @@ void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, dou
             shifted_weight_.data());
       z = shifted_z_.data();
       weight = shifted_weight_.data();
-      const double* at = lattice_.data() + static_cast<std::size_t>(nearest_[i] - first_);
-      const auto one = static_cast<std::ptrdiff_t>(std::ceil(1.0 / spacing_));
+      const double* at = lattice_.data() + static_cast<Index>(nearest_[i] - first_);
+      const auto one = static_cast<Index>(std::ceil(1.0 / spacing_));
       slope = (at[one] - at[-one]) / (2.0 * spacing_ * static_cast<double>(one));
       level = at[0] + slope * e_[i];
       f = at - points / 2;
     } else {
       value_.resize(points + 3);
-      for (std::size_t j = 0; j < points; ++j) value_[j] = mean[i] + sd * z_[j];
-      for (std::size_t j = 0; j < 3; ++j) value_[points + j] = mean[i] + sd * (j - 1.0);
+      for (Index j = 0; j < points; ++j) value_[j] = mean[i] + sd * z_[j];
+      for (Index j = 0; j < 3; ++j) value_[points + j] = mean[i] + sd * (j - 1.0);
       activate(activation_, value_.data(), value_.data(), points + 3);
       f = value_.data();
       level = f[points + 1];
@@ -201,18 +201,18 @@ void AnalyticMoments::evaluate(const double* mean, std::size_t n, double sd, dou
 // The uniform rule around z = 0.
 void AnalyticMoments::make_grid(double sd) {
   spacing_ = spacing(activation_, sd);
-  constexpr auto kVector = static_cast<std::size_t>(kLanes);
-  const auto vectors = static_cast<std::size_t>(kCutoff / spacing_) / kVector + 1;
-  const std::size_t half = vectors * kVector;
+  constexpr Index kVector = kLanes;
+  const Index vectors = static_cast<Index>(kCutoff / spacing_) / kVector + 1;
+  const Index half = vectors * kVector;
   for (auto* array : {&z_, &weight_, &shifted_z_, &shifted_weight_}) array->resize(2 * half);
-  for (std::size_t j = 0; j < 2 * half; ++j) {
+  for (Index j = 0; j < 2 * half; ++j) {
     z_[j] = (static_cast<double>(j) - static_cast<double>(half)) * spacing_;
     weight_[j] = spacing_ * density(z_[j]);
   }
 }
 
 // The function on the lattice that all means share; false if that is not worth it.
-bool AnalyticMoments::make_lattice(const double* mean, std::size_t n, double sd) {
+bool AnalyticMoments::make_lattice(const double* mean, Index n, double sd) {
   const double step = sd * spacing_;
   const double half = static_cast<double>(z_.size() / 2);
   const auto [low, high] = std::minmax_element(mean, mean + n);
@@ -220,8 +220,8 @@ bool AnalyticMoments::make_lattice(const double* mean, std::size_t n, double sd)
   const double count = std::nearbyint(*high / step) + half - first;
   if (!(count <= static_cast<double>(n * z_.size()))) return false;
   first_ = first;
-  lattice_.resize(static_cast<std::size_t>(count));
-  for (std::size_t j = 0; j < lattice_.size(); ++j) {
+  lattice_.resize(static_cast<Index>(count));
+  for (Index j = 0; j < lattice_.size(); ++j) {
     lattice_[j] = (first + static_cast<double>(j)) * step;
   }
   activate(activation_, lattice_.data(), lattice_.data(), lattice_.size());
@@ -242,7 +242,7 @@ void AnalyticMoments::make_panels(double mean, double sd) {
       std::max(2.0 / sd, 4.0 * std::numeric_limits<double>::epsilon() * kCutoff);
   const auto add = [&](double left, double right) {
     const double half_width = 0.5 * (right - left);
-    for (std::size_t j = 0; j < rule.node.size(); ++j) {
+    for (Index j = 0; j < rule.node.size(); ++j) {
       const double z = left + half_width * (1.0 + rule.node[j]);
       z_.push_back(z);
       weight_.push_back(half_width * rule.weight[j] * density(z));

@@ -2,10 +2,8 @@
 // precision.
 #pragma once
 
-#include <cstddef>
-#include <vector>
-
 #include "functions/activation.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
@@ -17,22 +15,22 @@ class AnalyticMoments {
  public:
   explicit AnalyticMoments(Activation activation) : activation_(activation) {}
 
-  void evaluate(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
+  void evaluate(const double* mean, Index n, double sd, double* e0, double* e1, double* e2,
                 const MomentSlopes* slopes);
 
  private:
   void make_grid(double sd);
-  bool make_lattice(const double* mean, std::size_t n, double sd);
+  bool make_lattice(const double* mean, Index n, double sd);
   void make_panels(double mean, double sd);
 
   Activation activation_;
   // Scratch, kept between calls. A rule in z; a uniform one has z = 0 in the middle, and may move.
   double spacing_ = 0.0;
-  std::vector<double> z_, weight_, value_, shifted_z_, shifted_weight_;
+  Array<double> z_, weight_, value_, shifted_z_, shifted_weight_;
   // The function at the integers from `first_` on, times sd spacing_; and where on it the means
   // are.
   double first_ = 0.0;
-  std::vector<double> lattice_, nearest_, e_, q_, scale_;
+  Array<double> lattice_, nearest_, e_, q_, scale_;
 };
 
 }  // namespace spikedrf

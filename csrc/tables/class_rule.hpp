@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cmath>
-#include <cstddef>
 
+#include "numerics/array.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/moments.hpp"
 
@@ -29,8 +29,8 @@ struct ScalarLabels {
 
 // The rule of a level, in z; false if there is none as fine.
 inline bool class_rule(const GaussianMoments& activation, int groups, const double* r,
-                       const double* c, double mean, const ScalarLabels& labels,
-                       std::size_t max_nodes, int level, Rule& rule) {
+                       const double* c, double mean, const ScalarLabels& labels, Index max_nodes,
+                       int level, Rule& rule) {
   Variation variation;
   for (int k = 0; k < groups; ++k) {
     add_shifted(activation, r[k] * mean, r[k], std::sqrt(c[k]), variation);

@@ -13,21 +13,21 @@ namespace {
 constexpr double kReach = 12.0;
 constexpr int kScan = 2400;
 
-constexpr std::size_t kMostEntries = std::size_t{1} << 22;
+constexpr Index kMostEntries = Index{1} << 22;
 
 // The function itself: its moments at sd = 0.
 class Target {
  public:
   explicit Target(GaussianMoments& moments) : moments_(moments) {}
 
-  bool operator()(const double* x, std::size_t n, double* out) {
+  bool operator()(const double* x, Index n, double* out) {
     scratch_.resize(2 * n);
     return moments_.evaluate(x, n, 0.0, 0, out, scratch_.data(), scratch_.data() + n, nullptr);
   }
 
  private:
   GaussianMoments& moments_;
-  std::vector<double> scratch_;
+  Array<double> scratch_;
 };
 
 }  // namespace
@@ -38,39 +38,39 @@ bool LabelVariation::find(LabelKind kind, GaussianMoments& target) {
   g_.clear();
   if (kind == LabelKind::real) return true;
   Target g(target);
-  std::vector<double>& x = x_;
-  std::vector<double>& y = g_;
+  Array<double>& x = x_;
+  Array<double>& y = g_;
   x.resize(kScan + 1);
   y.resize(kScan + 1);
   // Off the round numbers, where functions are zero.
   for (int i = 0; i <= kScan; ++i) {
-    x[static_cast<std::size_t>(i)] = kReach * (2.0 * i / kScan - 1.0) + 1e-4;
+    x[i] = kReach * (2.0 * i / kScan - 1.0) + 1e-4;
   }
   if (!g(x.data(), x.size(), y.data())) return false;
-  std::vector<double> left, right;
-  for (std::size_t i = 0; i + 1 < x.size(); ++i) {
+  Array<double> left, right;
+  for (Index i = 0; i + 1 < x.size(); ++i) {
     if ((y[i] >= 0.0) == (y[i + 1] >= 0.0)) continue;
     left.push_back(x[i]);
     right.push_back(x[i + 1]);
   }
   // Bisection of all brackets together.
-  std::vector<double> middle(left.size()), value(left.size()), at_left(left.size());
+  Array<double> middle(left.size()), value(left.size()), at_left(left.size());
   if (left.empty()) return true;
   if (!g(left.data(), left.size(), at_left.data())) return false;
   for (int halving = 0; halving < 60; ++halving) {
-    for (std::size_t i = 0; i < left.size(); ++i) middle[i] = 0.5 * (left[i] + right[i]);
+    for (Index i = 0; i < left.size(); ++i) middle[i] = 0.5 * (left[i] + right[i]);
     if (!g(middle.data(), middle.size(), value.data())) return false;
-    for (std::size_t i = 0; i < left.size(); ++i) {
+    for (Index i = 0; i < left.size(); ++i) {
       ((value[i] >= 0.0) == (at_left[i] >= 0.0) ? left : right)[i] = middle[i];
     }
   }
   constexpr double kNear = 1e-5;
-  std::vector<double> beside(left.size());
-  for (std::size_t i = 0; i < left.size(); ++i) beside[i] = left[i] - kNear;
+  Array<double> beside(left.size());
+  for (Index i = 0; i < left.size(); ++i) beside[i] = left[i] - kNear;
   if (!g(beside.data(), beside.size(), at_left.data())) return false;
-  for (std::size_t i = 0; i < left.size(); ++i) beside[i] = right[i] + kNear;
+  for (Index i = 0; i < left.size(); ++i) beside[i] = right[i] + kNear;
   if (!g(beside.data(), beside.size(), value.data())) return false;
-  for (std::size_t i = 0; i < left.size(); ++i) {
+  for (Index i = 0; i < left.size(); ++i) {
     // Of the steeper side, if they differ.
     const double steeper = std::max(std::fabs(at_left[i]), std::fabs(value[i])) / kNear;
     crossing_.push_back({left[i], steeper});
@@ -85,7 +85,7 @@ void LabelVariation::add(double slope, double sd, double noise, Variation& varia
     const double width = noise > 0.0 ? noise / std::max(crossing.slope, 1e-300) : 0.0;
     variation.features.push_back({crossing.at / slope, std::hypot(sd, width) / slope});
   }
-  for (std::size_t i = 0; i + 1 < x_.size(); ++i) {
+  for (Index i = 0; i + 1 < x_.size(); ++i) {
     const double from = std::fabs(g_[i]);
     const double to = std::fabs(g_[i + 1]);
     if ((from < noise) == (to < noise)) continue;
@@ -97,11 +97,11 @@ void LabelVariation::add(double slope, double sd, double noise, Variation& varia
   }
 }
 
-bool LabelTable::fill(LabelKind kind, const std::vector<double>& kappa, int level, double gamma,
+bool LabelTable::fill(LabelKind kind, const Array<double>& kappa, int level, double gamma,
                       double noise, const LabelVariation& labels, GaussianMoments& target,
                       const MoreScales& more) {
   constexpr double kNegligible = 1e-18;  // beside a whole of one
-  constexpr std::size_t kMostNodes = 1u << 13;
+  constexpr Index kMostNodes = 1u << 13;
   begin_.assign(1, 0);
   zeta_.clear();
   weight_.clear();
@@ -112,7 +112,7 @@ bool LabelTable::fill(LabelKind kind, const std::vector<double>& kappa, int leve
   labels.add(sd, 0.0, noise, around);
   const bool shifts = sd > 0.0 && !around.features.empty();
   Rule rule;
-  for (std::size_t i = 0; i < kappa.size(); ++i) {
+  for (Index i = 0; i < kappa.size(); ++i) {
     if (i == 0 || shifts || more) {
       Variation here = around;
       for (auto& feature : here.features) feature.centre -= gamma * kappa[i] / sd;
@@ -129,9 +129,9 @@ bool LabelTable::fill(LabelKind kind, const std::vector<double>& kappa, int leve
     if (exhausted_) return false;
   }
   value_.resize(zeta_.size());
-  std::vector<double> x(zeta_.size());
-  for (std::size_t i = 0; i < kappa.size(); ++i) {
-    for (std::size_t j = begin_[i]; j < begin_[i + 1]; ++j) x[j] = gamma * kappa[i] + sd * zeta_[j];
+  Array<double> x(zeta_.size());
+  for (Index i = 0; i < kappa.size(); ++i) {
+    for (Index j = begin_[i]; j < begin_[i + 1]; ++j) x[j] = gamma * kappa[i] + sd * zeta_[j];
   }
   if (!Target(target)(x.data(), x.size(), value_.data())) return false;
   if (kind == LabelKind::sign) {

@@ -1,11 +1,10 @@
-// What the labels are, given the input: theory.md, section 11, needs more of the target than its
-// moments. Tables of the target over zeta = <xi, x> at every node of kappa.
+// Tables of the target over zeta = <xi, x> at every node of kappa. Losses other than the square
+// need the labels themselves (theory.md, section 11), not only their moments.
 #pragma once
 
-#include <cstddef>
 #include <functional>
-#include <vector>
 
+#include "numerics/array.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/moments.hpp"
 
@@ -34,8 +33,8 @@ class LabelVariation {
   void add(double slope, double sd, double noise, Variation& variation) const;
 
  private:
-  std::vector<double> x_, g_;  // a scan of the target
-  std::vector<Crossing> crossing_;
+  Array<double> x_, g_;  // a scan of the target
+  Array<Crossing> crossing_;
 };
 
 // The nodes of kappa times the nodes of zeta. At kappa = node i the entries begin(i) to begin(i +
@@ -44,24 +43,24 @@ class LabelVariation {
 class LabelTable {
  public:
   // Adds the scales of whatever else is averaged at one node of kappa.
-  using MoreScales = std::function<void(std::size_t, Variation&)>;
+  using MoreScales = std::function<void(Index, Variation&)>;
 
   // A rule of the given level for every node of kappa. False if the target could not be evaluated,
   // or (then `exhausted`) if there is no rule as fine or the table would be too large.
-  bool fill(LabelKind kind, const std::vector<double>& kappa, int level, double gamma, double noise,
+  bool fill(LabelKind kind, const Array<double>& kappa, int level, double gamma, double noise,
             const LabelVariation& labels, GaussianMoments& target, const MoreScales& more = {});
   bool exhausted() const { return exhausted_; }
 
-  std::size_t begin(std::size_t i) const { return begin_[i]; }
-  std::size_t largest() const { return largest_; }  // entries of one node
+  Index begin(Index i) const { return begin_[i]; }
+  Index largest() const { return largest_; }  // entries of one node
   const double* zeta() const { return zeta_.data(); }
   const double* weight() const { return weight_.data(); }
   const double* value() const { return value_.data(); }
 
  private:
-  std::vector<std::size_t> begin_;
-  std::vector<double> zeta_, weight_, value_;
-  std::size_t largest_ = 0;
+  Array<Index> begin_;
+  Array<double> zeta_, weight_, value_;
+  Index largest_ = 0;
   bool exhausted_ = false;
 };
 

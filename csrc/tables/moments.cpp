@@ -15,11 +15,11 @@ namespace {
 // the mean. Slopes: with m and s,
 //   d e0/ds = d e1/dm = f2/s,   d e1/ds = (e1 + f3)/s,   d e2/dm = p1/s,   d e2/ds = p2/s.
 template <class With>
-void closed_form(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
+void closed_form(const double* mean, Index n, double sd, double* e0, double* e1, double* e2,
                  const MomentSlopes* slopes, const With& with) {
   if (slopes == nullptr) {
     const auto moment = with(sd);
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       const Moment<double> value = moment(mean[i]);
       e0[i] = value.e0;
       e1[i] = value.e1;
@@ -30,7 +30,7 @@ void closed_form(const double* mean, std::size_t n, double sd, double* e0, doubl
   Dual<2> s(sd);
   s.slope[1] = 1.0;
   const auto moment = with(s);
-  for (std::size_t i = 0; i < n; ++i) {
+  for (Index i = 0; i < n; ++i) {
     Dual<2> m(mean[i]);
     m.slope[0] = 1.0;
     const Moment<Dual<2>> value = moment(m);
@@ -48,22 +48,22 @@ void closed_form(const double* mean, std::size_t n, double sd, double* e0, doubl
 
 // Rules are mostly symmetric, and every named function is related to its mirror image: half of the
 // means do. Those <= 0, on whose side the tails are that cannot be had as differences.
-bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, double* e0,
-                            double* e1, double* e2, const MomentSlopes* slopes) {
+bool NamedMoments::evaluate(const double* mean, Index n, double sd, int, double* e0, double* e1,
+                            double* e2, const MomentSlopes* slopes) {
   bool symmetric = n > 1;
-  for (std::size_t i = 0; symmetric && i < n / 2; ++i) symmetric = mean[i] == -mean[n - 1 - i];
+  for (Index i = 0; symmetric && i < n / 2; ++i) symmetric = mean[i] == -mean[n - 1 - i];
   if (!symmetric) {
     expand(mean, n, sd, e0, e1, e2, slopes);
     return true;
   }
-  const std::size_t half = n - n / 2;
-  const std::size_t at = mean[0] <= 0.0 ? 0 : n - half;
+  const Index half = n - n / 2;
+  const Index at = mean[0] <= 0.0 ? 0 : n - half;
   MomentSlopes of_half{};
   if (slopes != nullptr) of_half = slopes->from(at);
   expand(mean + at, half, sd, e0 + at, e1 + at, e2 + at, slopes != nullptr ? &of_half : nullptr);
   const Reflection f = traits(activation_).reflection;
-  for (std::size_t i = at; i < at + half; ++i) {
-    const std::size_t mirror = n - 1 - i;
+  for (Index i = at; i < at + half; ++i) {
+    const Index mirror = n - 1 - i;
     if (mirror == i) continue;
     e0[mirror] = f.sign * e0[i] + f.constant + f.slope * mean[i];
     e1[mirror] = -(f.sign * e1[i] + f.slope * sd);
@@ -77,7 +77,7 @@ bool NamedMoments::evaluate(const double* mean, std::size_t n, double sd, int, d
   return true;
 }
 
-void NamedMoments::expand(const double* mean, std::size_t n, double sd, double* e0, double* e1,
+void NamedMoments::expand(const double* mean, Index n, double sd, double* e0, double* e1,
                           double* e2, const MomentSlopes* slopes) {
   if (sd == 0.0) {
     activate(activation_, mean, e0, n);
@@ -125,7 +125,7 @@ void CallbackMoments::add_variation(double slope, double sd, Variation& variatio
   const double own = std::sqrt(sd * sd + grain_ * grain_) / std::fabs(slope);
   variation.everywhere = std::min(variation.everywhere, std::max(own, 0.01));
   // Many breaks that the Gaussian smooths are one scale, met everywhere.
-  constexpr std::size_t kMany = 32;
+  constexpr Index kMany = 32;
   constexpr double kSmooth = 0.05;
   if (breaks_.size() > kMany && scale > kSmooth) {
     variation.everywhere = std::min(variation.everywhere, scale);
@@ -142,12 +142,12 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   kappa_ = rule.node;
   stride = (nodes + lanes - 1) / lanes * lanes;
   const int pairs = pair_count(groups);
-  data_.assign(static_cast<std::size_t>(feature_at() + pairs + groups) * stride, 0.0);
+  data_.assign((feature_at() + pairs + groups) * stride, 0.0);
   scratch_.resize(stride);
   std::copy(rule.weight.begin(), rule.weight.end(), row(0));
 
   double* mean = scratch_.data();
-  for (std::size_t i = 0; i < nodes; ++i) mean[i] = gamma * rule.node[i];
+  for (Index i = 0; i < nodes; ++i) mean[i] = gamma * rule.node[i];
   const double target_sd = std::sqrt(std::max(0.0, (1.0 - gamma) * (1.0 + gamma)));
   MomentSlopes moved{};
   if (slopes != nullptr) {
@@ -160,7 +160,7 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   if (slopes != nullptr && target_sd > 0.0) {
     // mean = gamma kappa and sd = sqrt(1 - gamma^2): d/dgamma = kappa d/dmean - (gamma/sd) d/dsd.
     const double along_sd = -gamma / target_sd;
-    for (std::size_t i = 0; i < nodes; ++i) {
+    for (Index i = 0; i < nodes; ++i) {
       const double kappa = rule.node[i];
       slopes->row(0)[i] = (kappa * hz()[i] + along_sd * moved.f2[i]) / target_sd;
       slopes->row(1)[i] = (kappa * moved.f2[i] + along_sd * (hz()[i] + moved.f3[i])) / target_sd;
@@ -169,19 +169,19 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
   }
 
   feature_power_ = 0.0;
-  level_power_.assign(static_cast<std::size_t>(groups), 0.0);
+  level_power_.assign(groups, 0.0);
   level_lost_ = false;
   for (int k = 0; k < groups; ++k) {
     double* mu0 = row(mu0_at() + k);
     double* mu1 = row(mu0_at() + groups + k);
     double* kappa_mu1 = row(mu0_at() + 2 * groups + k);
     double* mu2 = row(feature_at() + pairs + k);
-    for (std::size_t i = 0; i < nodes; ++i) mean[i] = r[k] * rule.node[i];
+    for (Index i = 0; i < nodes; ++i) mean[i] = r[k] * rule.node[i];
     const double sd = std::sqrt(c[k]);
     if (!activation.evaluate(mean, nodes, sd, level, mu0, mu1, mu2, wanted)) return false;
     if (slopes != nullptr) {
       // mean = r kappa and sd = sqrt(c): d/dr = kappa d/dmean, d/dc = d/dsd / (2 sd); mu1 = e1/sd.
-      for (std::size_t i = 0; i < nodes; ++i) {
+      for (Index i = 0; i < nodes; ++i) {
         const double kappa = rule.node[i];
         slopes->row(4 + 5 * k)[i] = moved.f2[i] / (2.0 * c[k]);
         slopes->row(5 + 5 * k)[i] = kappa * moved.f2[i] / c[k];
@@ -192,14 +192,14 @@ bool Tables::fill(const Rule& rule, int level, int group_count, const double* r,
     }
     double power = 0.0;
     double mean_power = 0.0;
-    for (std::size_t i = 0; i < nodes; ++i) {
+    for (Index i = 0; i < nodes; ++i) {
       power += row(0)[i] * (mu0[i] * mu0[i] + mu1[i] * mu1[i] + mu2[i]);
       mean_power += row(0)[i] * mu0[i] * mu0[i];
       mu1[i] /= sd;  // e1 = E z sigma = sqrt(c) mu1
       kappa_mu1[i] = rule.node[i] * mu1[i];
     }
     feature_power_ += power;
-    level_power_[static_cast<std::size_t>(k)] = mean_power;
+    level_power_[k] = mean_power;
     level_lost_ = level_lost_ || activation.underflows(r[k], sd);
   }
   begin_ = {0, nodes};
@@ -212,38 +212,38 @@ void Tables::complete() {
   for (int k = 0; k < groups; ++k) {
     for (int l = k; l < groups; ++l) {
       double* f = row(feature_at() + pair_index(k, l, groups));
-      for (std::size_t i = 0; i < nodes; ++i) f[i] = mu1(k)[i] * mu1(l)[i];
+      for (Index i = 0; i < nodes; ++i) f[i] = mu1(k)[i] * mu1(l)[i];
     }
   }
   // On padding nodes V must not vanish: 1/V is taken there too, though with weight zero.
   for (int a = 0; a < pairs + groups; ++a) {
     double* f = row(feature_at() + a);
-    for (std::size_t i = nodes; i < stride; ++i) f[i] = 1.0;
+    for (Index i = nodes; i < stride; ++i) f[i] = 1.0;
   }
 
-  mean_feature_.assign(static_cast<std::size_t>(pairs + groups), 0.0);
+  mean_feature_.assign(pairs + groups, 0.0);
   for (int a = 0; a < pairs + groups; ++a) {
-    for (std::size_t i = 0; i < nodes; ++i) {
-      mean_feature_[static_cast<std::size_t>(a)] += weight()[i] * feature(a)[i];
+    for (Index i = 0; i < nodes; ++i) {
+      mean_feature_[a] += weight()[i] * feature(a)[i];
     }
   }
   label_power_ = 0.0;
-  for (std::size_t i = 0; i < nodes; ++i) {
+  for (Index i = 0; i < nodes; ++i) {
     double power = h()[i] * h()[i] + g2()[i];
     for (int l = 0; l < latents.rest(); ++l) power += hz(l)[i] * hz(l)[i];
     label_power_ += weight()[i] * power;
   }
 }
 
-void Tables::take(const double* rows, std::size_t count, const std::vector<std::size_t>& begin,
-                  int group_count, const Latents& of) {
+void Tables::take(const double* rows, Index count, const Array<Index>& begin, int group_count,
+                  const Latents& of) {
   groups = group_count;
   latents = of;
   nodes = count;
   begin_ = begin;
   stride = (nodes + lanes - 1) / lanes * lanes;
   const int pairs = pair_count(groups);
-  data_.assign(static_cast<std::size_t>(feature_at() + pairs + groups) * stride, 0.0);
+  data_.assign((feature_at() + pairs + groups) * stride, 0.0);
   const double* next = rows;
   const auto put = [&](int to) {
     std::copy(next, next + nodes, row(to));
@@ -259,12 +259,12 @@ void Tables::take(const double* rows, std::size_t count, const std::vector<std::
   for (int to = 1; to < feature_at(); ++to) put(to);
   for (int k = 0; k < groups; ++k) put(feature_at() + pairs + k);
   feature_power_ = 0.0;
-  level_power_.assign(static_cast<std::size_t>(groups), 0.0);
+  level_power_.assign(groups, 0.0);
   level_lost_ = false;
   for (int k = 0; k < groups; ++k) {
     const double* mu2 = row(feature_at() + pairs + k);
-    double& level = level_power_[static_cast<std::size_t>(k)];
-    for (std::size_t i = 0; i < nodes; ++i) {
+    double& level = level_power_[k];
+    for (Index i = 0; i < nodes; ++i) {
       level += weight()[i] * mu0(k)[i] * mu0(k)[i];
       feature_power_ += weight()[i] * (mu1(k)[i] * mu1(k)[i] + mu2[i]);
     }
@@ -275,9 +275,8 @@ void Tables::take(const double* rows, std::size_t count, const std::vector<std::
   if (inverse_weight_.empty()) return;
   pulled_feature_.assign(mean_feature_.size(), 0.0);
   for (int a = 0; a < pairs + groups; ++a) {
-    for (std::size_t i = 0; i < nodes; ++i) {
-      pulled_feature_[static_cast<std::size_t>(a)] +=
-          weight()[i] / inverse_weight_[i] * feature(a)[i];
+    for (Index i = 0; i < nodes; ++i) {
+      pulled_feature_[a] += weight()[i] / inverse_weight_[i] * feature(a)[i];
     }
   }
 }

@@ -3,11 +3,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <utility>
-#include <vector>
 
 #include "functions/activation.hpp"
+#include "numerics/array.hpp"
 #include "numerics/lanes.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/analytic_moments.hpp"
@@ -26,10 +25,10 @@ struct MomentSlopes {
   double* f3;
   double* p1;
   double* p2;
-  void clear(std::size_t n) const {
+  void clear(Index n) const {
     for (double* row : {f2, f3, p1, p2}) std::fill_n(row, n, 0.0);
   }
-  MomentSlopes from(std::size_t i) const { return {f2 + i, f3 + i, p1 + i, p2 + i}; }
+  MomentSlopes from(Index i) const { return {f2 + i, f3 + i, p1 + i, p2 + i}; }
 };
 
 // For f(mean + sd z), z ~ N(0, 1), its expansion in Hermite polynomials of z:
@@ -44,8 +43,8 @@ class GaussianMoments {
   // `effort` rises with the level of the outer rule: an integral over z whose accuracy is not
   // guaranteed is refined along with it, so that its error shows up in the certificate. `slopes`
   // may be null. False means that the function could not be evaluated and the whole call must stop.
-  virtual bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0,
-                        double* e1, double* e2, const MomentSlopes* slopes) = 0;
+  virtual bool evaluate(const double* mean, Index n, double sd, int effort, double* e0, double* e1,
+                        double* e2, const MomentSlopes* slopes) = 0;
 
   // Adds the scales on which e0, e1, e2 vary with kappa when mean = slope * kappa.
   virtual void add_variation(double slope, double sd, Variation& variation) const = 0;
@@ -66,7 +65,7 @@ class NamedMoments final : public GaussianMoments {
   explicit NamedMoments(Activation activation)
       : activation_(activation), analytic_(activation) {}
 
-  bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
+  bool evaluate(const double* mean, Index n, double sd, int effort, double* e0, double* e1,
                 double* e2, const MomentSlopes* slopes) override;
   void add_variation(double slope, double sd, Variation& variation) const override;
   bool linear() const override { return traits(activation_).linear; }
@@ -77,7 +76,7 @@ class NamedMoments final : public GaussianMoments {
   }
 
  private:
-  void expand(const double* mean, std::size_t n, double sd, double* e0, double* e1, double* e2,
+  void expand(const double* mean, Index n, double sd, double* e0, double* e1, double* e2,
               const MomentSlopes* slopes);
 
   Activation activation_;
@@ -88,12 +87,12 @@ class NamedMoments final : public GaussianMoments {
 // `grain` except at the points `breaks`.
 class CallbackMoments final : public GaussianMoments {
  public:
-  using Function = int (*)(void* context, const double* mean, std::size_t n, double sd, int effort,
+  using Function = int (*)(void* context, const double* mean, Index n, double sd, int effort,
                            double* e0, double* e1, double* e2, const MomentSlopes* slopes);
-  CallbackMoments(Function function, void* context, std::vector<double> breaks, double grain)
+  CallbackMoments(Function function, void* context, Array<double> breaks, double grain)
       : function_(function), context_(context), breaks_(std::move(breaks)), grain_(grain) {}
 
-  bool evaluate(const double* mean, std::size_t n, double sd, int effort, double* e0, double* e1,
+  bool evaluate(const double* mean, Index n, double sd, int effort, double* e0, double* e1,
                 double* e2, const MomentSlopes* slopes) override {
     return function_(context_, mean, n, sd, effort, e0, e1, e2, slopes) == 0;
   }
@@ -104,7 +103,7 @@ class CallbackMoments final : public GaussianMoments {
  private:
   Function function_;
   void* context_;
-  std::vector<double> breaks_;
+  Array<double> breaks_;
   double grain_;
 };
 
@@ -124,11 +123,11 @@ class TableSlopes {
 
  private:
   friend class Tables;
-  const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride_; }
-  double* row(int i) { return data_.data() + static_cast<std::size_t>(i) * stride_; }
-  void resize(int groups, std::size_t stride) {
+  const double* row(int i) const { return data_.data() + i * stride_; }
+  double* row(int i) { return data_.data() + i * stride_; }
+  void resize(int groups, Index stride) {
     stride_ = stride;
-    data_.assign(static_cast<std::size_t>(4 + 5 * groups) * stride, 0.0);
+    data_.assign((4 + 5 * groups) * stride, 0.0);
     scratch_.resize(4 * stride);
   }
   // Scratch for the moments that the rows are made of.
@@ -137,22 +136,22 @@ class TableSlopes {
     return {at, at + stride_, at + 2 * stride_, at + 3 * stride_};
   }
 
-  std::size_t stride_ = 0;
-  std::vector<double> data_, scratch_;
+  Index stride_ = 0;
+  Array<double> data_, scratch_;
 };
 
 // The tables on the nodes of one rule, for K readout groups, in rows of equal stride. The node
 // count is padded to a multiple of `lanes` by nodes of weight zero.
 class Tables {
  public:
-  static constexpr std::size_t lanes = kLanes;
+  static constexpr Index lanes = kLanes;
 
   int groups = 0;
   Latents latents;
-  std::size_t nodes = 0;   // real nodes
-  std::size_t stride = 0;  // padded nodes
+  Index nodes = 0;   // real nodes
+  Index stride = 0;  // padded nodes
 
-  const std::vector<double>& kappa() const { return kappa_; }
+  const Array<double>& kappa() const { return kappa_; }
   const double* weight() const { return row(0); }
   const double* h() const { return row(1); }   // E g
   const double* g2() const { return row(2); }  // hh - h^2 - sum hz^2, without the label noise
@@ -170,22 +169,22 @@ class Tables {
   // Classes of inputs, whose nodes follow each other: those of class i are begin(i) to begin(i +
   // 1).
   int classes() const { return static_cast<int>(begin_.size()) - 1; }
-  std::size_t begin(int i) const { return begin_[static_cast<std::size_t>(i)]; }
+  Index begin(int i) const { return begin_[i]; }
   // One over the weight that a node's samples have in the loss; null if all weigh one.
   const double* inverse_weight() const {
     return inverse_weight_.empty() ? nullptr : inverse_weight_.data();
   }
   // E f_a with the samples' weights: the average at V = 0.
-  const std::vector<double>& pulled_feature() const {
+  const Array<double>& pulled_feature() const {
     return pulled_feature_.empty() ? mean_feature_ : pulled_feature_;
   }
 
   // E f_a, the label power E hh without noise, and the feature power E sum_k (mu0^2 + c mu1^2 +
   // mu2^2).
-  const std::vector<double>& mean_feature() const { return mean_feature_; }
+  const Array<double>& mean_feature() const { return mean_feature_; }
   double label_power() const { return label_power_; }
   double feature_power() const { return feature_power_; }
-  double level_power(int k) const { return level_power_[static_cast<std::size_t>(k)]; }  // E mu0^2
+  double level_power(int k) const { return level_power_[k]; }  // E mu0^2
   // Whether some mu0 is zero in the tables only, see GaussianMoments::underflows.
   bool level_lost() const { return level_lost_; }
 
@@ -196,19 +195,19 @@ class Tables {
 
   // From rows that were made elsewhere, one number for each node: weight, one over the weight in
   // the loss, h, g2, hz of every direction that kappa does not fix, mu0, mu1, columns and mu2^2.
-  void take(const double* rows, std::size_t count, const std::vector<std::size_t>& begin,
-            int group_count, const Latents& of);
+  void take(const double* rows, Index count, const Array<Index>& begin, int group_count,
+            const Latents& of);
 
  private:
-  const double* row(int i) const { return data_.data() + static_cast<std::size_t>(i) * stride; }
-  double* row(int i) { return data_.data() + static_cast<std::size_t>(i) * stride; }
+  const double* row(int i) const { return data_.data() + i * stride; }
+  double* row(int i) { return data_.data() + i * stride; }
   void complete();  // the features, and the averages below
   int mu0_at() const { return 3 + latents.rest(); }
   int feature_at() const { return mu0_at() + 2 * groups + columns(); }
 
-  std::vector<std::size_t> begin_;
-  std::vector<double> kappa_, data_, mean_feature_, level_power_, scratch_;
-  std::vector<double> inverse_weight_, pulled_feature_;
+  Array<Index> begin_;
+  Array<double> kappa_, data_, mean_feature_, level_power_, scratch_;
+  Array<double> inverse_weight_, pulled_feature_;
   double label_power_ = 0.0;
   double feature_power_ = 0.0;
   bool level_lost_ = false;

@@ -16,7 +16,7 @@ struct PanelLevel {
 };
 constexpr PanelLevel kLevels[] = {{16, 1}, {24, 1}, {32, 1}, {24, 2}, {32, 2},
                                   {32, 4}, {32, 8}, {32, 16}};
-constexpr std::size_t kLevelCount = sizeof(kLevels) / sizeof(PanelLevel);
+constexpr Index kLevelCount = sizeof(kLevels) / sizeof(PanelLevel);
 
 constexpr double kPowerRatio = 50.0;   // e^{2 t} on [-1, 1]: 16 nodes interpolate it to 1e-13
 constexpr double kNoPower = 1e-34;     // relative to the largest: eigenvalues that count as zero
@@ -26,7 +26,7 @@ constexpr int kDivisions = 24;
 }  // namespace
 
 PanelLadder::PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,
-                         std::size_t max_nodes)
+                         Index max_nodes)
     : groups_(groups),
       r_(r),
       c_(c),
@@ -38,12 +38,12 @@ PanelLadder::PanelLadder(int groups, const double* r, const double* c, GaussianM
   edge_ = RuleLadder(variation, max_nodes).edges();
 }
 
-PanelLadder::Step PanelLadder::reach(std::size_t level) {
+PanelLadder::Step PanelLadder::reach(Index level) {
   while (levels_.size() <= level) {
-    const std::size_t next = levels_.size();
+    const Index next = levels_.size();
     if (next >= kLevelCount) return Step::exhausted;
     const auto [degree, split] = kLevels[next];
-    const auto nodes = (edge_.size() - 1) * static_cast<std::size_t>(degree * split);
+    const auto nodes = (edge_.size() - 1) * (degree * split);
     if (next > 1 && nodes > max_nodes_) return Step::exhausted;
     levels_.emplace_back();
     do {
@@ -56,33 +56,33 @@ PanelLadder::Step PanelLadder::reach(std::size_t level) {
 bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
   Rule rule;
   const LegendreRule& base = legendre_rule(degree);
-  for (std::size_t e = 0; e + 1 < edge_.size(); ++e) {
+  for (Index e = 0; e + 1 < edge_.size(); ++e) {
     const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
     for (int part = 0; part < split; ++part) {
       append_panel(edge_[e] + half * (2.0 * part + 1.0), half, base, 0.0, rule);
     }
   }
   out.degree = degree;
-  out.panels = (edge_.size() - 1) * static_cast<std::size_t>(split);
+  out.panels = (edge_.size() - 1) * split;
   return out.tables.fill(rule, effort, groups_, r_, c_, 0.0, activation_, no_target_);
 }
 
 // Halves the panels on which the power mu1_k^2 + mu2_k^2 of some group varies too much.
 bool PanelLadder::divide(const PanelTables& coarse) {
-  const auto degree = static_cast<std::size_t>(coarse.degree);
+  const Index degree = coarse.degree;
   if (edge_.size() * degree > max_nodes_ / 2) return false;
   const Tables& tables = coarse.tables;
-  std::vector<char> wide(coarse.panels, 0);
+  Array<char> wide(coarse.panels, 0);
   for (int k = 0; k < groups_; ++k) {
     const double* linear = tables.feature(pair_index(k, k, groups_));
     const double* rest = tables.feature(pair_count(groups_) + k);
     double most = 0.0;
-    for (std::size_t i = 0; i < tables.nodes; ++i) most = std::max(most, linear[i] + rest[i]);
-    for (std::size_t p = 0; p < coarse.panels; ++p) {
+    for (Index i = 0; i < tables.nodes; ++i) most = std::max(most, linear[i] + rest[i]);
+    for (Index p = 0; p < coarse.panels; ++p) {
       double low = most;
       double high = 0.0;
       double weight = 0.0;
-      for (std::size_t i = p * degree; i < (p + 1) * degree; ++i) {
+      for (Index i = p * degree; i < (p + 1) * degree; ++i) {
         const double power = std::max(linear[i] + rest[i], kNoPower * most);
         low = std::min(low, power);
         high = std::max(high, power);
@@ -92,8 +92,8 @@ bool PanelLadder::divide(const PanelTables& coarse) {
       if (high > kPowerRatio * low && weight > kNegligible && !fine) wide[p] = 1;
     }
   }
-  std::vector<double> finer;
-  for (std::size_t p = 0; p < coarse.panels; ++p) {
+  Array<double> finer;
+  for (Index p = 0; p < coarse.panels; ++p) {
     finer.push_back(edge_[p]);
     if (wide[p]) finer.push_back(0.5 * (edge_[p] + edge_[p + 1]));
   }

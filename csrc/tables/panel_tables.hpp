@@ -1,10 +1,7 @@
 // The tables of one spike on Gauss-Legendre panels, for averages of 1/(1 + V) with complex V.
 #pragma once
 
-#include <cstddef>
-#include <deque>
-#include <vector>
-
+#include "numerics/array.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/moments.hpp"
 
@@ -14,7 +11,7 @@ namespace spikedrf {
 struct PanelTables {
   Tables tables;
   int degree = 0;
-  std::size_t panels = 0;
+  Index panels = 0;
 };
 
 // Ever finer panel tables. Where V(kappa) passes close to -1, a panel has to be divided further
@@ -26,12 +23,12 @@ struct PanelTables {
 class PanelLadder {
  public:
   PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,
-              std::size_t max_nodes);
+              Index max_nodes);
 
   enum class Step { ready, exhausted, failed };
 
-  Step reach(std::size_t level);
-  const PanelTables& operator[](std::size_t level) const { return levels_[level]; }
+  Step reach(Index level);
+  const PanelTables& operator[](Index level) const { return levels_[level]; }
 
  private:
   bool fill(int degree, int split, int effort, PanelTables& out);
@@ -42,9 +39,9 @@ class PanelLadder {
   const double* c_;
   GaussianMoments& activation_;
   NamedMoments no_target_;  // the features know no labels
-  std::size_t max_nodes_;
-  std::vector<double> edge_;
-  std::deque<PanelTables> levels_;
+  Index max_nodes_;
+  Array<double> edge_;
+  Deque<PanelTables> levels_;
 };
 
 }  // namespace spikedrf

@@ -1,34 +1,47 @@
-// What the tests of batches have in common: a problem, and everything that comes back.
+// One problem as the tests of batches pose it, and arrays for everything that comes back.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "batches/run.hpp"
 #include "functions/activation.hpp"
+#include "numerics/array.hpp"
 
 namespace spikedrf {
 
 struct Case {
   Activation activation, target;
-  std::vector<double> r, c, pi;
+  Array<double> r, c, pi;
   double gamma, alpha, beta, lam, noise;
 };
 
 // Everything that a batch returns; vectors of exactly the size that is needed.
 struct Found {
-  std::vector<double> test, excess, train, norm, m, theta, psi, q1, q2, V1, V2, residual, moved;
-  std::vector<double> losses;
-  std::vector<std::int32_t> status, nit;
-  std::vector<std::int64_t> nodes;
+  Array<double> test, excess, train, norm, m, theta, psi, q1, q2, V1, V2, residual, moved;
+  Array<double> losses;
+  Array<std::int32_t> status, nit;
+  Array<std::int64_t> nodes;
 
-  Found(std::size_t n, std::size_t k)
-      : test(n), excess(n), train(n), norm(n), m(n * k), theta(n * k), psi(n * k), q1(n * k * k),
-        q2(n * k), V1(n * k * k), V2(n * k), residual(n), moved(n), losses(4 * n),
-        status(n), nit(n), nodes(n) {}
+  Found(Index n, Index k)
+      : test(n),
+        excess(n),
+        train(n),
+        norm(n),
+        m(n * k),
+        theta(n * k),
+        psi(n * k),
+        q1(n * k * k),
+        q2(n * k),
+        V1(n * k * k),
+        V2(n * k),
+        residual(n),
+        moved(n),
+        losses(4 * n),
+        status(n),
+        nit(n),
+        nodes(n) {}
   Solutions view() {
-    const std::size_t n = test.size();
+    const Index n = test.size();
     return {test.data(),       excess.data(),         train.data(),
             norm.data(),       residual.data(),       moved.data(),
             losses.data(),     losses.data() + n,     losses.data() + 2 * n,

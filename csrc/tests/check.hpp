@@ -1,4 +1,4 @@
-// What the kernels' own tests need of a test framework, which is little.
+// A small test framework: tests register themselves, and failures are counted.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// The kernels alone, without Python: for sanitisers, which see nothing of an interpreter here.
+// Runs the kernels' own tests, without Python, so that sanitisers can watch.
 #include <cstdio>
 
 #include "check.hpp"

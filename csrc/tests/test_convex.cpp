@@ -1,8 +1,8 @@
+// Convex losses: proximal maps, averages over the field, and whole solutions.
 #include <cmath>
 #include <limits>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "batch.hpp"
 #include "batches/run.hpp"
@@ -23,9 +23,9 @@ Loss made(int kind) {
 }
 
 Found solved(const Case& p, Loss loss, LabelKind labels, double flip, double rtol,
-             std::size_t max_nodes = 1u << 13) {
-  const std::vector<double> alpha{p.alpha}, beta{p.beta}, lam{p.lam}, noise{p.noise}, flips{flip};
-  const std::vector<std::int64_t> which{0};
+             Index max_nodes = 1u << 13) {
+  const Array<double> alpha{p.alpha}, beta{p.beta}, lam{p.lam}, noise{p.noise}, flips{flip};
+  const Array<std::int64_t> which{0};
   NamedMoments activation(p.activation), target(p.target);
   Found answer(1, p.r.size());
   Points points{1, which.data(), alpha.data(), beta.data(), lam.data(), noise.data()};
@@ -39,7 +39,7 @@ Found solved(const Case& p, Loss loss, LabelKind labels, double flip, double rto
 
 // Values, slopes, and proximal maps of every loss, from points near a kink to points far out.
 void every_loss() {
-  std::vector<double> x;
+  Array<double> x;
   for (double size : {0.0, 1e-9, 0.3, 0.7, 1.0, 2.5, 40.0, 1e6}) {
     x.push_back(size);
     x.push_back(-size);
@@ -48,10 +48,10 @@ void every_loss() {
     const Loss loss = made(kind);
     const std::string name = traits(loss).name;
     for (double V : {1e-6, 0.4, 1.0, 300.0}) {
-      std::vector<double> t(x.size()), value(x.size()), above(x.size()), below(x.size());
+      Array<double> t(x.size()), value(x.size()), above(x.size()), below(x.size());
       prox(loss, V, x.data(), t.data(), x.size());
       loss_values(loss, t.data(), value.data(), t.size());
-      for (std::size_t i = 0; i < x.size(); ++i) {
+      for (Index i = 0; i < x.size(); ++i) {
         // No point beside t has a smaller (t - x)^2 / (2 V) + loss(t).
         const auto objective = [&](double at) {
           double found = 0.0;
@@ -70,14 +70,14 @@ void every_loss() {
     // phi and its derivatives against differences, on one grid.
     const double h = 1e-4;
     const double V = 0.8;
-    const std::vector<double> grid = {-3.0, -3.0 + h, -3.0 - h, 0.2, 0.2 + h, 0.2 - h};
-    std::vector<double> rows(6 * grid.size());
+    const Array<double> grid = {-3.0, -3.0 + h, -3.0 - h, 0.2, 0.2 + h, 0.2 - h};
+    Array<double> rows(6 * grid.size());
     double* row = rows.data();
-    const std::size_t n = grid.size();
+    const Index n = grid.size();
     smooth_phi(loss, V, grid.data(), n,
                {row, row + n, row + 2 * n, row + 3 * n, row + 4 * n, row + 5 * n});
-    for (std::size_t at : {std::size_t{0}, std::size_t{3}}) {
-      for (std::size_t order = 1; order < 4; ++order) {
+    for (Index at : {Index{0}, Index{3}}) {
+      for (Index order = 1; order < 4; ++order) {
         const double* f = row + order * n;
         check::near((f[at + 1] - f[at + 2]) / (2.0 * h), f[n + at], 1e-5, 1e-8,
                     name + ", derivative " + std::to_string(order));
@@ -144,8 +144,8 @@ void hard_problems() {
 // Each call has its own equations: threads do not change a bit.
 void threads() {
   const Loss logistic{loss_of<losses::Logistic>(), 0.0};
-  std::vector<double> found(4);
-  std::vector<std::thread> workers;
+  Array<double> found(4);
+  Array<std::thread> workers;
   for (double& slot : found) {
     workers.emplace_back(
         [&slot, logistic] { slot = solved(one, logistic, LabelKind::sign, 0.1, 1e-4).test[0]; });

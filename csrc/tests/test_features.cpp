@@ -1,7 +1,7 @@
+// Feature maps and gradient passes, for every activation and at every length.
 #include <cmath>
 #include <limits>
 #include <string>
-#include <vector>
 
 #include "check.hpp"
 #include "functions/activation.hpp"
@@ -15,7 +15,7 @@ const double infinity = std::numeric_limits<double>::infinity();
 const double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 // Numbers a sample after the other, without a generator: the fractional parts of multiples.
-double scattered(std::size_t i, double width = 6.0) {
+double scattered(Index i, double width = 6.0) {
   const double x = static_cast<double>(i + 1) * 0.6180339887498949;
   return width * (x - std::floor(x) - 0.5);
 }
@@ -27,16 +27,16 @@ void every_activation_at_every_length() {
   for (int code = 0; code < activation_count; ++code) {
     const auto activation = static_cast<Activation>(code);
     const std::string name = traits(activation).name;
-    for (std::size_t n : {1u, 2u, 3u, 7u, 8u, 15u, 31u, 64u, 255u, 256u, 257u, 600u}) {
-      std::vector<Real> x(n), value(n), slope(n);
-      for (std::size_t i = 0; i < n; ++i) {
+    for (Index n : {1u, 2u, 3u, 7u, 8u, 15u, 31u, 64u, 255u, 256u, 257u, 600u}) {
+      Array<Real> x(n), value(n), slope(n);
+      for (Index i = 0; i < n; ++i) {
         x[i] = static_cast<Real>(i % 9 == 8 ? edges[(i / 9) % 10] : scattered(i));
       }
       activate(activation, x.data(), value.data(), n);
       activate_derivative(activation, x.data(), slope.data(), n);
-      std::vector<Real> here = x;
+      Array<Real> here = x;
       activate(activation, here.data(), here.data(), n);
-      for (std::size_t i = 0; i < n; ++i) {
+      for (Index i = 0; i < n; ++i) {
         // An entry depends on itself alone, in place or not, wherever it stands.
         Real alone = 0;
         activate(activation, &x[i], &alone, 1);
@@ -78,37 +78,37 @@ void known_values() {
 
 template <class Real>
 void spike_and_residual_rows() {
-  const std::size_t rows = 5;
+  const Index rows = 5;
   const double eps = static_cast<double>(std::numeric_limits<Real>::epsilon());
-  for (std::size_t cols : {1u, 9u, 257u, 700u}) {
+  for (Index cols : {1u, 9u, 257u, 700u}) {
     for (int code = 0; code < activation_count; ++code) {
       const auto activation = static_cast<Activation>(code);
       const std::string name = traits(activation).name;
-      std::vector<Real> z(rows * cols), s(rows), u(cols), y(rows), residual(rows);
-      for (std::size_t i = 0; i < z.size(); ++i) z[i] = static_cast<Real>(scattered(i));
+      Array<Real> z(rows * cols), s(rows), u(cols), y(rows), residual(rows);
+      for (Index i = 0; i < z.size(); ++i) z[i] = static_cast<Real>(scattered(i));
       z[cols - 1] = static_cast<Real>(2e6);  // far, for sin and cos
-      for (std::size_t i = 0; i < cols; ++i) u[i] = static_cast<Real>(i % 2 == 0 ? 1.0 : -0.5);
-      for (std::size_t m = 0; m < rows; ++m) {
+      for (Index i = 0; i < cols; ++i) u[i] = static_cast<Real>(i % 2 == 0 ? 1.0 : -0.5);
+      for (Index m = 0; m < rows; ++m) {
         s[m] = static_cast<Real>(scattered(m, 2.0));
         y[m] = static_cast<Real>(m);
       }
       const Real eta = static_cast<Real>(0.7);
-      std::vector<Real> out(z.size()), argument(z.size()), value(z.size()), slope(z.size());
+      Array<Real> out(z.size()), argument(z.size()), value(z.size()), slope(z.size());
       check::that(spike_features(activation, z.data(), s.data(), u.data(), eta, out.data(), rows,
                                  cols) == rows,
                   name + ": all rows");
-      for (std::size_t i = 0; i < z.size(); ++i) {
+      for (Index i = 0; i < z.size(); ++i) {
         argument[i] = z[i] + eta * s[i / cols] * u[i % cols];
       }
       activate(activation, argument.data(), value.data(), z.size());
-      for (std::size_t i = 0; i < z.size(); ++i) {
+      for (Index i = 0; i < z.size(); ++i) {
         if (std::abs(argument[i]) > 100) continue;  // the argument rounds differently with FMA
         check::near(out[i], value[i], 500 * eps, 200 * eps, name + " after a spike");
       }
       // A row that is not finite ends the work before anything of it is written.
-      std::vector<Real> broken = z;
+      Array<Real> broken = z;
       broken[2 * cols] = static_cast<Real>(not_a_number);
-      std::vector<Real> untouched(z.size(), static_cast<Real>(-7));
+      Array<Real> untouched(z.size(), static_cast<Real>(-7));
       check::that(spike_features(activation, broken.data(), s.data(), u.data(), eta,
                                  untouched.data(), rows, cols) == 2,
                   name + ": stops at NaN");
@@ -117,9 +117,9 @@ void spike_and_residual_rows() {
       activate(activation, z.data(), value.data(), z.size());
       activate_derivative(activation, z.data(), slope.data(), z.size());
       residual_and_slopes(activation, z.data(), y.data(), u.data(), residual.data(), rows, cols);
-      for (std::size_t m = 0; m < rows; ++m) {
+      for (Index m = 0; m < rows; ++m) {
         double sum = 0.0, size = 0.0;
-        for (std::size_t i = 0; i < cols; ++i) {
+        for (Index i = 0; i < cols; ++i) {
           const double term = static_cast<double>(u[i]) * static_cast<double>(value[m * cols + i]);
           sum += term;
           size += std::abs(term);

@@ -1,8 +1,7 @@
+// The general form of the latents: tables made elsewhere give what the kernels' own give.
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <string>
-#include <vector>
 
 #include "batch.hpp"
 #include "check.hpp"
@@ -25,13 +24,13 @@ const Case cases[] = {
 // one weight in the loss, and with further directions and columns that nothing depends on.
 class Rows final : public TableSource {
  public:
-  Rows(const Case& p, Latents latents, std::vector<double> shares, double weight)
+  Rows(const Case& p, Latents latents, Array<double> shares, double weight)
       : case_(p), latents_(latents), shares_(std::move(shares)), weight_(weight) {}
 
-  Made make(std::size_t level, int groups, const Latents& latents, Tables& tables) override {
+  Made make(Index level, int groups, const Latents& latents, Tables& tables) override {
     NamedMoments activation(case_.activation), target(case_.target);
     Variation variation;
-    for (std::size_t k = 0; k < case_.r.size(); ++k) {
+    for (Index k = 0; k < case_.r.size(); ++k) {
       activation.add_variation(case_.r[k], std::sqrt(case_.c[k]), variation);
     }
     target.add_variation(case_.gamma, std::sqrt(1.0 - case_.gamma * case_.gamma), variation);
@@ -42,20 +41,18 @@ class Rows final : public TableSource {
     Tables plain;
     plain.fill(rule, static_cast<int>(level), groups, case_.r.data(), case_.c.data(), case_.gamma,
                activation, target);
-    const std::size_t n = plain.nodes;
-    std::vector<double> rows;
-    std::vector<std::size_t> begin{0};
+    const Index n = plain.nodes;
+    Array<double> rows;
+    Array<Index> begin{0};
     const auto add = [&](const auto& value) {
-      for (std::size_t c = 0; c < shares_.size(); ++c) {
-        for (std::size_t i = 0; i < n; ++i) rows.push_back(value(c, i));
+      for (Index c = 0; c < shares_.size(); ++c) {
+        for (Index i = 0; i < n; ++i) rows.push_back(value(c, i));
       }
     };
-    const auto copy = [&](const double* row) {
-      add([&](std::size_t, std::size_t i) { return row[i]; });
-    };
-    const auto zero = [&] { add([](std::size_t, std::size_t) { return 0.0; }); };
-    add([&](std::size_t c, std::size_t i) { return shares_[c] * plain.weight()[i]; });
-    add([&](std::size_t, std::size_t) { return 1.0 / weight_; });
+    const auto copy = [&](const double* row) { add([&](Index, Index i) { return row[i]; }); };
+    const auto zero = [&] { add([](Index, Index) { return 0.0; }); };
+    add([&](Index c, Index i) { return shares_[c] * plain.weight()[i]; });
+    add([&](Index, Index) { return 1.0 / weight_; });
     copy(plain.h());
     copy(plain.g2());
     // Of the directions beside kappa the last is the label's.
@@ -66,7 +63,7 @@ class Rows final : public TableSource {
     for (int k = 0; k < groups; ++k) copy(plain.kappa_mu1(k));
     for (int a = groups; a < latents_.columns(groups); ++a) zero();
     for (int k = 0; k < groups; ++k) copy(plain.feature(pair_count(groups) + k));
-    for (std::size_t c = 0; c < shares_.size(); ++c) begin.push_back(n * (c + 1));
+    for (Index c = 0; c < shares_.size(); ++c) begin.push_back(n * (c + 1));
     tables.take(rows.data(), n * shares_.size(), begin, groups, latents);
     return Made::ready;
   }
@@ -74,12 +71,12 @@ class Rows final : public TableSource {
  private:
   const Case& case_;
   Latents latents_;
-  std::vector<double> shares_;
+  Array<double> shares_;
   double weight_;
 };
 
 struct Classes {
-  std::vector<double> error, wrong;
+  Array<double> error, wrong;
 };
 
 Found solved(const Case& p, double lam, Rows* rows, Latents latents = {}, int classes = 1,
@@ -96,12 +93,12 @@ Found solved(const Case& p, double lam, Rows* rows, Latents latents = {}, int cl
     problem.spikes.bulk = *bulk;
   }
   Found found(1, p.r.size());
-  found.theta.resize(static_cast<std::size_t>(latents.columns(problem.spikes.groups)));
-  found.psi.resize(static_cast<std::size_t>(latents.free * problem.spikes.groups));
+  found.theta.resize(latents.columns(problem.spikes.groups));
+  found.psi.resize(latents.free * problem.spikes.groups);
   Solutions view = found.view();
   if (by_class != nullptr) {
-    by_class->error.resize(static_cast<std::size_t>(classes));
-    by_class->wrong.resize(static_cast<std::size_t>(classes));
+    by_class->error.resize(classes);
+    by_class->wrong.resize(classes);
     view.class_error = by_class->error.data();
     view.class_wrong = by_class->wrong.data();
   }
@@ -146,14 +143,14 @@ void weights_in_the_loss() {
 void split_bulk() {
   const Latents latents{1, 2, 2, false};
   for (const Case& p : cases) {
-    const std::size_t K = p.r.size();
-    std::vector<double> value;
+    const Index K = p.r.size();
+    Array<double> value;
     for (int j = 0; j < 2; ++j) value.insert(value.end(), p.c.begin(), p.c.end());
     const double trace[] = {0.3, 0.7};
     const double share[] = {0.6, 0.2, 0.5, 0.4};  // of the first node in each direction
-    std::vector<double> forms;
-    for (std::size_t l = 0; l < 4; ++l) {
-      for (std::size_t m = l; m < 4; ++m) {
+    Array<double> forms;
+    for (Index l = 0; l < 4; ++l) {
+      for (Index m = l; m < 4; ++m) {
         const double first = l == m ? share[l] : 0.05 * static_cast<double>(1 + l + m);
         forms.push_back(first);
         forms.push_back((l == m ? 1.0 : 0.0) - first);

@@ -1,6 +1,6 @@
+// Quadrature rules, Gaussian moments and the tables made from them.
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include "check.hpp"
 #include "numerics/quadrature.hpp"
@@ -15,7 +15,7 @@ void rules_integrate_polynomials() {
     const LegendreRule rule = gauss_legendre(n);
     for (int power = 0; power < 2 * n; ++power) {
       double sum = 0.0;
-      for (std::size_t i = 0; i < rule.node.size(); ++i) {
+      for (Index i = 0; i < rule.node.size(); ++i) {
         sum += rule.weight[i] * std::pow(rule.node[i], power);
       }
       check::near(sum, power % 2 == 0 ? 2.0 / (power + 1) : 0.0, 1e-13, 1e-14, "Legendre");
@@ -25,7 +25,7 @@ void rules_integrate_polynomials() {
   for (int n : {8, 64, 128}) {
     const Rule rule = gauss_hermite(n);
     double moment[3] = {};
-    for (std::size_t i = 0; i < rule.node.size(); ++i) {
+    for (Index i = 0; i < rule.node.size(); ++i) {
       const double x2 = rule.node[i] * rule.node[i];
       moment[0] += rule.weight[i];
       moment[1] += rule.weight[i] * x2;
@@ -46,7 +46,7 @@ void ladders_end() {
     int level = 0;
     while (level < 40 && ladder.make(level, rule)) {
       double sum = 0.0, square = 0.0;
-      for (std::size_t i = 0; i < rule.node.size(); ++i) {
+      for (Index i = 0; i < rule.node.size(); ++i) {
         sum += rule.weight[i];
         square += rule.weight[i] * rule.node[i] * rule.node[i];
       }
@@ -68,17 +68,17 @@ double far_value(Activation activation, double x) {
 // Moments of every activation against a fine trapezoidal rule, and their slopes against
 // differences.
 void moments_of_every_activation() {
-  const std::vector<double> mean = {0.0, -0.0, 0.37, -1.2, 2.9, -7.5, 25.0, 400.0};
-  const std::size_t n = mean.size();
+  const Array<double> mean = {0.0, -0.0, 0.37, -1.2, 2.9, -7.5, 25.0, 400.0};
+  const Index n = mean.size();
   for (int code = 0; code < activation_count; ++code) {
     const auto activation = static_cast<Activation>(code);
     const std::string name = traits(activation).name;
     NamedMoments moments(activation);
     for (double sd : {0.0, 1e-3, 0.9, 1.3, 6.0}) {
-      std::vector<double> e(3 * n), slope(4 * n);
+      Array<double> e(3 * n), slope(4 * n);
       const MomentSlopes slopes{&slope[0], &slope[n], &slope[2 * n], &slope[3 * n]};
       check::that(moments.evaluate(mean.data(), n, sd, 0, &e[0], &e[n], &e[2 * n], &slopes), name);
-      for (std::size_t i = 0; i < n; ++i) {
+      for (Index i = 0; i < n; ++i) {
         double e0 = 0.0, e1 = 0.0, second = 0.0, largest = 0.0;
         const double h = 1e-3;
         for (int j = -9000; j <= 9000; ++j) {
@@ -115,10 +115,10 @@ void moments_of_every_activation() {
 
 struct Cube {
   int calls_left;
-  static int evaluate(void* context, const double* mean, std::size_t n, double sd, int, double* e0,
+  static int evaluate(void* context, const double* mean, Index n, double sd, int, double* e0,
                       double* e1, double* e2, const MomentSlopes* slopes) {
     if (--static_cast<Cube*>(context)->calls_left < 0) return 1;
-    for (std::size_t i = 0; i < n; ++i) {
+    for (Index i = 0; i < n; ++i) {
       // (m + s z)^3 in Hermite polynomials of z.
       const double m = mean[i], s2 = sd * sd;
       e0[i] = m * m * m + 3.0 * m * s2;
@@ -135,7 +135,7 @@ void tables_of_several_groups() {
   variation.features = {{0.0, 0.5}};
   const RuleLadder ladder(variation, 1 << 15);
   for (int groups = 1; groups <= 6; ++groups) {
-    std::vector<double> r, c;
+    Array<double> r, c;
     for (int k = 0; k < groups; ++k) {
       r.push_back(1.0 - 0.7 * k);
       c.push_back(1.0 + 0.1 * k);
@@ -153,7 +153,7 @@ void tables_of_several_groups() {
       check::that(tables.nodes == rule.node.size() && tables.stride % Tables::lanes == 0,
                   "padding");
       double power = 0.0, label = 0.0;
-      for (std::size_t i = 0; i < tables.stride; ++i) {
+      for (Index i = 0; i < tables.stride; ++i) {
         for (int k = 0; k < groups; ++k) {
           power += tables.weight()[i] * tables.mu0(k)[i] * tables.mu0(k)[i];
           check::that(std::isfinite(slopes.mu2_c(k)[i]), "slopes of the tables");

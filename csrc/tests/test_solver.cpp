@@ -1,8 +1,8 @@
+// The square loss: solutions, bulks, gradients, and batches in several threads.
 #include <cmath>
 #include <limits>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "batch.hpp"
 #include "batches/run.hpp"
@@ -16,11 +16,11 @@ namespace {
 
 const double infinity = std::numeric_limits<double>::infinity();
 
-Found solved(const Case& p, const std::vector<double>& alpha, Accuracy accuracy = {},
-              const Bulk* bulk = nullptr) {
-  const std::size_t n = alpha.size();
-  const std::vector<double> beta(n, p.beta), lam(n, p.lam), noise(n, p.noise);
-  const std::vector<std::int64_t> which(n, 0);
+Found solved(const Case& p, const Array<double>& alpha, Accuracy accuracy = {},
+             const Bulk* bulk = nullptr) {
+  const Index n = alpha.size();
+  const Array<double> beta(n, p.beta), lam(n, p.lam), noise(n, p.noise);
+  const Array<std::int64_t> which(n, 0);
   Spikes spikes = spikes_of(p);
   if (bulk != nullptr) {
     spikes.bulk_nodes = bulk->nodes;
@@ -52,7 +52,7 @@ void published_numbers() {
                                 {1.16482, 0.13910, 0.9235},
                                 {1.19820, 0.85946, 1.6787},
                                 {0.29580, 0.04796, 0.3940}};
-  for (std::size_t i = 0; i < 5; ++i) {
+  for (Index i = 0; i < 5; ++i) {
     const Found answer = solved(problems[i], {problems[i].alpha});
     const std::string name = "case " + std::to_string(i + 1);
     check::that(answer.status[0] == 0, name + " converges");
@@ -64,7 +64,7 @@ void published_numbers() {
                    0.0};
   const Found answer = solved(curve, {0.2, 0.9, 1.6, 2.3, 3.0, infinity});
   const double errors[] = {0.04848, 0.04250, 0.03731, 0.03430, 0.03252, 0.02659297};
-  for (std::size_t i = 0; i < 6; ++i) {
+  for (Index i = 0; i < 6; ++i) {
     check::near(answer.test[i], errors[i], 0.0, i < 5 ? 5.1e-6 : 5.1e-9, "the published curve");
   }
 }
@@ -74,18 +74,18 @@ void published_numbers() {
 void hard_problems() {
   const Activation all[] = {A::tanh, A::relu, A::erf, A::sin, A::softplus, A::gelu, A::sign,
                             A::identity, A::hermite3, A::abs};
-  for (std::size_t groups : {1u, 2u, 5u, 6u}) {
+  for (Index groups : {1u, 2u, 5u, 6u}) {
     for (const Activation activation : all) {
       for (double lam : {1.0, 1e-6, 0.0}) {
         Case p{activation, A::sin, {}, {}, {}, 0.95, 3.0, 1.3, lam, 0.2};
-        for (std::size_t k = 0; k < groups; ++k) {
+        for (Index k = 0; k < groups; ++k) {
           p.r.push_back(k % 2 == 0 ? 30.0 / (1.0 + static_cast<double>(k)) : -2.0);
           p.c.push_back(1.0 + 0.2 * static_cast<double>(k));
           p.pi.push_back(1.0 / static_cast<double>(groups));
         }
-        const std::vector<double> alpha = {1.9, 40.0, infinity};
+        const Array<double> alpha = {1.9, 40.0, infinity};
         const Found answer = solved(p, alpha, {1e-7, 2048});
-        for (std::size_t i = 0; i < alpha.size(); ++i) {
+        for (Index i = 0; i < alpha.size(); ++i) {
           const std::string name = std::string(traits(activation).name) + ", " +
                                    std::to_string(groups) + " groups, lam " + std::to_string(lam);
           if (answer.status[i] != 0) continue;
@@ -100,16 +100,16 @@ void hard_problems() {
 // An isotropic bulk cut into nodes is the isotropic bulk.
 void split_bulk() {
   for (const Case& p : problems) {
-    const std::size_t k = p.r.size(), nodes = 3;
-    std::vector<double> value(nodes * k);
-    for (std::size_t j = 0; j < nodes; ++j) {
-      for (std::size_t i = 0; i < k; ++i) value[j * k + i] = p.c[i];
+    const Index k = p.r.size(), nodes = 3;
+    Array<double> value(nodes * k);
+    for (Index j = 0; j < nodes; ++j) {
+      for (Index i = 0; i < k; ++i) value[j * k + i] = p.c[i];
     }
     const double trace[] = {0.2, 0.5, 0.3};
     const double forms[] = {0.6, 0.3, 0.1, 0.1, -0.3, 0.2, 0.3, 0.3, 0.4};  // vv, vx, xx
     const Bulk bulk{static_cast<int>(nodes), value.data(), trace, 2, forms, nodes};
     const Found whole = solved(p, {p.alpha, 0.4}), split = solved(p, {p.alpha, 0.4}, {}, &bulk);
-    for (std::size_t i = 0; i < 2; ++i) {
+    for (Index i = 0; i < 2; ++i) {
       check::near(split.test[i], whole.test[i], 1e-9, 0.0, "split bulk, test error");
       check::near(split.norm[i], whole.norm[i], 1e-9, 0.0, "split bulk, norm");
     }
@@ -119,8 +119,8 @@ void split_bulk() {
 // Derivatives in alpha, lam, noise and along the spike against central differences.
 void gradients() {
   for (const Case& p : problems) {
-    const std::size_t k = p.r.size(), width = 2 * k + 1;
-    std::vector<double> slope(2 * width, 0.0), along(2), scale = {1.0, 0.5};
+    const Index k = p.r.size(), width = 2 * k + 1;
+    Array<double> slope(2 * width, 0.0), along(2), scale = {1.0, 0.5};
     slope[0] = 1.0;                  // r of the first group
     slope[width + 2 * k] = 1.0;      // gamma
     const std::int64_t which = 0;
@@ -155,12 +155,12 @@ void gradients() {
 
 // The kernels share nothing but rules that are made once: threads do not change a bit.
 void threads() {
-  const std::size_t count = 8;
-  std::vector<Found> answers;
-  for (std::size_t i = 0; i < count; ++i) answers.emplace_back(3, 2);
-  const auto work = [&](std::size_t i) { answers[i] = solved(problems[1], {0.3, 2.0, infinity}); };
-  std::vector<std::thread> pool;
-  for (std::size_t i = 0; i < count; ++i) pool.emplace_back(work, i);
+  const Index count = 8;
+  Array<Found> answers;
+  for (Index i = 0; i < count; ++i) answers.emplace_back(3, 2);
+  const auto work = [&](Index i) { answers[i] = solved(problems[1], {0.3, 2.0, infinity}); };
+  Array<std::thread> pool;
+  for (Index i = 0; i < count; ++i) pool.emplace_back(work, i);
   for (std::thread& thread : pool) thread.join();
   for (const Found& answer : answers) {
     check::that(answer.test == answers[0].test && answer.q1 == answers[0].q1, "the same bits");

@@ -1,7 +1,7 @@
+// Spectra: transforms on and above the real axis.
 #include <cmath>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "batches/run.hpp"
 #include "check.hpp"
@@ -16,26 +16,34 @@ constexpr double pi = 3.14159265358979323846;
 
 struct Features {
   Activation activation;
-  std::vector<double> r, c, share;
+  Array<double> r, c, share;
 };
 
 struct Found {
-  std::vector<double> V2, slope, cumulative, mean, form, residual, moved;
-  std::vector<std::int32_t> status, nit;
-  std::vector<std::int64_t> nodes;
+  Array<double> V2, slope, cumulative, mean, form, residual, moved;
+  Array<std::int32_t> status, nit;
+  Array<std::int64_t> nodes;
 
-  Found(std::size_t n, std::size_t k)
-      : V2(2 * n * k), slope(2 * n * k), cumulative(n), mean(n), form(4 * n * k * k), residual(n),
-        moved(n), status(n), nit(n), nodes(n) {}
+  Found(Index n, Index k)
+      : V2(2 * n * k),
+        slope(2 * n * k),
+        cumulative(n),
+        mean(n),
+        form(4 * n * k * k),
+        residual(n),
+        moved(n),
+        status(n),
+        nit(n),
+        nodes(n) {}
   Transforms view() {
     return {V2.data(),   slope.data(), cumulative.data(), residual.data(), moved.data(),
             mean.data(), form.data(),  status.data(),     nit.data(),      nodes.data()};
   }
   // Of the Stieltjes transform at point i: part 0 is real, 1 imaginary.
-  double total(std::size_t i, int part) const {
-    const std::size_t k = V2.size() / (2 * status.size());
+  double total(Index i, int part) const {
+    const Index k = V2.size() / (2 * status.size());
     double sum = 0.0;
-    for (std::size_t j = 0; j < k; ++j) sum += V2[2 * (i * k + j) + static_cast<std::size_t>(part)];
+    for (Index j = 0; j < k; ++j) sum += V2[2 * (i * k + j) + part];
     return sum;
   }
 };
@@ -52,13 +60,13 @@ Spikes spikes_of(const Features& f, const double* gamma) {
 }
 
 // z = x + i height.
-Found transformed(const Features& f, double alpha, double beta, const std::vector<double>& x,
-                   double height = 0.0, Accuracy accuracy = {}) {
-  const std::size_t n = x.size();
-  std::vector<double> z(2 * n, height);
-  for (std::size_t i = 0; i < n; ++i) z[2 * i] = x[i];
-  const std::vector<double> alphas(n, alpha), betas(n, beta);
-  const std::vector<std::int64_t> which(n, 0);
+Found transformed(const Features& f, double alpha, double beta, const Array<double>& x,
+                  double height = 0.0, Accuracy accuracy = {}) {
+  const Index n = x.size();
+  Array<double> z(2 * n, height);
+  for (Index i = 0; i < n; ++i) z[2 * i] = x[i];
+  const Array<double> alphas(n, alpha), betas(n, beta);
+  const Array<std::int64_t> which(n, 0);
   NamedMoments activation(f.activation);
   Found answer(n, f.r.size());
   Points points{n, which.data(), alphas.data(), betas.data()};
@@ -76,8 +84,8 @@ const Features cases[] = {{A::relu, {1.2}, {1.1}, {1.0}},
                           {A::erf, {2.0, 0.5, -1.5}, {1.05, 1.3, 0.9}, {0.5, 0.2, 0.3}},
                           {A::sign, {0.0}, {1.0}, {1.0}}};
 
-std::vector<double> decades(double low, double high, int count) {
-  std::vector<double> x;
+Array<double> decades(double low, double high, int count) {
+  Array<double> x;
   for (int i = 0; i < count; ++i) x.push_back(low * std::pow(high / low, i / (count - 1.0)));
   return x;
 }
@@ -88,10 +96,10 @@ void negative_axis() {
     const double alpha = 1.5, beta = 1.2, gamma = 0.7, noise = 0.1;
     for (const double lam : {1e-5, 0.1, 30.0}) {
       const std::int64_t which = 0;
-      const std::size_t k = f.r.size();
+      const Index k = f.r.size();
       NamedMoments activation(f.activation), target(A::sin);
       double one[10];
-      std::vector<double> vectors(5 * k), matrices(2 * k * k);
+      Array<double> vectors(5 * k), matrices(2 * k * k);
       std::int32_t status, nit;
       std::int64_t nodes;
       double* const V2 = &vectors[4 * k];
@@ -103,7 +111,7 @@ void negative_axis() {
                       {1, &which, &alpha, &beta, &lam, &noise}, {&out}),
                   "a named function");
       double response = 0.0;
-      for (std::size_t i = 0; i < k; ++i) response += V2[i];
+      for (Index i = 0; i < k; ++i) response += V2[i];
       const Found answer = transformed(f, alpha, beta, {-lam});
       check::near(answer.total(0, 0), response, 1e-9, 0.0, "the transform at -lam");
       check::near(answer.total(0, 1), 0.0, 0.0, 0.0, "it is real there");
@@ -121,10 +129,10 @@ void independent_features() {
     const auto density = [&](double x) {
       return std::sqrt(std::max(0.0, (high - x) * (x - low))) / (2.0 * pi * x);
     };
-    std::vector<double> x;
+    Array<double> x;
     for (int i = 1; i < 10; ++i) x.push_back(low + 0.1 * i * (high - low));
     const Found answer = transformed(noise, ratio, 1.0, x);
-    for (std::size_t i = 0; i < x.size(); ++i) {
+    for (Index i = 0; i < x.size(); ++i) {
       check::near(answer.total(i, 1) / pi, density(x[i]), 1e-9, 0.0, "the density");
       double share = std::max(0.0, 1.0 - ratio);
       for (int j = 0; j < 4000; ++j) {  // midpoints in an angle: both edges become smooth
@@ -142,21 +150,21 @@ void independent_features() {
 // Strong spikes, many groups, fourteen decades, no room for nodes: an answer or a flag, and shares
 // of the eigenvalues that do not decrease.
 void hard_problems() {
-  const std::vector<double> x = decades(1e-10, 1e4, 40);
+  const Array<double> x = decades(1e-10, 1e4, 40);
   for (const Activation activation :
        {A::tanh, A::relu, A::sin, A::softplus, A::sign, A::hermite3, A::abs}) {
-    for (const std::size_t groups : {1u, 2u, 5u}) {
+    for (const Index groups : {1u, 2u, 5u}) {
       for (const double alpha : {0.5, 1.3, 20.0}) {
-        for (const std::size_t room : {std::size_t{64}, std::size_t{1} << 15}) {
+        for (const Index room : {Index{64}, Index{1} << 15}) {
           Features f{activation, {}, {}, {}};
-          for (std::size_t k = 0; k < groups; ++k) {
+          for (Index k = 0; k < groups; ++k) {
             f.r.push_back(k % 2 == 0 ? 30.0 / (1.0 + static_cast<double>(k)) : -2.0);
             f.c.push_back(1.0 + 0.2 * static_cast<double>(k));
             f.share.push_back(1.0 / static_cast<double>(groups));
           }
           const Found answer = transformed(f, alpha, 1.3, x, 0.0, {1e-7, room});
           double before = 0.0;
-          for (std::size_t i = 0; i < x.size(); ++i) {
+          for (Index i = 0; i < x.size(); ++i) {
             if (answer.status[i] != 0) continue;
             const std::string name = std::string(traits(activation).name) + ", " +
                                      std::to_string(groups) + " groups, x " + std::to_string(x[i]);
@@ -166,7 +174,7 @@ void hard_problems() {
             before = answer.cumulative[i];
           }
           const Found above = transformed(f, alpha, 1.3, x, 0.1, {1e-7, room});
-          for (std::size_t i = 0; i < x.size(); ++i) {
+          for (Index i = 0; i < x.size(); ++i) {
             if (above.status[i] == 0) check::that(above.total(i, 1) > 0.0, "a Stieltjes transform");
           }
         }
@@ -176,9 +184,9 @@ void hard_problems() {
 }
 
 void threads() {
-  const std::vector<double> x = decades(1e-6, 10.0, 50);
-  std::vector<Found> answers(8, Found(x.size(), 2));
-  std::vector<std::thread> pool;
+  const Array<double> x = decades(1e-6, 10.0, 50);
+  Array<Found> answers(8, Found(x.size(), 2));
+  Array<std::thread> pool;
   for (Found& answer : answers) {
     pool.emplace_back([&] { answer = transformed(cases[1], 0.5, 1.0, x); });
   }

@@ -1,10 +1,21 @@
 """The compiled core: signatures, allocation, one call without the GIL each."""
 
+from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libcpp cimport bool as cbool
-from libcpp.vector cimport vector
 
 import numpy as np
+
+cdef extern from "numerics/array.hpp" namespace "spikedrf" nogil:
+    ctypedef ptrdiff_t Index
+    cdef cppclass Array[T]:
+        Array() except +
+        Index size()
+        T& operator[](Index)
+        cbool empty()
+        T* data()
+        void push_back(T) except +
+        void assign(const T*, const T*) except +
 
 cdef extern from "functions/activation.hpp" namespace "spikedrf" nogil:
     cdef enum class Activation(int):
@@ -18,8 +29,8 @@ cdef extern from "functions/activation.hpp" namespace "spikedrf" nogil:
         cbool differentiable
     int activation_count
     ActivationTraits traits(Activation)
-    void activate(Activation, const double*, double*, size_t)
-    void activate_derivative(Activation, const double*, double*, size_t)
+    void activate(Activation, const double*, double*, Index)
+    void activate_derivative(Activation, const double*, double*, Index)
 
 cdef extern from "tables/moments.hpp" namespace "spikedrf" nogil:
     cdef struct MomentSlopes:
@@ -28,14 +39,14 @@ cdef extern from "tables/moments.hpp" namespace "spikedrf" nogil:
         double* p1
         double* p2
     cdef cppclass GaussianMoments:
-        cbool evaluate(const double*, size_t, double, int, double*, double*, double*,
+        cbool evaluate(const double*, Index, double, int, double*, double*, double*,
                        const MomentSlopes*) except +
     cdef cppclass NamedMoments(GaussianMoments):
         NamedMoments(Activation)
-    ctypedef int (*MomentFunction)(void*, const double*, size_t, double, int, double*, double*,
+    ctypedef int (*MomentFunction)(void*, const double*, Index, double, int, double*, double*,
                                    double*, const MomentSlopes*) noexcept
     cdef cppclass CallbackMoments(GaussianMoments):
-        CallbackMoments(MomentFunction, void*, vector[double], double) except +
+        CallbackMoments(MomentFunction, void*, Array[double], double) except +
 
 cdef extern from "equations/bulk.hpp" namespace "spikedrf" nogil:
     cdef struct Bulk:
@@ -44,7 +55,7 @@ cdef extern from "equations/bulk.hpp" namespace "spikedrf" nogil:
         const double* trace
         int directions
         const double* forms
-        size_t stride
+        Index stride
 
 cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
     cdef enum class LossKind(int):
@@ -57,7 +68,7 @@ cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
         cbool margin
     int loss_count
     LossTraits loss_traits "spikedrf::traits"(LossKind)
-    void prox(Loss, double, const double*, double*, size_t) except +
+    void prox(Loss, double, const double*, double*, Index) except +
 
 cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
     cdef enum class LabelKind(int):
@@ -65,8 +76,8 @@ cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
 
 cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
     cdef struct Rule:
-        vector[double] node
-        vector[double] weight
+        Array[double] node
+        Array[double] weight
     cdef struct ScalarLabels:
         const GaussianMoments* function
         double offset
@@ -74,7 +85,7 @@ cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
         double sd
     cbool core_class_rule "spikedrf::class_rule"(
         const GaussianMoments&, int, const double*, const double*, double, const ScalarLabels&,
-        size_t, int, Rule&) except +
+        Index, int, Rule&) except +
 
 cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
     cdef struct Latents:
@@ -87,14 +98,14 @@ cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
     cdef cppclass TableSource:
         pass
     cdef struct TableRows:
-        vector[double] rows
-        size_t nodes
-        vector[size_t] begin
-    ctypedef int (*TableFunction)(void*, size_t, TableRows*) noexcept
+        Array[double] rows
+        Index nodes
+        Array[Index] begin
+    ctypedef int (*TableFunction)(void*, Index, TableRows*) noexcept
     cdef cppclass CallbackTables(TableSource):
         CallbackTables(TableFunction, void*)
     cdef struct Spikes:
-        size_t count
+        Index count
         int groups
         const double* r
         const double* c
@@ -105,7 +116,7 @@ cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
         Bulk bulk
     cdef struct Accuracy:
         double rtol
-        size_t max_nodes
+        Index max_nodes
     cdef struct CoreProblem "spikedrf::Problem":
         Spikes spikes
         GaussianMoments* activation
@@ -118,7 +129,7 @@ cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
         int classes
         cbool doubtful
     cdef struct CorePoints "spikedrf::Points":
-        size_t count
+        Index count
         const int64_t* spike
         const double* alpha
         const double* beta
@@ -154,7 +165,7 @@ cdef extern from "batches/solutions.hpp" namespace "spikedrf" nogil:
 
 cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
     cdef struct Directions:
-        size_t count
+        Index count
         const double* slope
         const double* scale
         const double* bulk
@@ -192,7 +203,7 @@ cdef extern from "batches/run.hpp" namespace "spikedrf" nogil:
         const CoreGradients* gradients
         const CoreTransforms* transforms
     cbool core_run "spikedrf::run"(const CoreProblem&, const CorePoints&, const Wanted&) except +
-    cbool tabulate(const CoreProblem&, size_t, vector[double]&) except +
+    cbool tabulate(const CoreProblem&, Index, Array[double]&) except +
 
 
 def activations():
@@ -249,14 +260,15 @@ cdef class Function:
     cdef readonly object error
 
     def __cinit__(self, function):
-        cdef vector[double] breaks
+        cdef Array[double] breaks
         if isinstance(function, int):
             if not 0 <= function < activation_count:
                 raise ValueError(f"the core has no activation of number {function}")
             self.moments = new NamedMoments(<Activation><int>function)
         else:
             self.evaluator, points, grain = function
-            breaks = points
+            for at in points:
+                breaks.push_back(<double>at)
             self.moments = new CallbackMoments(call_evaluator, <void*>self, breaks, grain)
 
     def __dealloc__(self):
@@ -281,15 +293,15 @@ cdef class Function:
         return out
 
 
-cdef int copy_row(values, double* out, size_t n) except -1:
+cdef int copy_row(values, double* out, Index n) except -1:
     cdef const double[::1] row = np.ascontiguousarray(values, dtype=np.float64)
-    cdef size_t i
+    cdef Index i
     for i in range(n):
         out[i] = row[i]
     return 0
 
 
-cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, int effort,
+cdef int call_evaluator(void* context, const double* mean, Index n, double sd, int effort,
                         double* e0, double* e1, double* e2,
                         const MomentSlopes* slopes) noexcept with gil:
     cdef Function function = <Function>context
@@ -312,7 +324,7 @@ cdef int call_evaluator(void* context, const double* mean, size_t n, double sd, 
 
 
 def class_rule(Function sigma, const double[::1] r, const double[::1] c, double mean, int level,
-               size_t max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
+               Index max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
                double sd=1.0):
     """Nodes and weights of a rule for z ~ N(0, 1), kappa = mean + z: None beyond the finest.
 
@@ -334,10 +346,10 @@ def class_rule(Function sigma, const double[::1] r, const double[::1] c, double 
     return out
 
 
-cdef int call_table_maker(void* context, size_t level, TableRows* out) noexcept with gil:
+cdef int call_table_maker(void* context, Index level, TableRows* out) noexcept with gil:
     cdef Problem problem = <Problem>context
     cdef const double[:, ::1] rows
-    cdef size_t i
+    cdef Index i
     try:
         made = problem.tables_at(level)
         if made is not None:
@@ -380,7 +392,7 @@ cdef class Problem:
     cdef const double[:, :, ::1] value, weight
 
     def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=(0, 0.0),
-                  bint signs=False, double rtol=1e-8, size_t max_nodes=1 << 15, latents=None,
+                  bint signs=False, double rtol=1e-8, Index max_nodes=1 << 15, latents=None,
                   tables_at=None, int classes=1, bint doubtful=False):
         cdef Spikes* spikes = &self.core.spikes
         self.activation, self.target = activation, activation if target is None else target
@@ -407,7 +419,7 @@ cdef class Problem:
         if bulk is not None:
             self.value, self.weight = bulk
             spikes.bulk_nodes = <int>self.value.shape[1]
-            spikes.bulk_rules = <int>(<size_t>self.value.shape[0] // spikes.count)
+            spikes.bulk_rules = <int>(self.value.shape[0] // spikes.count)
             spikes.bulk.value = &self.value[0, 0, 0]
             spikes.bulk.trace = &self.weight[0, 0, 0]
             spikes.bulk.directions = self.core.latents.coupled + self.core.latents.free
@@ -422,7 +434,7 @@ cdef class Problem:
     def __dealloc__(self):
         del self.source
 
-    def tables(self, size_t level):
+    def tables(self, Index level):
         """The tables of the first spike on one rule of its ladder, None once that is at its end.
 
         Rows weight, h, hz, g2, then mu0, mu1 and kappa mu1 of every group.
@@ -430,7 +442,7 @@ cdef class Problem:
         cdef Function sigma = Function(self.activation)
         cdef Function g = Function(self.target)
         cdef CoreProblem core = self.core
-        cdef vector[double] rows
+        cdef Array[double] rows
         cdef cbool done
         cdef Py_ssize_t i
         core.activation = sigma.moments
@@ -681,14 +693,14 @@ def loss_prox(int kind, double parameter, double V, const double[::1] x):
 
 
 cdef extern from "network/features.hpp" namespace "spikedrf" nogil:
-    void activate(Activation, const float*, float*, size_t)
-    void pack_panels[Real](const Real*, size_t, size_t, Real*)
-    void few_input_features[Real](Activation, const Real*, const Real*, Real*, size_t, size_t,
-                                  size_t)
-    size_t spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
-                                size_t, size_t)
-    void residual_and_slopes[Real](Activation, Real*, const Real*, const Real*, Real*, size_t,
-                                   size_t)
+    void activate(Activation, const float*, float*, Index)
+    void pack_panels[Real](const Real*, Index, Index, Real*)
+    void few_input_features[Real](Activation, const Real*, const Real*, Real*, Index, Index,
+                                  Index)
+    Index spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
+                                Index, Index)
+    void residual_and_slopes[Real](Activation, Real*, const Real*, const Real*, Real*, Index,
+                                   Index)
 
 ctypedef fused real:
     float
@@ -721,7 +733,7 @@ def few_input_block(int code, const real[:, ::1] X, const real[::1] panels, real
 def spike_block(int code, const real[:, ::1] Z, const real[::1] s, const real[::1] u, real eta,
                 real[:, ::1] out):
     """out <- sigma(Z + eta s u^T), up to the first row that is not finite; the rows done."""
-    cdef size_t done
+    cdef Index done
     with nogil:
         done = spike_features(<Activation>code, &Z[0, 0], &s[0], &u[0], eta, &out[0, 0],
                               Z.shape[0], Z.shape[1])
