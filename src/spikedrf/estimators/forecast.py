@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spikedrf.estimators.planning import PlannedLayer
+from spikedrf.arrays import Array
+from spikedrf.estimators.layer import SteppedLayer
+from spikedrf.estimators.planning import MOST_ROWS, PlannedLayer
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import RidgePath
 from spikedrf.readout.ridge import RidgeStatistics
-from spikedrf.theory.effective_ridge import Spectrum
-from spikedrf.theory.features import FeatureCurve, Judged, LeftOut, measured
+from spikedrf.theory.effective_ridge import Reading, Spectrum, pooled, read
+from spikedrf.theory.features import FeatureCurve, Judged, measured, variance_sem
 
 #: Share of the rows that cross-fitting judges by fits to.
 _JUDGED = 0.8
-#: Rows held out that a forecast is made from: at least, and at most.
-_FEWEST, _MOST = 50, 800
+#: Rows held out that a forecast is made from, of each fold: at least, and at most.
+_FEWEST, _MOST = 25, 1000
+#: Folds of one step, of which it is made without.
+_FOLDS = 5
 
 
 def ridges_about(alpha: float, weight: Floats) -> Floats:
@@ -50,17 +56,11 @@ def statistics_of(
     intercept : bool
     units : Units
     """
-    spectrum, left_out, unit = measured(path, rows.weight, lam, intercept=intercept)
-    return {
-        "rows": spectrum.rows + float(intercept),
-        "n_components": spectrum.features,
+    reading, variance, unit = measured(path, rows.weight, lam, intercept=intercept)
+    return _kept(reading) | {
         "intercept": intercept,
-        "values": spectrum.values,
-        "shares": spectrum.shares,
-        "square": spectrum.square,
-        "lam": left_out.lam,
-        "error": left_out.error,
-        "sem": left_out.sem,
+        "variance": variance,
+        "variance_sem": variance_sem(rows.y, rows.weight),
         "ridge_unit": unit * units.weight,
         "target_unit": units.y,
         "optimism": 1.0,
@@ -68,55 +68,107 @@ def statistics_of(
     }
 
 
-def statistics_of_planned(
-    planned: PlannedLayer, rows: Rows, error: Floats, *, intercept: bool, units: Units
+def _kept(reading: Reading) -> dict[str, Any]:
+    return {field.name: getattr(reading, field.name) for field in fields(reading)}
+
+
+def statistics_of_learned(
+    stepped: SteppedLayer,
+    path: RidgePath,
+    rows: Rows,
+    lam: Floats,
+    error: Floats,
+    *,
+    salt: int,
+    intercept: bool,
+    units: Units,
 ) -> dict[str, Any] | None:
     """Return the same of a layer that has learned from the rows, from some that it has not.
 
-    Those held out of the first fold, and the layer without them.
+    Those held out of each fold, and the layer without them; effective ridges are those of the layer
+    itself and of all rows.
 
     Parameters
     ----------
-    planned : PlannedLayer
+    stepped : SteppedLayer
+    path : RidgePath
+        Of the layer itself.
     rows : Rows
         All, in ``units``.
+    lam : ndarray, shape (ridges,)
+        Ridges of the path.
     error : ndarray, shape (targets,)
         Errors of rows held out, in squared units of the targets.
+    salt : int
+        What rows are dealt out by.
     intercept : bool
     units : Units
 
     Returns
     -------
     dict or None
-        None if too few were held out.
+        None if there are too few rows, or so many that it hardly matters what a step knows of each.
     """
-    held = rows.take(planned.fold(rows) == 0).here()
-    if len(held) < _FEWEST:
+    if isinstance(stepped, PlannedLayer):
+        fold, searched = stepped.fold(rows), len(stepped.searched)
+    elif stepped.feeding is not None and len(rows) <= MOST_ROWS:
+        fold, searched = rows.deal(salt, _FOLDS), len(rows)
+    else:
         return None
-    kept = float(len(rows.number)) * (1.0 - len(held) / max(len(planned.searched), 1))
-    held = held.take(np.arange(len(held)) < _MOST)
-    scale = float(held.weight.sum())
-    lam = scale * np.logspace(-7.0, 1.0, 17)
-    path = planned.layer.ridge_path(held, planned.without[0], lam, intercept=intercept)
-    statistics = statistics_of(path, held, lam, intercept=intercept, units=units)
+
+    def reading(held: Rows, weights: Array) -> tuple[Reading, Floats]:
+        """Measure a layer on rows held out of it; also the error of each target's best readout."""
+        some = float(held.weight.sum()) * np.logspace(-9.0, 1.0, 21)
+        its = stepped.layer.ridge_path(held, weights, some, intercept=intercept)
+        return measured(its, held.weight, some, intercept=intercept)[0], its.mean_square().min(0)
+
+    readings: list[Reading] = []
+    gain = np.zeros(rows.y.shape[1])
+    out = seen = 0
+    for f in range(int(fold.max()) + 1):
+        held = rows.take(fold == f).here()
+        if len(held) < _FEWEST:
+            return None
+        if seen >= _MOST:
+            break
+        out, seen = max(out, len(held)), seen + len(held)
+        held = held.take(np.arange(len(held)) < _MOST)
+        found, error_of_all = reading(held, stepped.weights_from(rows.take(fold != f)))
+        readings.append(found)
+        half = _of_half(stepped, rows, fold) if f == 0 else None
+        if half is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                gain = np.log(reading(held, half)[1] / error_of_all)
+            gain = np.where(np.isfinite(gain), np.maximum(gain, 0.0), 0.0)
+    statistics = statistics_of(path, rows, lam, intercept=intercept, units=units)
+    whole = measured(path, rows.weight, lam, intercept=intercept)[0]
     present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
-    judged = present * kept / len(rows)
-    return statistics | {"judged": np.array([judged, present, *error])}
+    judged = np.array([present * (1.0 - out / searched), present, *error, *gain])
+    return statistics | _kept(pooled(readings, whole)) | {"judged": judged}
+
+
+def _of_half(stepped: SteppedLayer, rows: Rows, fold: NDArray[np.int64]) -> Array | None:
+    """Return the layer of half of the rows that fold 0 leaves; None where that says nothing."""
+    if isinstance(stepped, PlannedLayer):
+        return stepped.half
+    return stepped.weights_from(rows.take((fold > 0) & (fold <= _FOLDS // 2)))
 
 
 def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
     """Return the same from the sums of a stream, which know no row left out."""
     value, vector = np.linalg.eigh(sums.upper / sums.p, UPLO="U")
-    return {
-        "rows": float(sums.n),
-        "n_components": sums.p,
+    square = np.asarray(sums.square, dtype=np.float64)
+    spectrum = Spectrum(
+        float(sums.n) - float(sums.intercept),
+        sums.p,
+        np.maximum(value, 0.0),
+        np.square(vector.T @ sums.moment) / sums.p,
+        square,
+    )
+    return _kept(read(spectrum, None)) | {
         "intercept": sums.intercept,
-        "values": np.maximum(value, 0.0),
-        "shares": np.square(vector.T @ sums.moment) / sums.p,
-        "square": np.asarray(sums.square, dtype=np.float64),
-        "lam": np.empty(0),
-        "error": np.empty((0, sums.moment.shape[1])),
-        "sem": np.empty((0, sums.moment.shape[1])),
+        "variance": square / float(sums.n),
+        "variance_sem": None,
         "ridge_unit": 1.0,
         "target_unit": 1.0,
         "optimism": 1.0,
@@ -126,16 +178,14 @@ def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
 
 def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
     """Return the learning curve of the features that were measured."""
-    kept = {key: statistics[key] for key in ("values", "shares", "square")}
     judged = statistics["judged"]
-    rows = statistics["rows"] - float(statistics["intercept"])
-    left_out = LeftOut(statistics["lam"], statistics["error"], statistics["sem"])
     return FeatureCurve(
-        Spectrum(rows, statistics["n_components"], **kept),
+        Reading(**{field.name: statistics[field.name] for field in fields(Reading)}),
+        statistics["variance"],
         intercept=statistics["intercept"],
-        left_out=left_out if left_out.lam.size else None,
+        variance_sem=statistics["variance_sem"],
         optimism=statistics["optimism"],
-        judged=None if judged is None else Judged(judged[0], judged[2:], judged[1]),
+        judged=None if judged is None else Judged(*judged[:2], *np.split(judged[2:], 2)),
         ridge_unit=statistics["ridge_unit"],
         target_unit=statistics["target_unit"],
         single=single,
@@ -160,7 +210,7 @@ def optimism(statistics: dict[str, Any], alpha: Floats, error: Floats) -> float:
     """
     curve = curve_of(statistics | {"target_unit": 1.0}, single=False)
     unit = np.where(curve.variance > 0.0, curve.variance, 1.0)
-    rows = _JUDGED * statistics["rows"]
+    rows = _JUDGED * curve.rows
     here = [
         curve.solve(rows, max(lam, 1e-300)).test_error[target] for target, lam in enumerate(alpha)
     ]

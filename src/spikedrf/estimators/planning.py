@@ -69,12 +69,16 @@ class PlannedLayer(SteppedLayer):
         Of each fold, the numbers of the rows held out.
     without : sequence of ndarray
         The layers without these rows.
+    half : ndarray, optional
+        The first of these layers made of half of its rows, which says what it owes to their number.
+        None where the layer itself is made without the rows held out.
     searched : ndarray of int
         The numbers of the rows that the plan was searched on.
     """
 
     numbers: Sequence[NDArray[np.int64]] = ()
     without: Sequence[Array] = ()
+    half: Array | None = None
     searched: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def weights_from(self, rows: Rows) -> Array:
@@ -294,8 +298,12 @@ class _Planning:
         layer, fit = layers[0], found.best.states[0].fit
         if trial is not None:
             fit = Fit(trial.readouts[0], trial.ridge, trial.a[0])
+        half = None
         if self.folds > 1:
-            layer, fit = self._replayed(mover, found.best, node, more, entries[-1].ridge)
+            ridge = entries[-1].ridge
+            layer, fit = self._replayed(mover, found.best, node, more, ridge, self.data)
+            some = _take(self.data, (self.fold > 0) & (self.fold <= self.folds // 2))
+            half, _ = self._replayed(mover, found.best, node, more, ridge, some)
         start = drawn.layer(
             np.float32(found.best.plan[0].move.size)
             * np.eye(drawn.directions.shape[1], dtype=np.float32)
@@ -303,7 +311,7 @@ class _Planning:
         size = float(np.linalg.norm(layer - start) / np.linalg.norm(start))
         return Plan(
             entries,
-            self._made(layer, layers),
+            self._made(layer, layers, half),
             self.rows,
             entries[-1].error,
             size,
@@ -336,16 +344,16 @@ class _Planning:
         return _take(self.data, ~held), _take(self.data, held)
 
     def _replayed(
-        self, mover: Mover, best: Node, node: Node, more: Draw, ridge: float
+        self, mover: Mover, best: Node, node: Node, more: Draw, ridge: float, data: Data
     ) -> tuple[Array, Fit]:
-        """Make the moves of a plan on all rows."""
-        state = mover.replay(best.plan, self.data)
-        shape = state.shape if node is best else mover.replay(node.plan, self.data).shape
+        """Make the moves of a plan on other rows."""
+        state = mover.replay(best.plan, data)
+        shape = state.shape if node is best else mover.replay(node.plan, data).shape
         layer = np.concatenate([state.fit.layer, more.layer(shape)])
-        readout = Readout.of(layer, self.data, self.activation, intercept=self.intercept)
+        readout = Readout.of(layer, data, self.activation, intercept=self.intercept)
         return layer, Fit(readout, ridge, readout.solve(np.array([ridge]))[:, 0])
 
-    def _made(self, layer: Array, layers: Sequence[Array]) -> PlannedLayer:
+    def _made(self, layer: Array, layers: Sequence[Array], half: Array | None) -> PlannedLayer:
         columns, dtype = self.plain.W.shape[1], self.plain.W.dtype
 
         def weights(layer: Array) -> Array:
@@ -358,5 +366,6 @@ class _Planning:
             None,
             [self.some.number[self.fold == f] for f in range(self.folds)],
             [weights(each) for each in layers],
+            None if half is None else weights(half),
             self.some.number,
         )

@@ -18,12 +18,11 @@ from spikedrf.estimators.forecast import (
     optimism,
     ridges_about,
     statistics_of,
-    statistics_of_planned,
+    statistics_of_learned,
     statistics_of_sums,
 )
 from spikedrf.estimators.layer import Layer
 from spikedrf.estimators.network import FirstLayer, NetworkMixin
-from spikedrf.estimators.planning import PlannedLayer
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.estimators.selection import Choice, judged
 from spikedrf.losses import Huber, Loss, LossLike, PseudoHuber, Square
@@ -198,8 +197,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     n_iter_ : ndarray of int, shape (targets,)
         Of other losses. Iterations of the solver.
     forecast_statistics_ : dict
-        Of the square loss. What `forecast` reads: eigenvalues of the features' second moments, the
-        target's components, and leave-one-out errors of several ridges.
+        Of the square loss. What `forecast` reads: degrees of freedom and errors over the effective
+        ridge, as far as the rows show them.
 
     Raises
     ------
@@ -525,9 +524,16 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         """Keep what `forecast` needs."""
         intercept, choice = bool(self.fit_intercept), first.choice
         kept = None
-        if isinstance(first.stepped, PlannedLayer) and choice is not None:
-            kept = statistics_of_planned(
-                first.stepped, first.rows, choice.error, intercept=intercept, units=units
+        if choice is not None:
+            kept = statistics_of_learned(
+                first.stepped,
+                path,
+                first.rows,
+                lam,
+                choice.error,
+                salt=first.salt,
+                intercept=intercept,
+                units=units,
             )
         if kept is None:
             kept = statistics_of(path, first.rows, lam, intercept=intercept, units=units)

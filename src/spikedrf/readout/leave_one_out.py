@@ -84,6 +84,16 @@ class Squares(NamedTuple):
         """Return the mean square of a row, shape (penalties, targets)."""
         return np.asarray(self.square.sum(axis=0) / self.weight.sum())
 
+    def sem(self) -> Floats:
+        """Return the relative standard error of that, from the means of the blocks."""
+        mean, used = self.mean(), self.weight > 0.0
+        count = int(used.sum())
+        weight = self.weight[used, None, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            away = self.square[used] / weight - mean
+            variance = np.sum((weight / weight.sum() * away) ** 2, axis=0) * count / (count - 1.0)
+            return np.asarray(np.sqrt(variance) / mean)
+
 
 class Moments(NamedTuple):
     """What a path of at least two penalties knows of all others.

@@ -10,19 +10,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf.parameters import Floats, flag, number, real_array
-from spikedrf.theory.effective_ridge import Curves, Spectrum, continued, read_curves
+from spikedrf.theory.effective_ridge import Curves, LeftOut, Reading, Spectrum, continued, read
 from spikedrf.theory.forecast import Forecast
 
 if TYPE_CHECKING:  # SciPy's linear algebra is loaded when features are measured
-    from spikedrf.readout.leave_one_out import Block, RidgePath, Squares
+    from spikedrf.readout.leave_one_out import Block, RidgePath
 
 T = TypeVar("T")
 
 
 #: Errors that differ by less than this part are the same.
 _TIE = 1e-4
+#: Each doubling of the rows that features learn from gains this part of what the last one did.
+_LASTING = 0.7
 #: Rows that the features have learned from are forgotten with this power of the share they make.
 _FORGETTING = 3.0
+#: What is peculiar to fits that nearly interpolate goes with this power of N/n.
+_OF_PEAKS = 6.0
+#: Doubt about the logarithm of an error for the law itself: at the rows at hand, and what ten times
+#: more or fewer add. For features that have learned, what fewer rows have made of them adds.
+_OF_LAW, _OF_LEARNING = (0.05, 0.03), 0.02
+#: What standard errors from blocks of rows are short of: found on sets other than the eight of
+#: docs/forecasts.md, whose ranges these constants make honest.
+_OF_BLOCKS = 1.3
 
 
 class Judged(NamedTuple):
@@ -32,53 +42,19 @@ class Judged(NamedTuple):
     ----------
     rows : float
         Rows of these fits.
-    error : ndarray, shape (targets,)
-        Mean squared errors on others.
     present : float
         Rows of the final fit.
+    error : ndarray, shape (targets,)
+        Mean squared errors on others.
+    gain : ndarray, shape (targets,)
+        What the features owe to the second half of these rows: the logarithm by which it lowers the
+        error of a readout on rows held out.
     """
 
     rows: float
-    error: Floats
     present: float
-
-
-@dataclass(frozen=True, eq=False)
-class LeftOut:
-    """Leave-one-out errors of some ridges, in blocks of rows.
-
-    Attributes
-    ----------
-    lam : ndarray, shape (ridges,)
-        Ridges, > 0.
-    error : ndarray, shape (ridges, targets)
-        Mean squared leave-one-out residuals.
-    sem : ndarray, shape (ridges, targets)
-        Their standard errors, relative, from the means of blocks of rows.
-    """
-
-    lam: Floats
     error: Floats
-    sem: Floats
-
-    @classmethod
-    def of_blocks(cls, lam: Floats, squares: Squares) -> LeftOut:
-        """Put the blocks together.
-
-        Parameters
-        ----------
-        lam : ndarray, shape (ridges,)
-        squares : Squares
-        """
-        error, used = squares.mean(), squares.weight > 0.0
-        count = int(used.sum())
-        weight = squares.weight[used, None, None]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            away = squares.square[used] / weight - error
-            variance = np.sum((weight / weight.sum() * away) ** 2, axis=0) * count / (count - 1.0)
-            sem = np.sqrt(variance) / error
-        keep = np.isfinite(error).all(axis=1) & (lam > 0.0)
-        return cls(lam[keep], error[keep], np.where(error > 0.0, sem, 0.0)[keep])
+    gain: Floats
 
 
 class FeatureCurve:
@@ -87,14 +63,16 @@ class FeatureCurve:
     Made by `from_features`, and by the estimators' ``forecast``. The test error of ``n`` rows at
     the ridge ``lam`` is::
 
-        factor(kappa) E(kappa) (1 + 1/n) / (1 - D2(kappa)/n),      lam = kappa (n - D1(kappa))
+        E(kappa) (1 + 1/n) excess(kappa)^(N/n) / (1 - D2(kappa)/n),   lam = kappa (n - D1(kappa))
 
-    with ``E, D1, D2`` measured on the rows at hand and ``factor`` what reproduces their exact
-    leave-one-out errors. (``1 + 1/n`` is the price of the intercept, which also takes one row.)
+    with ``E, D1, D2`` read off the ``N`` rows at hand and continued below what they show.
+    ``excess`` is what reproduces their exact leave-one-out errors. (``1 + 1/n`` is the price of the
+    intercept, which also takes one row.)
 
     Features that have learned from the rows at hand are measured on rows that were held out of
-    that. A readout fitted to the others is worse than one to as many fresh rows; what was held out
-    says by how much. Fresh rows make it forget that, with the third power of the share that the
+    that, and what the features gain by these is added, from what they owe to half of the others. A
+    readout fitted to rows they know is worse than one to as many fresh rows; what was held out says
+    by how much. Fresh rows make it forget that, with the third power of the share that the
     known ones have: an empirical law, see docs/forecasts.md.
 
     Attributes
@@ -113,33 +91,34 @@ class FeatureCurve:
 
     def __init__(
         self,
-        spectrum: Spectrum,
+        reading: Reading,
+        variance: Floats,
         *,
         intercept: bool,
-        left_out: LeftOut | None = None,
+        variance_sem: Floats | None = None,
         optimism: float = 1.0,
         judged: Judged | None = None,
         ridge_unit: float = 1.0,
         target_unit: float = 1.0,
         single: bool = True,
     ) -> None:
-        self._spectrum = spectrum
+        self._reading = reading
         self._intercept = intercept
-        self._left_out = left_out
         self._optimism = optimism
         self._ridge_unit, self._target_unit = ridge_unit, 1.0
         self._single = single
-        measured = spectrum.rows + float(intercept)
-        self.rows = measured if judged is None else judged.present
-        self.n_components = spectrum.features
-        self._measured = measured
-        self.variance = spectrum.square / measured
-        self._read = read_curves(spectrum)
-        self._curves = continued(self._read, spectrum.features)
-        self._judged, self._excess = judged, np.zeros(len(self.variance))
+        self.rows = reading.rows + float(intercept) if judged is None else judged.present
+        self.n_components = reading.features
+        self.variance = variance
+        sem = np.sqrt(2.0 / self.rows) * np.ones_like(variance)
+        self._variance_sem = sem if variance_sem is None else variance_sem
+        self._curves = continued(reading, reading.features)
+        self._judged = judged
+        self._excess, self._learned = np.zeros((2, len(self.variance)))
         if judged is not None:
             best = self.solve(judged.rows).test_error
             self._excess = np.maximum(judged.error - np.reshape(best, -1), 0.0)
+            self._learned = _LASTING * judged.gain * np.log2(judged.present / judged.rows)
         # All of the above is in units in which targets are neither large nor small.
         self._target_unit = target_unit
 
@@ -187,17 +166,18 @@ class FeatureCurve:
         width = self.n_components
         if n_components is not None:
             width = _count("n_components", n_components)
-        curve = self._of_width(width)
-        rows = n - float(self._intercept)
+        curve = self._curves if width == self.n_components else continued(self._reading, width)
         one = (1.0 + 1.0 / n) if self._intercept else np.ones_like(n)
-        factor, sem = self._calibration(curve)
         shape = n.shape
-        flat = np.maximum(rows.ravel(), 1e-3)[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        flat = np.maximum((n - float(self._intercept)).ravel(), 1e-3)[:, None]
+        share = np.minimum(curve.rows / flat, 1.0)[..., None]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             room = 1.0 - curve.D2 / flat
             allowed = (curve.ridge(flat[:, 0]) > 0.0) & (room > 0.0)
             allowed |= np.isinf(flat)
-            error = factor * curve.E / room[..., None] * one.ravel()[:, None, None]
+            log_error = curve.log_error + share * curve.excess + share**_OF_PEAKS * curve.peak
+            error = self._optimism * np.exp(log_error) / room[..., None]
+            error *= one.ravel()[:, None, None]
         error = np.where(allowed[..., None], error, np.inf)
         if lam is None:
             relative = (error / self._unit).mean(axis=2)
@@ -207,14 +187,16 @@ class FeatureCurve:
         else:
             given = np.asarray(lam).ravel() / self._ridge_unit
             at = _positions(curve.ridge(flat[:, 0]), given)
-        test = _read(error, at)
+        test = _between(error, at)
         if self._judged is not None:
             fresh = self._judged.rows / np.maximum(n.ravel(), self._judged.rows)
             test = test + self._excess * fresh[:, None] ** _FORGETTING
-        D1 = _read(curve.D1[:, None], at)
-        ridge = self._ridge_unit * np.exp(_read(curve.log_kappa[:, None], at)) * (flat - D1)
-        train = test * (1.0 - D1 / flat) ** 2
-        spread = self._spread(curve, sem, at, level)
+            test = test * np.exp(-self._learned)
+        D1 = _between(curve.D1[:, None], at)
+        ridge = self._ridge_unit * np.exp(_between(curve.log_kappa[:, None], at)) * (flat - D1)
+        plain = np.exp(-share[:, 0] * _between(curve.leverage, at))
+        train = test * plain * (1.0 - D1 / flat) ** 2
+        below, above = self._spreads(curve, at, flat, level)
         ridge = ridge[:, 0] if lam is None else np.asarray(lam, float).ravel()
 
         square = self._target_unit * self._target_unit
@@ -230,67 +212,44 @@ class FeatureCurve:
             n=float(n) if n.ndim == 0 else n,
             lam=shaped(ridge),
             test_error=shaped(test * square),
-            lower=shaped(test * np.exp(-spread) * square),
-            upper=shaped(test * np.exp(spread) * square),
+            lower=shaped(test * np.exp(-below) * square),
+            upper=shaped(test * np.exp(above) * square),
             train_error=shaped(train * square),
             degrees_of_freedom=shaped(D1[:, 0]),
             level=level,
             n_components=width,
             rows=self.rows,
             variance=float(variance[0]) if self._single else variance,
+            variance_sem=float(self._variance_sem[0]) if self._single else self._variance_sem,
         )
 
     def limit(self, *, n_components: int | None = None, level: float = 0.9) -> Forecast:
         """Return what no number of rows can better: ``solve(inf)``."""
         return self.solve(np.inf, n_components=n_components, level=level)
 
-    def _of_width(self, p: int) -> Curves:
-        if p == self.n_components:
-            return self._curves
-        kernel = self._read.of_kernel(self.n_components)
-        return continued(kernel, np.inf).of_width(p)
-
     @property
     def _unit(self) -> Floats:
         return np.where(self.variance > 0.0, self.variance, 1.0)
 
-    def _calibration(self, curve: Curves) -> tuple[Floats, Floats]:
-        """Return what turns the formula into the errors of rows left out, and its doubt.
-
-        Both on the grid of the curve, shape (points, targets).
-        """
-        base, N = self._curves, self._spectrum.rows
-        flat = np.ones_like(curve.E)
-        if self._left_out is None or self._left_out.lam.size == 0:
-            # Of nothing but sums: a mean of N - D1 squares, of a law with heavier tails than the
-            # Gaussian's.
-            left = np.maximum(N - curve.D1, 1.0)[:, None]
-            return self._optimism * flat, np.sqrt(6.0 / left) * flat
-        ridge = base.ridge(np.array(N))
-        at = _positions(ridge[None, :], self._left_out.lam)
-        formula = base.E / (1.0 - base.D2 / N)[:, None]
-        one = 1.0 + 1.0 / self._measured if self._intercept else 1.0
-        factor = self._left_out.error / (_read(formula[None], at) * one)
-        # The effective ridge that the widths share is the kernel's: the same D1.
-        x = _read(base.D1[:, None], at)[:, 0]
-        order = np.argsort(x)
-        factor_at = np.stack([np.interp(curve.D1, x[order], f[order]) for f in factor.T], axis=1)
-        sem = np.stack(
-            [np.interp(curve.D1, x[order], s[order]) for s in self._left_out.sem.T], axis=1
-        )
-        # Residuals of a fit with D1 degrees of freedom live in N - D1 dimensions: there are not N
-        # independent ones to average. What was continued stems from where the rows end.
-        degrees = np.minimum(curve.D1, self._read.D1.max())
-        sem *= np.sqrt(N / (N - degrees))[:, None]
-        doubt = np.hypot(0.5 * np.log(factor_at), 0.5 * np.log(self._optimism))
-        return self._optimism * factor_at, np.hypot(sem, doubt)
-
-    def _spread(self, curve: Curves, sem: Floats, at: Floats, level: float) -> Floats:
-        """Return half the width of the range of the logarithm of the error."""
+    def _spreads(
+        self, curve: Curves, at: Floats, rows: Floats, level: float
+    ) -> tuple[Floats, Floats]:
+        """Return the range of the logarithm of the error to either side."""
         from scipy.special import ndtri
 
         z = float(ndtri(0.5 * (1.0 + level)))
-        return np.asarray(z * np.hypot(_read(sem, at), _read(curve.doubt, at)))
+        # Residuals have heavy tails, and with D1 degrees of freedom not N of them are independent.
+        D1 = np.minimum(_between(curve.D1[:, None], at), 0.8 * curve.rows)
+        crowded = _OF_BLOCKS * (curve.rows / (curve.rows - D1)) ** 0.25
+        with np.errstate(divide="ignore"):
+            away = np.minimum(np.abs(np.log10(rows / curve.rows)), 1.0)
+        of_law = _OF_LAW[0] + _OF_LAW[1] * away
+        if self._judged is not None:
+            of_law = of_law + _OF_LEARNING
+        of_law = np.hypot(of_law, 0.5 * np.log(self._optimism) + 0.5 * self._learned)
+        below = np.hypot(crowded * _between(curve.below, at), of_law)
+        above = np.hypot(crowded * _between(curve.above, at), of_law)
+        return z * below, z * above
 
 
 def from_features(
@@ -383,15 +342,29 @@ def from_features(
     # From what is next to nothing of all eigenvalues to all of them together.
     lam = np.geomspace(1e-8, 10.0, 19) * max(float(variance.mean()) * rows.weight.sum(), 1e-300)
     path = ridge_path(rows, F.shape[1], lam, intercept=intercept)
-    spectrum, left_out, unit = measured(path, rows.weight, lam, intercept=intercept)
+    reading, variance, unit = measured(path, rows.weight, lam, intercept=intercept)
     return FeatureCurve(
-        spectrum, intercept=intercept, left_out=left_out, ridge_unit=unit, single=single
+        reading,
+        variance,
+        intercept=intercept,
+        variance_sem=variance_sem(rows.y, rows.weight),
+        ridge_unit=unit,
+        single=single,
     )
+
+
+def variance_sem(y: Floats, weight: Floats) -> Floats:
+    """Return the relative standard errors of variances, shape (targets,), from fourth moments."""
+    share = weight / weight.sum()
+    square = (y - share @ y) ** 2
+    variance = share @ square
+    spread = np.sqrt(share**2 @ (square - variance) ** 2)
+    return np.asarray(spread / np.where(variance > 0.0, variance, 1.0))
 
 
 def measured(
     path: RidgePath, weight: Floats, lam: Floats, *, intercept: bool
-) -> tuple[Spectrum, LeftOut, float]:
+) -> tuple[Reading, Floats, float]:
     """Return what a path of ridges has measured of features, as `FeatureCurve` takes it.
 
     Parameters
@@ -405,8 +378,8 @@ def measured(
 
     Returns
     -------
-    spectrum : Spectrum
-    left_out : LeftOut
+    reading : Reading
+    variance : ndarray, shape (targets,)
     unit : float
         Ridge in the units of ``lam`` that is one in those of rows of equal weight.
     """
@@ -417,8 +390,11 @@ def measured(
     spectrum = Spectrum(
         rows - float(intercept), features, values * scale, shares * scale**2, square * scale
     )
-    left_out = LeftOut.of_blocks(lam, path.squares)
-    return spectrum, LeftOut(left_out.lam * scale, left_out.error, left_out.sem), 1.0 / scale
+    error, sem = path.squares.mean(), path.squares.sem()
+    keep = np.isfinite(error).all(axis=1) & (lam > 0.0)
+    left_out = LeftOut(lam[keep] * scale, error[keep], np.where(error > 0.0, sem, 0.0)[keep])
+    one = 1.0 + 1.0 / rows if intercept else 1.0
+    return read(spectrum, left_out, one=one), spectrum.square / rows, 1.0 / scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -468,7 +444,7 @@ def _positions(ridge: Floats, lam: Floats) -> Floats:
     return out
 
 
-def _read(values: Floats, at: Floats) -> Floats:
+def _between(values: Floats, at: Floats) -> Floats:
     """Return curves at fractional indices, shape (m, targets), by straight lines.
 
     ``values`` has shape (points, targets), the same for all, or (m, points, targets).

@@ -39,6 +39,8 @@ class Forecast:
         Rows that the forecast was made from.
     variance : float or ndarray, shape (targets,)
         Variance of the targets.
+    variance_sem : float or ndarray, shape (targets,)
+        Its relative standard error, which widens the range of ``r2``.
     """
 
     n: Any
@@ -52,6 +54,7 @@ class Forecast:
     n_components: int
     rows: float
     variance: Any
+    variance_sem: Any = 0.0
 
     @property
     def r2(self) -> Any:
@@ -61,12 +64,22 @@ class Forecast:
     @property
     def r2_lower(self) -> Any:
         """The lower end of its range."""
-        return self._explained(self.upper)
+        return self._explained(self._beside(self.upper))
 
     @property
     def r2_upper(self) -> Any:
         """The upper end of its range."""
-        return self._explained(self.lower)
+        return self._explained(self._beside(self.lower))
+
+    def _beside(self, end: Any) -> Any:
+        """Return one end of the range of errors beside a variance that is not certain either."""
+        from scipy.special import ndtri
+
+        z = float(ndtri(0.5 * (1.0 + self.level)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            away = np.log(np.asarray(end) / self.test_error)
+            wide = np.hypot(away, z * np.asarray(self.variance_sem))
+            return np.where(away == 0.0, end, self.test_error * np.exp(np.sign(away) * wide))
 
     def _explained(self, error: Any) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
