@@ -7,10 +7,10 @@ import pytest
 
 import latent_cases
 from spikedrf.activations import resolve
+from spikedrf.inputs.frame import frame_of
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import population
 from spikedrf.theory.latents.core import solve_frame
-from spikedrf.theory.latents.frame import frame_of
 
 STORED = latent_cases.stored()
 

@@ -167,7 +167,8 @@ def test_the_command_line(capsys):
         ([], {}, ValueError, "step has no steps"),
         ([STEP, Spike(1.0, 1.0, 0.5)], {}, TypeError, "step must be a list of GradientStep"),
         ([STEP, GradientStep(1.0, 3.0, u=2.0)], {}, ValueError, "u must be the same in all steps"),
-        ([GradientStep(1.0, 3.0, u=[1.0, -1.0])] * 2, {}, ValueError, "take one value of u"),
+        ([GradientStep(1.0, 3.0, u=[1.0, -1.0], pi=[0.5, 0.5]), GradientStep(
+            1.0, 3.0, u=[1.0, -1.0], pi=[0.4, 0.6])], {}, ValueError, "pi must be the same"),
         ([STEP] * 2, {"bulk": "network"}, ValueError, "bulk='network' has no closed form"),
         ([STEP, GradientStep([1.0, 2.0], 3.0), GradientStep([1.0, 2.0, 3.0], 3.0)], {}, ValueError,
          "do not broadcast"),

@@ -44,6 +44,18 @@ def class_rule(
     slope: float = 0.0,
     sd: float = 1.0,
 ) -> Floats | None: ...
+def plane_rule(
+    sigma: Function,
+    r: Floats,
+    c: Floats,
+    mean: Floats,
+    level: int,
+    max_nodes: int,
+    labels: Function | None = None,
+    offset: float = 0.0,
+    slope: Floats | None = None,
+    sd: float = 1.0,
+) -> Floats | None: ...
 
 class Problem:
     def __init__(

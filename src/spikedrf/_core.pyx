@@ -87,6 +87,20 @@ cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
         const GaussianMoments&, int, const double*, const double*, double, const ScalarLabels&,
         Index, int, Rule&) except +
 
+cdef extern from "tables/plane_rule.hpp" namespace "spikedrf" nogil:
+    cdef struct PlaneRule:
+        Array[double] first
+        Array[double] second
+        Array[double] weight
+    cdef struct PlaneFunction:
+        const GaussianMoments* function
+        double offset
+        double along
+        double beside
+        double sd
+    cbool core_plane_rule "spikedrf::plane_rule"(
+        const Array[PlaneFunction]&, Index, int, PlaneRule&) except +
+
 cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
     cdef struct Latents:
         int spans
@@ -343,6 +357,29 @@ def class_rule(Function sigma, const double[::1] r, const double[::1] c, double 
     for i in range(view.shape[1]):
         view[0, i] = rule.node[i]
         view[1, i] = rule.weight[i]
+    return out
+
+
+def plane_rule(Function sigma, const double[:, ::1] r, const double[::1] c, const double[::1] mean,
+               int level, Index max_nodes, Function labels=None, double offset=0.0, slope=None,
+               double sd=1.0):
+    """The same for z ~ N(0, I) in the plane, r_k . kappa and slope . z: rows z_1, z_2 and weight."""
+    cdef Array[PlaneFunction] functions
+    cdef PlaneRule rule
+    cdef Py_ssize_t i, k
+    for k in range(r.shape[0]):
+        functions.push_back(PlaneFunction(
+            sigma.moments, r[k, 0] * mean[0] + r[k, 1] * mean[1], r[k, 0], r[k, 1], c[k] ** 0.5))
+    if labels is not None:
+        functions.push_back(PlaneFunction(labels.moments, offset, slope[0], slope[1], sd))
+    if not core_plane_rule(functions, max_nodes, level, rule):
+        return None
+    out = np.empty((3, rule.weight.size()))
+    cdef double[:, ::1] view = out
+    for i in range(view.shape[1]):
+        view[0, i] = rule.first[i]
+        view[1, i] = rule.second[i]
+        view[2, i] = rule.weight[i]
     return out
 
 

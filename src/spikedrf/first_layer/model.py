@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation, FunctionLike
 from spikedrf.first_layer.bulk import Bulk, Isotropic, check_bulk
-from spikedrf.inputs.neurons import Neurons, given, unstepped
+from spikedrf.inputs.neurons import MOST_SPIKES, Neurons, given, unstepped
 from spikedrf.inputs.population import Population
 from spikedrf.parameters import check_proportions, group_count, real_array
 
@@ -43,6 +43,11 @@ class Producer(ABC):
 
     #: Whether labels, and their noise, have a part in it.
     sees_labels: ClassVar[bool] = False
+
+    @property
+    def several_directions(self) -> bool:
+        """Whether its spikes may span more than one direction."""
+        return False
 
     @abstractmethod
     def first_layer(
@@ -82,12 +87,26 @@ class Producer(ABC):
         """The parameters that may be arrays, by name."""
         return {}
 
+    @property
+    def steered(self) -> dict[str, Any]:
+        """Those of the parameters that are `steerable`."""
+        return {name: self.parameters[name] for name in self.steerable if name in self.parameters}
+
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shapes of the arrays among `varying`, without the groups."""
         return [
             np.shape(value)[: -1 if name in self.per_group else None]
             for name, value in self.varying.items()
         ]
+
+    def parameter(self, name: str) -> Any:
+        """Return a parameter by its name."""
+        return self.varying[name]
+
+    @property
+    def leading(self) -> Producer:
+        """What it begins with: of several steps the first."""
+        return self
 
     def moved(self, values: dict[str, Any]) -> Producer:
         """Return the same with other values of `varying`."""
@@ -200,6 +219,13 @@ class FirstLayer(Producer):
         own = Isotropic(c, name) if bulk is None else bulk
         return cls(r[..., None], c, pi, gamma[..., None, None], own, spike, moves or {})
 
+    @classmethod
+    def spanning(cls, spike: Spike) -> FirstLayer:
+        """Return a layer whose spikes span several directions, with an isotropic bulk."""
+        r, c, gamma, pi = spike.arrays()
+        alignment = gamma if gamma.ndim > r.ndim - 1 else gamma[..., None]
+        return cls(r, c, pi, alignment, Isotropic(c), spike)
+
     @property
     def own_bulk(self) -> str:  # type: ignore[override]
         """The name of its bulk."""
@@ -220,6 +246,20 @@ class FirstLayer(Producer):
             return replace(self, moves=moves)
         only_isotropic(self, bulk)
         return replace(self, bulk=Isotropic(self.c), moves=moves)
+
+    @property
+    def several_directions(self) -> bool:
+        """Whether its spikes span more than one direction."""
+        return int(self.r.shape[-1]) > 1
+
+    def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
+        """See `Producer.neurons`; the bulk must be isotropic."""
+        if self.bulk.name != "isotropic":
+            raise TypeError(
+                f"step must have an isotropic bulk on inputs with latents (a target of several "
+                f"directions, a mixture, a covariance), got {self!r}"
+            )
+        return given(self.r, self.c, self.alignment, self.pi, population)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -247,6 +287,10 @@ class Spike(Producer):
         Alignment of spike and target direction, in [-1, 1].
     pi : array_like, shape (..., K), optional
         Proportions of the groups, summing to one; equal by default.
+    span : int
+        Number R of directions that the spikes span, 1 or 2: ``w = sum_a r_ka v_a + sqrt(c_k) w~``
+        with orthonormal ``v_a``. With two, ``r`` has them as its last axis, (..., K, R), and
+        ``gamma`` the shape (..., R), or (..., R, M) for a target of M directions.
 
     Raises
     ------
@@ -256,7 +300,7 @@ class Spike(Producer):
     Notes
     -----
     Source: Cui et al., ICML 2024, arXiv 2402.04980; several groups: Dandi et al.,
-    arXiv 2410.18938; theory.md, sections 1 to 3.
+    arXiv 2410.18938; theory.md, sections 1 to 3 and, for two directions, 12 and 13.
 
     Examples
     --------
@@ -269,12 +313,27 @@ class Spike(Producer):
     c: Any
     gamma: Any
     pi: Any = None
+    span: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.span, bool) or self.span not in range(1, MOST_SPIKES + 1):
+            raise ValueError(
+                f"span must be 1 to {MOST_SPIKES}, the number of directions that the spikes span, "
+                f"got {self.span!r}"
+            )
         r = real_array("r", self.r)
+        if self.span > 1 and (r.ndim < 2 or r.shape[-1] != self.span):
+            raise ValueError(
+                f"r must have the shape (..., K, {self.span}) with span={self.span}, got {r.shape}"
+            )
         c = real_array("c", self.c, minimum=0.0, exclusive=True)
         gamma = real_array("gamma", self.gamma, minimum=-1.0, maximum=1.0)
-        given = {"r": r, "c": c}
+        if self.span > 1 and self.span not in gamma.shape[-2:]:
+            raise ValueError(
+                f"gamma must have the shape (..., {self.span}), or (..., {self.span}, M), with "
+                f"span={self.span}, got {gamma.shape}"
+            )
+        given = {"r": r if self.span == 1 else r[..., 0], "c": c}
         if self.pi is not None:
             given["pi"] = real_array("pi", self.pi, minimum=0.0)
         groups = group_count(**given)
@@ -300,16 +359,24 @@ class Spike(Producer):
         See `Producer.first_layer`; it depends on no function and no noise.
         """
         only_isotropic(self, bulk)
-        return FirstLayer.along_one(self)
+        return FirstLayer.along_one(self) if self.span == 1 else FirstLayer.spanning(self)
+
+    @property
+    def several_directions(self) -> bool:
+        """Whether ``span`` is more than one."""
+        return self.span > 1
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """``r, c, gamma, pi`` as given."""
-        return {name: getattr(self, name) for name in ("r", "c", "gamma", "pi")}
+        """``r, c, gamma, pi`` as given, and ``span`` if it is not 1."""
+        given = {name: getattr(self, name) for name in ("r", "c", "gamma", "pi")}
+        return given if self.span == 1 else {**given, "span": self.span}
 
     @property
     def varying(self) -> dict[str, Any]:
-        """All of them that there are."""
+        """All of them that there are; spikes that span several directions are single."""
+        if self.span > 1:
+            return {}
         return {name: value for name, value in self.parameters.items() if value is not None}
 
     def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
@@ -319,13 +386,17 @@ class Spike(Producer):
     @property
     def groups(self) -> int:
         """Number K of readout groups."""
-        given = {"r": np.asarray(self.r), "c": np.asarray(self.c)}
+        r = np.asarray(self.r)
+        given = {"r": r if self.span == 1 else r[..., 0], "c": np.asarray(self.c)}
         if self.pi is not None:
             given["pi"] = self.pi
         return group_count(**given)
 
     def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Return ``(r, c, gamma, pi)``, all but ``gamma`` with the groups as last axis."""
+        """Return ``(r, c, gamma, pi)``, all but ``gamma`` with the groups as last axis.
+
+        Those of ``r`` come before the directions if these are several.
+        """
         groups = self.groups
 
         def with_axis(value: Any) -> Floats:
@@ -334,12 +405,15 @@ class Spike(Producer):
             return np.broadcast_to(array, (*array.shape[:-1], groups))
 
         gamma = np.asarray(self.gamma, dtype=np.float64)
-        return with_axis(self.r), with_axis(self.c), gamma, proportions(self.pi, groups)
+        r = with_axis(self.r) if self.span == 1 else np.asarray(self.r, dtype=np.float64)
+        return r, with_axis(self.c), gamma, proportions(self.pi, groups)
 
     def __repr__(self) -> str:
         parts = [f"{name}={show(getattr(self, name))}" for name in ("r", "c", "gamma")]
         if self.pi is not None:
             parts.append(f"pi={show(self.pi)}")
+        if self.span > 1:
+            parts.append(f"span={self.span}")
         return f"Spike({', '.join(parts)})"
 
 

@@ -1,8 +1,9 @@
-"""Several gradient steps, each on fresh samples: one strong, better aligned spike."""
+"""Several gradient steps, each on fresh samples: strong, better aligned spikes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,12 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve
-from spikedrf.first_layer.bulk import check_bulk
-from spikedrf.first_layer.model import FirstLayer, Producer, Spike
+from spikedrf.first_layer.bulk import Isotropic, check_bulk
+from spikedrf.first_layer.model import FirstLayer, Producer, Spike, proportions
+from spikedrf.first_layer.recursion import walk
+from spikedrf.inputs.neurons import Neurons, finished
+from spikedrf.inputs.population import Population
+from spikedrf.inputs.population import population as population_of
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, real_array
 from spikedrf.step import GradientStep
 
 Floats = NDArray[np.float64]
+
+# What steps have in common, unless they are told apart by numbers.
+_OF_ALL = ("eta", "alpha0")
 
 # The rules for averages over kappa: their reach, nodes of the first and of the finest, and by how
 # much the spike may still move from one to the next.
@@ -33,28 +42,30 @@ class _State(NamedTuple):
 class SeveralSteps(Producer):
     r"""Gradient steps one after the other, each on samples of its own.
 
-    The readout stays as it was drawn until the end. With ``f = u mu0(kappa)`` the output before a
-    step, ``res = y - f`` and the functions ``mu0, mu1`` of `Spike` at the present ``r, c``, a step
-    moves the spike within the plane of ``v`` and ``theta``, adds noise in a new direction, and
-    stretches the bulk::
+    The readout stays as it was drawn until the end. With ``f = sum_k pi_k u_k mu0_k(kappa)`` the
+    output before a step, ``res = y - f`` and the functions ``mu0, mu1`` of `Spike` at the present
+    ``r, c``, a step moves the spikes along themselves and the target, adds noise in new
+    directions, and stretches the bulk::
 
-        r v  +=  eta u E[res mu1 x] + eta u sqrt(E[res^2 mu1^2]/alpha0) N(0, I/d)
-        c     =  c (1 + eta u E[res E_z sigma''])^2 + (eta u)^2 E[res^2 Var_z sigma']/alpha0
+        r_k  +=  eta u_k E[res mu1_k x] + eta u_k xi_k,   E xi_k xi_l = E[res^2 mu1_k mu1_l]/alpha0
+        c_k   =  c_k (1 + eta u_k E[res E_z sigma''])^2 + (eta u_k)^2 E[res^2 Var_z sigma']/alpha0
+
+    One value of ``u`` keeps one spike. With two, the spikes span a line (an odd activation,
+    ``u = (1, -1)`` and a target of one direction) or a plane.
 
     Parameters
     ----------
     steps : sequence of GradientStep
-        At least one, all with the same ``u``.
+        At least one, all with the same ``u`` and ``pi``.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no gradient steps, or of different values of ``u``.
+        If they are no gradient steps, or of different ``u`` or ``pi``.
 
     Notes
     -----
-    Source: theory.md, section 13. With several values of ``u`` the spikes of the groups span
-    several directions.
+    Source: theory.md, section 13.
     """
 
     sees_labels: ClassVar[bool] = True
@@ -71,6 +82,42 @@ class SeveralSteps(Producer):
                     f"step: u must be the same in all steps, as the readout is kept, got "
                     f"{self.steps[0].u!r} and {step.u!r}"
                 )
+            if not np.array_equal(_or_none(step.pi), _or_none(self.steps[0].pi)):
+                raise ValueError(
+                    f"step: pi must be the same in all steps, as the neurons are, got "
+                    f"{self.steps[0].pi!r} and {step.pi!r}"
+                )
+
+    @property
+    def several_directions(self) -> bool:
+        """Whether there are several steps and groups."""
+        groups = max(np.shape(np.atleast_1d(part))[-1] for part in (self.steps[0].u, self._pi()))
+        return len(self.steps) > 1 and groups > 1
+
+    def _pi(self) -> Any:
+        return 1.0 if self.steps[0].pi is None else self.steps[0].pi
+
+    def _groups(self) -> tuple[Floats, Floats]:
+        """Return ``u`` and ``pi``, shape (K,)."""
+        u, pi = np.atleast_1d(self.steps[0].u), self.steps[0].pi
+        if u.ndim > 1 or np.ndim(pi) > 1:
+            raise ValueError(
+                f"step: u and pi of several steps must have one axis, the groups, got shapes "
+                f"{u.shape} and {np.shape(pi)}"
+            )
+        groups = u.size if pi is None else len(pi)
+        return np.broadcast_to(u, (groups,)), proportions(pi, groups)
+
+    def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
+        """See `Producer.neurons`; steps must be single ones."""
+        if len(self.steps) == 1:
+            return self.steps[0].neurons(sigma, population, noise)
+        if self._shape():
+            raise ValueError(
+                f"step must be single steps, but their eta and alpha0 have shape {self._shape()}"
+            )
+        taken = [(float(step.eta), float(step.alpha0)) for step in self.steps]
+        return walk(taken, *self._groups(), sigma, population, noise)
 
     def first_layer(
         self,
@@ -86,15 +133,9 @@ class SeveralSteps(Producer):
         Raises
         ------
         TypeError, ValueError
-            As `GradientStep.first_layer`, and for several values of ``u``, another bulk, or moves
-            with the noise.
+            As `GradientStep.first_layer`, and for spikes that span more than a plane, another
+            bulk, or moves with the noise.
         """
-        if len(self.steps) > 1 and np.size(self.steps[0].u) != 1:
-            raise ValueError(
-                f"step: several steps take one value of u, got u={self.steps[0].u!r}: the spikes "
-                f"of several groups do not stay on one line; use one value, or "
-                f"simulate(model='network')"
-            )
         check_bulk(name := "isotropic" if bulk is None else bulk)
         if name != "isotropic":
             raise ValueError(
@@ -106,10 +147,12 @@ class SeveralSteps(Producer):
                 f"wrt='noise' needs a GradientStep: how several steps move with the noise is not "
                 f"known; got step={self!r}"
             )
-        sigma, g = resolve(activation, "activation"), resolve(target, "target")
+        sigma, g = resolve(activation, "activation"), resolve_target(target)
         sd = real_array("noise", noise, minimum=0.0)
         if len(self.steps) == 1:
             return self.steps[0].first_layer(sigma, g, sd)
+        if isinstance(g, MultiIndex) or self.several_directions:
+            return self._in_latents(sigma, population_of(None, g), sd)
         shape = broadcast_shape({"step": self._shape(), "noise": sd.shape})
         etas, batches = (
             [np.broadcast_to(getattr(step, name), shape) for step in self.steps]
@@ -127,9 +170,23 @@ class SeveralSteps(Producer):
                 state = walk.step(state, float(eta[at]), float(alpha0[at]))
             found[(slice(None), *at)] = state
         if not shape:
-            return FirstLayer.along_one(Spike(*map(float, found)))
+            return FirstLayer.along_one(Spike(float(found[0]), float(found[1]), float(found[2])))
         r, c, gamma = found
         return FirstLayer.along_one(Spike(r[..., None], c[..., None], gamma))
+
+    def _in_latents(self, sigma: Activation, law: Population, noise: Floats) -> FirstLayer:
+        """Return the layer for one noise and single steps, its spikes on a line if they are."""
+        if noise.ndim:
+            raise ValueError(f"noise must be a number for these steps, got shape {noise.shape}")
+        layer = finished(self.neurons(sigma, law, float(noise)), law)
+        gamma = np.clip(layer.gamma, -1.0, 1.0)
+        gamma = gamma[:, 0] if law.latents == 1 else gamma
+        span = layer.r.shape[1]
+        if span == 1:
+            spike = Spike(layer.r[:, 0], layer.c, gamma[0], layer.pi)
+            isotropic = Isotropic(layer.c)
+            return FirstLayer(layer.r, layer.c, layer.pi, np.atleast_2d(gamma), isotropic, spike)
+        return FirstLayer.spanning(Spike(layer.r, layer.c, gamma, layer.pi, span))
 
     def _shape(self) -> tuple[int, ...]:
         given = {"eta": 0.0, "alpha0": 0.0} | {
@@ -144,13 +201,65 @@ class SeveralSteps(Producer):
         return [self._shape()]
 
     @property
+    def steerable(self) -> tuple[str, ...]:  # type: ignore[override]
+        """``eta`` and ``alpha0`` of all steps, and ``eta_1, alpha0_1`` and so on of each."""
+        each = range(1, len(self.steps) + 1)
+        return (*_OF_ALL, *(f"{name}_{i}" for name in _OF_ALL for i in each))
+
+    @property
     def parameters(self) -> dict[str, Any]:
-        """``eta`` and ``alpha0`` of each step, and ``u``."""
-        return {
-            "eta": [step.eta for step in self.steps],
-            "alpha0": [step.alpha0 for step in self.steps],
-            "u": self.steps[0].u,
-        }
+        """``eta`` and ``alpha0`` if all steps have the same, else of each; ``u, pi, steps``."""
+        found: dict[str, Any] = {}
+        for name in _OF_ALL:
+            values = [getattr(step, name) for step in self.steps]
+            if all(np.array_equal(value, values[0]) for value in values):
+                found[name] = values[0]
+            else:
+                found |= {f"{name}_{i + 1}": value for i, value in enumerate(values)}
+        return {**found, "u": self.steps[0].u, "pi": self.steps[0].pi, "steps": len(self.steps)}
+
+    @property
+    def varying(self) -> dict[str, Any]:
+        """All of them that may be arrays."""
+        given = self.parameters
+        return {n: value for n, value in given.items() if n not in ("u", "pi", "steps")}
+
+    def parameter(self, name: str) -> Any:
+        """Return one of `steerable`.
+
+        Raises
+        ------
+        ValueError
+            If it is of all steps and they differ.
+        """
+        if name in _OF_ALL:
+            if name not in self.parameters:
+                raise ValueError(
+                    f"{name} is that of all steps, which differ: name one, {name}_1 to "
+                    f"{name}_{len(self.steps)}"
+                )
+            return self.parameters[name]
+        kind, number = name.rsplit("_", 1)
+        return getattr(self.steps[int(number) - 1], kind)
+
+    def moved(self, values: dict[str, Any]) -> SeveralSteps:
+        """Return the steps with other values of `steerable`, ``u`` or ``pi``."""
+        steps = list(self.steps)
+        for name, value in values.items():
+            kind, _, number = name.partition("_")
+            for i in [int(number) - 1] if number else range(len(steps)):
+                steps[i] = replace(steps[i], **{kind: value})
+        return SeveralSteps(steps)
+
+    @property
+    def leading(self) -> GradientStep:
+        """The first step."""
+        return self.steps[0]
+
+    def growth(self, activation: FunctionLike, target: FunctionLike, noise: ArrayLike) -> Any:
+        """See `GradientStep.growth`: that of the step which lengthens neurons most."""
+        grown = [step.growth(activation, target, noise) for step in self.steps]
+        return np.maximum.reduce(np.broadcast_arrays(*grown))
 
     @property
     def training(self) -> tuple[GradientStep, ...]:
@@ -159,6 +268,10 @@ class SeveralSteps(Producer):
 
     def __repr__(self) -> str:
         return f"[{', '.join(map(repr, self.steps))}]"
+
+
+def _or_none(pi: Any) -> Any:
+    return () if pi is None else pi
 
 
 class _Walk:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,46 +9,17 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.neurons import LatentLayer, finished
+from spikedrf.inputs.population import Population, beyond_white, population
 from spikedrf.parameters import broadcast_shape
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class LatentLayer:
-    r"""Neurons ``Omega^{1/2} w_i = r_k v + Sigma_k^{1/2} w~_i``, in the coordinates of ``z``.
-
-    Attributes
-    ----------
-    r, pi : ndarray, shape (K,)
-        Spike strength and proportion of each group.
-    v : ndarray, shape (J, L + 1)
-        The spike's direction, a unit vector on the axes of the eigenspaces, see
-        `Population.orthonormal`; zero if there is none.
-    gamma : ndarray, shape (L,)
-        Its components along the latents.
-    sigma : ndarray, shape (K, J)
-        Values of ``Sigma_k`` on the eigenspaces.
-    c : ndarray, shape (K,)
-        ``Tr Sigma_k/d``.
-    ve : ndarray, shape (K,)
-        d times the variance of ``|Sigma_k^{1/2} w~_i|^2/c_k``.
-    """
-
-    r: Floats
-    pi: Floats
-    v: Floats
-    gamma: Floats
-    sigma: Floats
-    c: Floats
-    ve: Floats
-
-
 def latent_layer(
     step: StepLike,
     sigma: Activation,
-    population: Population,
+    law: Population,
     noise: float,
     init: str = "sphere",
 ) -> LatentLayer:
@@ -72,7 +42,7 @@ def latent_layer(
         of a spike has one for each direction of the target, or of the latents, if there are more
         than one.
     sigma : Activation
-    population : Population
+    law : Population
     noise : float
     init : {"sphere", "gaussian"}
         Rows of the layer before the step.
@@ -87,37 +57,22 @@ def latent_layer(
     -----
     Source: theory.md, section 12.
     """
-    w = population.dimensions
-    J = population.shares.shape[0]
-    r, pi, v, bulk, highest = producer_of(step).neurons(sigma, population, noise)
-    if init == "gaussian" or J > 1:
-        highest = 2.0 * highest
-    if population.covariance is not None and J > 1 and population.covariance.moments <= highest:
+    neurons = producer_of(step).neurons(sigma, law, noise)
+    J = law.shares.shape[0]
+    highest = neurons.highest * (2.0 if init == "gaussian" or J > 1 else 1.0)
+    if law.covariance is not None and J > 1 and law.covariance.moments <= highest:
         raise ValueError(
             f"inputs: the mean of eigenvalue^{highest:g} over the dimensions or the target, which "
             f"is needed here, is infinite for this power law without end; give dimension= to "
             f"Covariance.power_law"
         )
-    c = bulk @ w
-    if not (np.isfinite(bulk).all() and np.isfinite(r).all()):
-        raise ValueError("eta, u or noise: the first layer overflows: the step is too large")
-    if not (c > 0.0).all():
-        raise ValueError(
-            "the bulk variance c vanishes: 1 + eta u s0 h2 = 0 for the given eta, u and "
-            "functions; change eta slightly"
-        )
-    spread = 2.0 * (bulk**2 @ w) / c**2
-    if init == "sphere":
-        spread = np.where(np.ptp(bulk, axis=1) == 0.0, 0.0, np.maximum(spread - 2.0, 0.0))
-    axes = population.orthonormal()
-    gamma = np.einsum("lja,ja->l", axes, v)
-    return LatentLayer(r, pi, v, gamma, bulk, c, spread)
+    return finished(neurons, law, init)
 
 
 def latent_layers(
     step: StepLike,
     sigma: Activation,
-    population: Population,
+    law: Population,
     noise: Floats,
     init: str,
 ) -> tuple[list[LatentLayer], NDArray[np.int64]]:
@@ -125,7 +80,7 @@ def latent_layers(
 
     Parameters
     ----------
-    step, sigma, population, init
+    step, sigma, law, init
         As for `latent_layer`; the parameters of the step broadcast.
     noise : ndarray
         Broadcasts against them; only a gradient step depends on it.
@@ -145,9 +100,9 @@ def latent_layers(
     producer = producer_of(step)
     given = dict(producer.varying)
     if not given:
-        return [latent_layer(step, sigma, population, 0.0, init)], np.zeros((), dtype=np.int64)
+        return [latent_layer(step, sigma, law, 0.0, init)], np.zeros((), dtype=np.int64)
     rows_of = set(producer.per_group)
-    if population.directions > 1 or np.ndim(given.get("gamma", 0.0)) > 1:
+    if law.directions > 1 or np.ndim(given.get("gamma", 0.0)) > 1:
         rows_of.add("gamma")  # one for each direction
     if producer.sees_labels:
         given["noise"] = noise
@@ -169,5 +124,21 @@ def latent_layers(
         values: dict[str, Any] = dict(zip(parts, np.split(row, ends), strict=True))
         values = {n: v if n in rows_of else float(v[0]) for n, v in values.items()}
         level = values.pop("noise", 0.0)
-        layers.append(latent_layer(producer.moved(values), sigma, population, level, init))
+        layers.append(latent_layer(producer.moved(values), sigma, law, level, init))
     return layers, which.reshape(shape).astype(np.int64)
+
+
+def latent_population(inputs: Any, target: Any, init: Any, step: StepLike) -> Population | None:
+    """Return the population where latent coordinates are needed, None where a line will do.
+
+    They are, beside `beyond_white`, for a first layer whose spikes may span several directions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `beyond_white`, and if the step is none.
+    """
+    law = beyond_white(inputs, target, init)
+    if law is None and producer_of(step).several_directions:
+        return population(inputs, target)
+    return law

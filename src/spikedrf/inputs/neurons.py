@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,15 @@ from spikedrf.inputs.population import Population
 
 Floats = NDArray[np.float64]
 
+#: So many directions may the spikes span.
+MOST_SPIKES = 2
+
+# What is thinner than this, beside the strongest spike, is a line.
+_THIN = 1e-8
+
 
 class Neurons(NamedTuple):
-    """See `LatentLayer` for ``r, pi, v`` and ``bulk``, its ``sigma``."""
+    """See `LatentLayer` for ``r, pi, v``, ``bulk``, its ``sigma``, and ``missed``."""
 
     r: Floats
     pi: Floats
@@ -22,6 +29,94 @@ class Neurons(NamedTuple):
     bulk: Floats
     #: The highest power of the eigenvalues whose mean is in them.
     highest: float
+    missed: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class LatentLayer:
+    r"""Neurons ``Omega^{1/2} w_i = sum_a r_ka v_a + Sigma_k^{1/2} w~_i``, in coordinates of ``z``.
+
+    Attributes
+    ----------
+    r : ndarray, shape (K, R)
+        Spike of each group on R directions.
+    pi : ndarray, shape (K,)
+        Proportions of the groups.
+    v : ndarray, shape (R, J, L + F)
+        The spikes' directions, orthonormal, on the axes of the eigenspaces, see
+        `Population.orthonormal`; zero if there are none.
+    gamma : ndarray, shape (R, L)
+        Their components along the latents.
+    sigma : ndarray, shape (K, J)
+        Values of ``Sigma_k`` on the eigenspaces.
+    c : ndarray, shape (K,)
+        ``Tr Sigma_k/d``.
+    ve : ndarray, shape (K,)
+        d times the variance of ``|Sigma_k^{1/2} w~_i|^2/c_k``.
+    missed : float
+        Relative error of the averages that it was made of.
+    """
+
+    r: Floats
+    pi: Floats
+    v: Floats
+    gamma: Floats
+    sigma: Floats
+    c: Floats
+    ve: Floats
+    missed: float = 0.0
+
+
+def finished(neurons: Neurons, population: Population, init: str = "sphere") -> LatentLayer:
+    """Return the layer that neurons make, with what follows from them.
+
+    Raises
+    ------
+    ValueError
+        If a neuron overflows or a bulk vanishes.
+    """
+    r, pi, v, bulk, _, missed = neurons
+    w = population.dimensions
+    if not (np.isfinite(bulk).all() and np.isfinite(r).all()):
+        raise ValueError("eta, u or noise: the first layer overflows: the step is too large")
+    c = bulk @ w
+    if not (c > 0.0).all():
+        raise ValueError(
+            "the bulk variance c vanishes: 1 + eta u s0 h2 = 0 for the given eta, u and "
+            "functions; change eta slightly"
+        )
+    spread = 2.0 * (bulk**2 @ w) / c**2
+    if init == "sphere":
+        spread = np.where(np.ptp(bulk, axis=1) == 0.0, 0.0, np.maximum(spread - 2.0, 0.0))
+    if r.shape[1] > 1:
+        r, v = _principal(r, v)
+    axes = population.orthonormal(v.shape[-1] - population.latents)
+    gamma = np.einsum("lja,rja->rl", axes, v)
+    return LatentLayer(r, pi, v, gamma, bulk, c, spread, missed)
+
+
+def _principal(r: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Turn the directions of spikes into their principal axes, the strongest first.
+
+    Raises
+    ------
+    ValueError
+        If there are more than the theory has rules for.
+    """
+    left, size, turn = np.linalg.svd(r, full_matrices=False)
+    count = max(1, int(np.sum(size > _THIN * size[0])))
+    if count > MOST_SPIKES:
+        raise ValueError(
+            f"step: the spikes of the {len(r)} groups span {count} directions, and averages over "
+            f"more than {MOST_SPIKES} are out of reach: use fewer values of u (two span a plane at "
+            f"most), or simulate"
+        )
+    v = np.einsum("ar,rjx->ajx", turn[:count], v)
+    # A sign of their own: along the first axis that they have the largest part of.
+    flat = v.reshape(count, -1)
+    sign = np.sign(flat[np.arange(count), np.abs(flat).argmax(axis=1)])
+    sign = np.where(sign == 0.0, 1.0, sign)
+    return np.ascontiguousarray((left * size)[:, :count] * sign), v * sign[:, None, None]
 
 
 def unstepped(population: Population, pi: Floats | None = None) -> Neurons:
@@ -29,7 +124,7 @@ def unstepped(population: Population, pi: Floats | None = None) -> Neurons:
     J, L = population.shares.shape
     pi = np.ones(1) if pi is None else pi
     bulk = np.repeat(population.values[None, :], pi.size, axis=0)
-    return Neurons(np.zeros(pi.size), pi, np.zeros((J, L + 1)), bulk, 1.0)
+    return Neurons(np.zeros((pi.size, 1)), pi, np.zeros((1, J, L + 1)), bulk, 1.0)
 
 
 def _single(name: str, value: Any, ndim: int) -> Floats:
@@ -62,7 +157,7 @@ def stepped(
     of_sigma = step_moments(sigma, slope=True)
     h0, h1, h2 = of_sigma.cleaned
     shift = float(pi @ u) * h0
-    (mean, power, *pull), _ = population.moments
+    (mean, power, *pull), missed = population.moments
     s0 = mean - shift
     s2 = power - 2.0 * shift * mean + shift**2 + noise**2
     # The step is of the whole sample: means of the latents over all classes.
@@ -78,34 +173,51 @@ def stepped(
         r = eta * u * h1 * nu
         bulk = values * (1.0 + eta * u[:, None] * s0 * h2 * values) ** 2
         bulk = bulk + (eta * u[:, None] * values) ** 2 * rho * of_sigma.slope_variance
-    return Neurons(r, pi, vector / nu if nu > 0.0 else vector, bulk, 2.0)
+    v = (vector / nu if nu > 0.0 else vector)[None]
+    return Neurons(r[:, None], pi, v, bulk, 2.0, missed)
 
 
 def given(r: Any, c: Any, gamma: Any, pi: Any, population: Population) -> Neurons:
-    """Return the neurons of a spike that is given, see `latent_layer`."""
-    r, c, pi = (_single(name, value, 1) for name, value in (("r", r), ("c", c), ("pi", pi)))
-    groups = max(r.size, c.size, pi.size)
-    r, c, pi = (np.broadcast_to(x, (groups,)) for x in (r, c, pi))
-    along = np.atleast_1d(_single("gamma", gamma, 1))
-    if along.size > population.latents or (along.size != 1 and along.size < population.directions):
+    """Return the neurons of spikes that are given, see `latent_layer`.
+
+    ``r`` and ``gamma`` have the shapes (K,) and () or (L,), or for R directions (K, R) and (R, L).
+    """
+    several = np.ndim(r) > 1
+    c, pi = (_single(name, value, 1) for name, value in (("c", c), ("pi", pi)))
+    r = _single("r", r, 2 if several else 1)
+    r = r if several else r[:, None]
+    groups = max(len(r), c.size, pi.size)
+    r = np.broadcast_to(r, (groups, r.shape[1]))
+    c, pi = (np.broadcast_to(x, (groups,)) for x in (c, pi))
+    along = np.atleast_1d(_single("gamma", gamma, 2 if several else 1))
+    if not several:
+        along = along[None]
+    elif along.ndim == 1:
+        along = along[:, None]
+    R, size = along.shape
+    if size > population.latents or (size != 1 and size < population.directions):
         raise ValueError(
             f"gamma of the spike must have {population.directions} components, one for each "
             f"direction of the target (or {population.latents}, with those of the means), got "
-            f"{along.size}"
+            f"{size}"
         )
-    if along.size < population.directions and population.directions > 1 and along.any():
+    if size < population.directions and population.directions > 1 and along.any():
         raise ValueError(
             f"gamma of the spike must have {population.directions} components, one for each "
             f"direction of the target, got one"
         )
-    gamma = np.zeros(population.latents)
-    gamma[: along.size] = along
-    length = float(gamma @ gamma)
-    if length > 1.0 + 1e-12:
+    gamma = np.zeros((R, population.latents))
+    gamma[:, :size] = along
+    longest = float(np.linalg.norm(gamma, 2))
+    if longest > 1.0 + 1e-12:
         raise ValueError(
-            f"gamma of the spike must have a length of at most 1, got {length**0.5!r}: it is the "
+            f"gamma of the spike must have a length of at most 1, got {longest!r}: it is the "
             f"part of a unit vector"
         )
-    v = np.einsum("l,lja->ja", gamma, population.orthonormal())
-    v[:, -1] = np.sqrt(max(1.0 - length, 0.0) * population.dimensions)
+    # What of the directions is not in the latents is spread evenly, and keeps them orthonormal.
+    left, turn = np.linalg.eigh(np.eye(R) - gamma @ gamma.T)
+    beyond = turn * np.sqrt(np.maximum(left, 0.0)) @ turn.T
+    axes = population.orthonormal(R)
+    v = np.einsum("rl,lja->rja", gamma, axes)
+    v[:, :, population.latents :] = beyond[:, None] * np.sqrt(population.dimensions)[:, None]
     return Neurons(r, pi, v, c[:, None] * population.values, 1.0)

@@ -178,13 +178,13 @@ class Population:
             digest.update(np.ascontiguousarray(self.label(s, i)).tobytes())
         return digest.hexdigest()[:16]
 
-    def orthonormal(self) -> Floats:
-        """Return the special directions on the axes of the eigenspaces, shape (L, J, L + 1).
+    def orthonormal(self, spare: int = 1) -> Floats:
+        """Return the special directions on the axes of the eigenspaces, shape (L, J, L + spare).
 
-        The axis L of an eigenspace is left to a spike.
+        The last axes of an eigenspace are left to spikes.
         """
         J, L = self.shares.shape
-        out = np.zeros((L, J, L + 1))
+        out = np.zeros((L, J, L + spare))
         for i in range(L):
             out[i, :, i] = np.sqrt(self.shares[:, i])
         return out

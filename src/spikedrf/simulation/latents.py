@@ -29,8 +29,8 @@ class Embedding:
         Square roots of the eigenvalues.
     space : ndarray of int, shape (d,)
         Eigenspace of each dimension.
-    axis : ndarray, shape (L + 1, d)
-        Unit vectors in each eigenspace, one for each latent and one for a spike.
+    axis : ndarray, shape (L + F, d)
+        Unit vectors in each eigenspace, one for each latent and F for spikes.
     directions : ndarray, shape (L, d)
         The latents' directions, orthonormal.
     """
@@ -42,15 +42,16 @@ class Embedding:
     directions: Floats
 
     def vector(self, coefficients: Floats) -> Floats:
-        """Return the vector with these coefficients, shape (J, L + 1), on the axes."""
+        """Return the vector with these coefficients, shape (J, L + F), on the axes."""
         return np.asarray(np.einsum("da,ad->d", coefficients[self.space], self.axis))
 
 
-def embed(population: Population, d: int, rng: np.random.Generator) -> Embedding:
+def embed(population: Population, d: int, rng: np.random.Generator, spare: int = 1) -> Embedding:
     """Place the latents in d dimensions, each with its share of every eigenspace.
 
     An eigenspace of several dimensions has an axis of its own for each latent. A power law has d
     eigenspaces of one dimension: there the signs are random, and the directions made orthonormal.
+    ``spare`` axes are left to spikes.
 
     Raises
     ------
@@ -67,17 +68,17 @@ def embed(population: Population, d: int, rng: np.random.Generator) -> Embedding
         population = replace(
             population, values=values, dimensions=np.full(d, 1.0 / d), shares=shares
         )
-        axis = rng.choice([-1.0, 1.0], (L + 1, d))
+        axis = rng.choice([-1.0, 1.0], (L + spare, d))
         rough = axis[:L] * np.sqrt(shares.T)
         q, triangle = np.linalg.qr(rough.T)
         directions = (q * np.sign(np.diag(triangle))).T
         return Embedding(population, np.sqrt(values), np.arange(d), axis, directions)
     shares = population.shares
     size = _sizes(d, population.dimensions)
-    axis = np.zeros((L + 1, d))
+    axis = np.zeros((L + spare, d))
     start = np.concatenate([[0], np.cumsum(size)[:-1]])
     for j, (first, count) in enumerate(zip(start, size, strict=True)):
-        wanted = np.append(shares[j] > 0.0, count > 0)
+        wanted = np.append(shares[j] > 0.0, np.full(spare, count > 0))
         if wanted.sum() > count:
             raise ValueError(
                 f"d = {d} is too small for the inputs: eigenvalue {population.values[j]:.3g} has "
@@ -112,10 +113,11 @@ def spiked_rows(
     layer = latent_layer(step, sigma, embedding.population, noise, init)
     which = np.repeat(np.arange(groups.size), groups)
     W *= np.sqrt(layer.sigma[:, embedding.space])[which]
-    v = embedding.vector(layer.v)
-    length = np.linalg.norm(v)
-    if length > 0.0:
-        W += layer.r[which, None] * (v / length)
+    for direction, along in zip(layer.v, layer.r.T, strict=True):
+        v = embedding.vector(direction)
+        length = np.linalg.norm(v)
+        if length > 0.0:
+            W += along[which, None] * (v / length)
     return W
 
 
@@ -138,6 +140,24 @@ def measure_spike(
     c = np.bincount(which, square - r[which] * (2.0 * along - r[which]), groups.size) / count
     gamma = embedding.directions @ v
     return {"r": r, "c": c, "gamma": gamma if gamma.size > 1 else np.asarray(gamma[0])}
+
+
+def measure_each(W: Floats, groups: Integers, directions: Floats) -> dict[str, Floats]:
+    """Return what the spikes of groups are that need not be along one direction.
+
+    ``r`` and ``c`` are their lengths and the bulk's variances, shape (K,), and ``gamma`` their
+    alignments with the latents' directions, (K, L). Of the squared length of a mean over neurons
+    the bulk's part is known.
+    """
+    ends = np.cumsum(groups)[:-1]
+    means = np.array([part.mean(axis=0) for part in np.split(W, ends)])
+    square = np.array([np.einsum("ij,ij->", part, part) / len(part) for part in np.split(W, ends)])
+    length = np.einsum("kj,kj->k", means, means)
+    c = (square - length) * groups / (groups - 1.0)
+    r = np.sqrt(np.maximum(length - c / groups, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gamma = means @ directions.T / r[:, None]
+    return {"r": r, "c": c, "gamma": gamma}
 
 
 def _sizes(d: int, shares: Floats) -> Integers:

@@ -17,7 +17,14 @@ from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
-from spikedrf.simulation.latents import Embedding, draw_rows, embed, measure_spike, spiked_rows
+from spikedrf.simulation.latents import (
+    Embedding,
+    draw_rows,
+    embed,
+    measure_each,
+    measure_spike,
+    spiked_rows,
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -171,7 +178,7 @@ def make_network(
         "model": model, "sigma": sigma, "g": g, "noise": sd, "beta": ratio, "d": dimension, "p": p,
         "labels": labels, "flip": chance, "init": check_init(init),
     }  # fmt: skip
-    if not law.plain:
+    if not law.plain or (model == "srf" and producer_of(step).several_directions):
         common |= {"population": law, "step": step}
         if model == "srf":
             pi = latent_layer(step, sigma, law, sd, init).pi
@@ -181,11 +188,6 @@ def make_network(
         r, c, gamma, pi = _spike(step, sigma, g, sd)
         return Network(**common, groups=_group_sizes(p, pi), spike=(r, c, gamma))
     trained = _trained(step, sigma, dimension, p)
-    if not law.plain and len(trained.get("steps", ())) > 1:
-        raise ValueError(
-            "step must be one step on inputs with latents (a target of several directions, a "
-            "mixture, a covariance), got several"
-        )
     return Network(**common, **trained, spike=None)
 
 
@@ -438,6 +440,8 @@ def _trained_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
         x, y = Samples(real, DrawnLayer(W, theta), stream, n0).draw(n0)
         trained = gradient_step(x, y, W, a, network.sigma, eta, theta=direction)
         W = trained.W
+    if count > 1 and network.groups.size > 1:
+        return DrawnLayer(W, theta, measure_each(W, network.groups, direction[None]))
     if count > 1:
         return DrawnLayer(W, theta, _measured(W, drawn, a, network.groups))
     # It knows the groups by their values; groups of one value are one, without neurons none.
@@ -468,7 +472,12 @@ def _latent_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Draw a first layer on a population; its weights are those of the inputs ``x``."""
     assert network.population is not None
     for_weights, for_samples, for_axes = rng.spawn(3)
-    embedding = embed(network.population, network.d, for_axes)
+    spare = 1
+    if network.model == "srf":
+        law = network.population
+        own = latent_layer(network.step, network.sigma, law, network.noise, network.init)
+        spare = own.v.shape[-1] - law.latents
+    embedding = embed(network.population, network.d, for_axes, spare)
     W = _rows(network, for_weights)
     layer = DrawnLayer(W, (0.0, 0.0), embedding=embedding)
     if network.model == "srf":
@@ -483,13 +492,24 @@ def _latent_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     if not network.n0:
         return layer
     real = replace(network, labels="real")
-    x, y = Samples(real, layer, for_samples, network.n0).draw(network.n0)
     from spikedrf.gradient_step import LayerGradient
 
     a = np.repeat(network.u, network.groups)
-    gradient = LayerGradient(W, a, network.sigma)
-    gradient.update(x, y)
-    ((eta, n0),) = network.steps
-    moved = W + (eta / n0 * a)[:, None] * gradient.total
-    measured = measure_spike(moved, network.groups, gradient.pull, embedding)
+    count = len(network.steps)
+    moved, pull = W, np.zeros(network.d)
+    for (eta, n0), stream in zip(
+        network.steps, [for_samples] if count == 1 else for_samples.spawn(count), strict=True
+    ):
+        x, y = Samples(real, layer, stream, n0).draw(n0)
+        gradient = LayerGradient(moved, a, network.sigma)
+        gradient.update(x, y)
+        moved = moved + (eta / n0 * a)[:, None] * gradient.total
+        pull = gradient.pull
+    if count == 1:
+        measured = measure_spike(moved, network.groups, pull, embedding)
+    elif network.groups.size == 1:
+        measured = measure_spike(moved, network.groups, a @ (moved - W), embedding)
+    else:
+        inside = moved * embedding.root
+        measured = measure_each(inside, network.groups, embedding.directions)
     return DrawnLayer(moved, (0.0, 0.0), measured, embedding)

@@ -45,11 +45,12 @@ class Simulation:
     class_error_rate, class_error_rate_sem : ndarray, shape S + (C,), or None
         Rate of wrong signs in each class, where labels are signs or +1 and -1 by class.
     r, r_sem, c, c_sem : ndarray, shape (K,), or None
-        Spike strength and bulk variance of each readout group, measured on the trained first
+        Length of the spike and bulk variance of each readout group, measured on the trained first
         layers; None unless ``model="network"`` took a step.
     gamma, gamma_sem : float, ndarray or None
         Alignment of the measured spike with the target direction, or with each latent where there
-        are several; None like ``r``.
+        are several; shape (K, L) after several steps with several values of ``u``, whose spikes
+        need not be along one direction; None like ``r``.
     samples : dict of ndarray, shape (replicates, ...)
         Every quantity above for each finished replicate.
     completed : ndarray of int
@@ -211,8 +212,9 @@ class Simulation:
 
     def _axes_of(self, name: str, dims: list[str]) -> list[str]:
         if name in _OF_LAYERS:
-            value = np.ndim(getattr(self, name))
-            return [] if not value else ["group" if name != "gamma" else "latent"]
+            own = ["latent"] if name == "gamma" else ["group"]
+            axes = np.ndim(getattr(self, name))
+            return ["group", *own] if axes == 2 else own * axes
         return [*dims, "class"] if name.startswith("class_") else dims
 
     def _numbers(self) -> dict[str, Any]:

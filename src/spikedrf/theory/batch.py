@@ -243,7 +243,7 @@ def pose(
     parameters: dict[str, Any] = {**values}
     producer = producer_of(step)
     layer = producer.first_layer(sigma, g, values["noise"], bulk=bulk, wrt=wrt)
-    parameters |= {name: producer.parameters[name] for name in producer.steerable}
+    parameters |= producer.steered
     moves = _columns(layer)
     key = layer.bulk.key
     if layer.r.shape[-1] != 1 or layer.alignment.shape[-1] != 1:

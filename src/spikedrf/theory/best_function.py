@@ -12,7 +12,8 @@ from spikedrf import _core, losses
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike
-from spikedrf.inputs.population import Inputs, Population, beyond_white
+from spikedrf.inputs.latent_layer import latent_population
+from spikedrf.inputs.population import Inputs, Population
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.theory.batch import MAX_NODES, Batch, pose
@@ -207,7 +208,7 @@ def best_function(
     """
     width = real_array("beta", beta, minimum=0.0, exclusive=True, infinite=True)
     accuracy = check_accuracy(rtol)
-    law = beyond_white(inputs, target, init)
+    law = latent_population(inputs, target, init, step)
     if law is not None:
         refuse_beyond_latents(step, bulk, losses.Square(), "real", 0.0)
         result = _of_latents(

@@ -14,7 +14,8 @@ from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.population import Inputs, Population, beyond_white
+from spikedrf.inputs.latent_layer import latent_population
+from spikedrf.inputs.population import Inputs, Population
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import names_among
@@ -193,7 +194,7 @@ def gradient(
         )
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
-    law = beyond_white(inputs, target, init)
+    law = latent_population(inputs, target, init, step)
     if law is not None:
         result = _in_latents(
             check_values(alpha, beta, lam, noise), activation, law, step, init, bulk, names,
@@ -246,14 +247,13 @@ def _in_latents(
         status = np.where((status == 0) & (slopes.error > accuracy), 1, status)
     success: Any = status == 0
     producer = producer_of(step)
-    steerable = {name: producer.parameters[name] for name in producer.steerable}
     return Gradient(
         test_error=found["test"].reshape(posed.shape)[()],
         success=success if posed.shape else bool(success),
         status=status if posed.shape else int(status),
         quadrature_error=error[()],
         spike=spike_of(posed.frames, posed.which, posed.shape),
-        parameters={**values} | steerable,
+        parameters={**values} | producer.steered,
         _values={name: gradients[name][()] for name in names},
     )
 

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers
-from spikedrf.inputs.population import Inputs, beyond_white
+from spikedrf.inputs.latent_layer import latent_layers, latent_population
+from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, names_among, real_array
@@ -210,7 +210,7 @@ def _posed(
     init: str,
 ) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Refuse what is to be refused; return the parameters and their broadcast shape."""
-    law = beyond_white(inputs, target, init)
+    law = latent_population(inputs, target, init, step)
     if law is None:
         batch = pose(
             alpha,
@@ -228,8 +228,7 @@ def _posed(
     _, which = latent_layers(step, activation, law, values["noise"], init)
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     producer = producer_of(step)
-    steerable = {name: producer.parameters[name] for name in producer.steerable}
-    return values | steerable, broadcast_shape(shapes)
+    return values | producer.steered, broadcast_shape(shapes)
 
 
 def check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:

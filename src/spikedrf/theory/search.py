@@ -269,8 +269,8 @@ class Search:
         sigma, init = self.solver["activation"], self.solver["init"]
         layers, which = latent_layers(given["step"], sigma, self.law, given["noise"], init)
         which = np.broadcast_to(which, (problems.size,))
-        r, c = (np.array([getattr(layer, name) for layer in layers]) for name in ("r", "c"))
-        return r[which], c[which]
+        r = np.array([np.linalg.norm(layer.r, axis=1) for layer in layers])
+        return r[which], np.array([layer.c for layer in layers])[which]
 
     def _growth(self, problems: Problems) -> Floats:
         """Return how fast the longest neurons grow with the step, see `GradientStep.growth`."""

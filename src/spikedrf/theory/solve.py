@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.population import Inputs, beyond_white
+from spikedrf.inputs.latent_layer import latent_population
+from spikedrf.inputs.population import Inputs
 from spikedrf.labelled import description
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -76,7 +77,8 @@ def solve(
         `Spike` has a last axis for them.
     step : GradientStep, list of these, Spike, Layer, FirstLayer or None
         How the first layer was trained. None is no step: plain random features. A list is several
-        steps, one after the other, each on fresh samples, with one value of ``u``. A `Layer` is a
+        steps, one after the other, each on fresh samples, with the same ``u`` and ``pi``: their
+        spikes may span a plane (theory.md, section 13), but no more. A `Layer` is a
         trained one (`from_layer`), a `FirstLayer` what any of them produces.
     noise : float or array_like
         Standard deviation of the label noise, >= 0.
@@ -152,7 +154,7 @@ def solve(
     """
     kind = losses.resolve(loss)
     losses.check_labels(labels, kind)
-    law = beyond_white(inputs, target, init)
+    law = latent_population(inputs, target, init, step)
     if law is not None:
         own = producer_of(step).own_bulk if bulk is None else bulk
         refuse_beyond_latents(step, own, kind, labels, flip)

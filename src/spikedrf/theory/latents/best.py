@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike
+from spikedrf.inputs.frame import Frame
 from spikedrf.inputs.population import Population
-from spikedrf.theory.latents.frame import Frame
+from spikedrf.inputs.tables import Tables, make_tables
 from spikedrf.theory.latents.solve import Solved, solve_points
-from spikedrf.theory.latents.tables import Tables, make_tables
 
 Floats = NDArray[Any]
 
@@ -117,8 +117,8 @@ def _of(solved: Solved, point: int) -> tuple[Floats, Floats, Floats]:
 
 def _design(frame: Frame, tables: Tables) -> tuple[Floats, Floats]:
     """Columns at kappa and the class, (N, K, 2 + L'), and their slopes, (N, K, 2 + L', L' - R)."""
-    K, size, R = frame.r.size, frame.size, frame.spikes
-    nodes = tables.kappa.size
+    K, size, R = frame.layer.pi.size, frame.size, frame.spikes
+    nodes = tables.weight.size
     fixed = np.zeros((nodes, K, 2 + size))
     slopes = np.zeros((nodes, K, 2 + size, size - R))
     fixed[:, :, 0] = tables.mu0.T
@@ -127,7 +127,7 @@ def _design(frame: Frame, tables: Tables) -> tuple[Floats, Floats]:
         part = slice(tables.begin[i], tables.begin[i + 1])
         at = np.broadcast_to(frame.means[i], (part.stop - part.start, size)).copy()
         if R:
-            at[:, 0] = tables.kappa[part]
+            at[:, :R] = tables.kappa[:, part].T
         fixed[part, :, 2:] = tables.mu1.T[part, :, None] * at[:, None, :]
     for a in range(R, size):
         slopes[:, :, 2 + a, a - R] = tables.mu1.T

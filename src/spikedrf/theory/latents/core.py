@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
+from spikedrf.inputs.frame import Frame, frame_of
+from spikedrf.inputs.tables import Tables, make_tables, on_a_grid
 from spikedrf.theory.core import Results, run
-from spikedrf.theory.latents.frame import Frame, frame_of
-from spikedrf.theory.latents.tables import Tables, make_tables, on_a_grid
 from spikedrf.theory.linear_groups import share_solutions
 
 Floats = NDArray[Any]
@@ -55,7 +55,7 @@ def core_rows(frame: Frame, shape: Shape, tables: Tables) -> tuple[Floats, list[
     rows += [tables.slope[:, at - spans] for at in shape.order[spans:]]
     rows += [tables.mu0, tables.mu1]
     for place, at in enumerate(shape.order[:coupled]):
-        latent = tables.kappa if place < spans else np.repeat(frame.means[:, at], count)
+        latent = tables.kappa[place] if place < spans else np.repeat(frame.means[:, at], count)
         rows.append(latent * tables.mu1)
     if lengths:
         rows.append(np.sqrt(frame.layer.ve)[:, None] * tables.length)
@@ -87,7 +87,7 @@ def frame_problem(frame: Frame, shape: Shape, sigma: Activation, rtol: float) ->
     return _core.Problem(
         sigma.core,
         None,
-        np.ascontiguousarray(frame.r[None]),
+        np.zeros((1, layer.pi.size)),  # the tables know the spikes
         np.ascontiguousarray(layer.c[None]),
         np.ascontiguousarray(layer.pi[None]),
         None,
@@ -122,9 +122,10 @@ class _Groups:
 def _merged(frame: Frame, sigma: Activation) -> Frame:
     """Return the frame with groups of linear features that differ in the spike only as one."""
     layer = frame.layer
-    if not (sigma.linear and layer.r.size > 1 and (layer.sigma == layer.sigma[0]).all()):
+    alike = layer.r.shape[1] == 1 and (layer.sigma == layer.sigma[0]).all()
+    if not (sigma.linear and layer.pi.size > 1 and alike):
         return frame
-    length = np.sqrt(np.sum(layer.pi * layer.r**2, keepdims=True))
+    length = np.sqrt(np.sum(layer.pi[:, None] * layer.r**2, keepdims=True))
     first = slice(0, 1)
     one = replace(
         layer, r=length, pi=np.ones(1), sigma=layer.sigma[first], c=layer.c[first],
@@ -139,12 +140,12 @@ def solve_frame(
     """Solve points of one first layer, arrays ``alpha, beta, lam, noise``, certified."""
     one = _merged(frame, sigma)
     shape, count = Shape.of(one), at["alpha"].size
-    out = _core.Solutions(count, one.r.size, shape.latents, len(one.means))
+    out = _core.Solutions(count, one.layer.pi.size, shape.latents, len(one.means))
     _run(frame_problem(one, shape, sigma, rtol), at, out, threads)
     if one is frame:
         return shape, out
     layer = frame.layer
-    groups = _Groups(frame.r[None], layer.c[None], layer.pi[None], np.zeros(count, dtype=np.int64))
+    groups = _Groups(layer.r.T, layer.c[None], layer.pi[None], np.zeros(count, dtype=np.int64))
     return shape, share_solutions(groups, out)
 
 
@@ -158,6 +159,6 @@ def differentiate_frame(
 ) -> _core.Gradients:
     """Differentiate the test error by some of ``alpha, beta, lam, noise``, the layer fixed."""
     frame = _merged(frame, sigma)
-    nothing = np.zeros((1, 0, 2 * frame.r.size + 1)), np.zeros((1, 0))
+    nothing = np.zeros((1, 0, 2 * frame.layer.pi.size + 1)), np.zeros((1, 0))
     out = _core.Gradients(at["alpha"].size, *nothing, names)
     return _run(frame_problem(frame, Shape.of(frame), sigma, rtol), at, out, threads)

@@ -66,7 +66,7 @@ class Slopes:
         return solve_points(values, sigma, population, producer, init, _ACCURACY, self._threads)
 
     def _by(self, name: str) -> Floats:
-        if name in self._values or name not in self._producer.varying:
+        if name in self._values or name in self._producer.steerable:
             return self._along(name, None)
         last = name in self._producer.per_group or (
             name == "gamma" and self._model[1].directions > 1
@@ -74,7 +74,7 @@ class Slopes:
         if not last:
             return self._along(name, None)
         given = np.atleast_1d(np.asarray(self._producer.varying[name], dtype=np.float64))
-        count = max(given.shape[-1], self.solved.frames[0].r.size if name != "gamma" else 1)
+        count = max(given.shape[-1], self.solved.frames[0].layer.pi.size if name != "gamma" else 1)
         return np.stack([self._along(name, k) for k in range(count)], axis=-1)
 
     def _along(self, name: str, entry: int | None) -> Floats:
@@ -99,8 +99,8 @@ class Slopes:
         """Solve with a parameter moved by a multiple of its scale; return the scale too."""
         values, producer = dict(self._values), self._producer
         inside = name in values
-        x = np.asarray(values[name] if inside else producer.varying[name], dtype=np.float64)
-        if name in ("alpha", "beta", "lam", "alpha0", "c"):
+        x = np.asarray(values[name] if inside else producer.parameter(name), dtype=np.float64)
+        if name in ("alpha", "beta", "lam", "c") or name.startswith("alpha0"):
             # An infinite parameter does not move the error.
             scale = np.where(np.isfinite(x), x, 0.0)
         elif name == "noise":

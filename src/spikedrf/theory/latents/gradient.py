@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
+from spikedrf.inputs.frame import Frame
 from spikedrf.inputs.population import Population
 from spikedrf.theory.latents.core import differentiate_frame
-from spikedrf.theory.latents.frame import Frame
-from spikedrf.theory.latents.solve import Posed, missed_by_labels, pose_latents
+from spikedrf.theory.latents.solve import Posed, pose_latents
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def differentiate_points(
             out[name][points] = slopes[NAMES.index(name)]
 
     posed.for_each_layer(run, threads)
-    missed = missed_by_labels(population, step)
+    missed = posed.missed
     out["error"] = np.maximum(out["error"], missed)
     out["status"] = np.where((out["status"] == 0) & (missed > rtol), 1, out["status"])
     return posed, out

@@ -7,10 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
+from spikedrf.inputs.population import gaussian_grid
 from spikedrf.parameters import real_array
 from spikedrf.theory.latents.solve import Solved
 
 Floats = NDArray[np.float64]
+
+# Points an axis for averages over one or two directions beyond the latents.
+_POINTS = (171, 61)
 
 
 def learned_function(solved: Solved, sigma: Activation, s: ArrayLike) -> Floats:
@@ -46,33 +50,27 @@ def learned_function(solved: Solved, sigma: Activation, s: ArrayLike) -> Floats:
             f"s must have the {law.latents} latents as its last axis, got shape {at.shape}"
         )
     flat = at.reshape(-1, law.latents)
-    z = np.linspace(-8.0, 8.0, 161)
-    weight = np.exp(-0.5 * z**2)
-    weight /= weight.sum()
     function = _core.Function(sigma.core)
     out = np.empty((solved.which.size, len(flat)))
     for index, frame in enumerate(solved.frames):
         points = np.flatnonzero(solved.which == index)
         if not points.size:
             continue
-        # What of the spike lies beyond the latents: a unit vector has the length one in the frame.
-        beyond = np.zeros(frame.size)
-        if frame.spikes:
-            left = np.eye(frame.size) - frame.turn @ frame.turn.T
-            length = np.linalg.norm(left[0])
-            beyond = left[0] / length if length > 1e-12 else 0.0 * left[0]
-        x = flat @ frame.turn.T
-        x = x[:, None, :] + (z[:, None] * beyond if beyond.any() else np.zeros((1, frame.size)))
-        average = weight if beyond.any() else np.ones(1)
-        kappa = (
-            np.ascontiguousarray(x[..., 0]).ravel() if frame.spikes else np.zeros(x[..., 0].size)
-        )
-        total = np.zeros((points.size, kappa.size))
+        # What of the spikes lies beyond the latents: unit vectors have the length one in the frame.
+        variance, beyond = np.linalg.eigh(np.eye(frame.size) - frame.turn @ frame.turn.T)
+        beyond = (beyond * np.sqrt(np.maximum(variance, 0.0)))[:, variance > 1e-12]
+        z, average = np.zeros((1, 0)), np.ones(1)
+        if beyond.shape[1]:
+            z, average = gaussian_grid(beyond.shape[1], _POINTS[beyond.shape[1] - 1])
+        x = (flat @ frame.turn.T)[:, None, :] + z @ beyond.T
+        x = x.reshape(-1, frame.size)
+        kappa = x[:, : frame.spikes].T
+        total = np.zeros((points.size, len(x)))
         columns = solved.values["columns"][points]
-        for k in range(frame.r.size):
+        for k in range(frame.layer.pi.size):
             sd = float(np.sqrt(frame.layer.c[k]))
-            e = function(np.ascontiguousarray(frame.r[k] * kappa), sd, 2, True)
-            along = columns[:, k, : frame.size] @ x.reshape(-1, frame.size).T
+            e = function(np.ascontiguousarray(frame.r[k] @ kappa), sd, 2, True)
+            along = columns[:, k, : frame.size] @ x.T
             total += solved.values["m"][points, k, None] * e[0] + along * (e[1] / sd)
             total += solved.values["lengths"][points, k, None] * (0.5 * e[3])
         out[points] = total.reshape(points.size, len(flat), -1) @ average

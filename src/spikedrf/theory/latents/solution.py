@@ -11,10 +11,10 @@ from spikedrf import losses
 from spikedrf.activations import Activation, resolve
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
+from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Population, check_init, population
 from spikedrf.parameters import real_array
-from spikedrf.theory.latents.frame import Frame, frame_of
 from spikedrf.theory.latents.solve import Solved, solve_points
 from spikedrf.theory.solution import Solution
 
@@ -76,7 +76,7 @@ def solve_latents(
     solved = solve_points(values, sigma, population, step, init, rtol, threads)
     parameters: dict[str, Any] = dict(values)
     producer = producer_of(step)
-    parameters |= {name: producer.parameters[name] for name in producer.steerable}
+    parameters |= producer.steered
     get = solved.arrange
     scalar = not solved.shape
     test, train = get("test"), get("train")
@@ -123,35 +123,46 @@ def _proportions(population: Population) -> Floats:
 
 
 def columns_of(solved: Solved) -> tuple[Any, Any]:
-    """Return ``theta`` along the spike, and ``psi`` along the other latents of the frame.
+    """Return ``theta`` along the spikes, and ``psi`` along the other latents of the frame.
 
-    Where there is one other latent ``psi`` has no axis for it.
+    Where there is one spike direction, or one other latent, they have no axis for it.
     """
-    columns = solved.values["columns"]
-    spiked = np.array([frame.spikes > 0 for frame in solved.frames])[solved.which]
-    theta = np.where(spiked[:, None], columns[:, :, 0], 0.0)
-    # A frame without a spike begins with the other latents.
-    shifted = np.concatenate([np.zeros_like(columns[:, :, :1]), columns], axis=2)
-    padded = np.concatenate([columns, np.zeros_like(columns[:, :, :1])], axis=2)
-    rest = np.where(spiked[:, None, None], padded, shifted)[:, :, 1:]
-    used = max((frame.size - frame.spikes for frame in solved.frames), default=1)
-    psi = rest[:, :, : max(used, 1)]
-    psi = psi[:, :, 0] if psi.shape[2] == 1 else psi
-    return theta.reshape(solved.shape + theta.shape[1:]), psi.reshape(solved.shape + psi.shape[1:])
+    columns, frames = solved.values["columns"], solved.frames
+    beside = (frame.size - frame.spikes for frame in frames)
+    shape = columns.shape[:2]
+    theta = np.zeros((*shape, max((frame.spikes for frame in frames), default=1) or 1))
+    psi = np.zeros((*shape, max(beside, default=1) or 1))
+    for index, frame in enumerate(frames):
+        at, spikes = solved.which == index, frame.spikes
+        theta[at, :, :spikes] = columns[at, :, :spikes]
+        psi[at, :, : frame.size - spikes] = columns[at, :, spikes : frame.size]
+    found = (part[:, :, 0] if part.shape[2] == 1 else part for part in (theta, psi))
+    theta, psi = (part.reshape(solved.shape + part.shape[1:]) for part in found)
+    return theta, psi
 
 
 def spike_of(frames: list[Frame], which: NDArray[np.int64], shape: tuple[int, ...]) -> Spike:
     """Return the spikes as they broadcast; the alignment has an axis for several latents."""
     same = len(frames) == 1
     index = np.zeros((), dtype=np.int64) if same else which.reshape(shape)
+    span = max(frame.layer.r.shape[1] for frame in frames)
 
-    def gather(name: str) -> Any:
-        value = np.array([getattr(frame.layer, name) for frame in frames])
-        return value[index]
+    def gather(name: str, axis: int | None = None) -> Any:
+        value = [getattr(frame.layer, name) for frame in frames]
+        if axis is not None:
+            # Layers of fewer directions have zeros along the others.
+            fill = [[(0, 0), (0, 0)] for _ in value]
+            for widths, part in zip(fill, value, strict=True):
+                widths[axis] = (0, span - part.shape[axis])
+            value = [np.pad(part, widths) for part, widths in zip(value, fill, strict=True)]
+        return np.array(value)[index]
 
-    gamma = np.clip(gather("gamma"), -1.0, 1.0)
+    gamma = np.clip(gather("gamma", 0), -1.0, 1.0)
     gamma = gamma[..., 0] if gamma.shape[-1] == 1 else gamma
-    r, c, pi = gather("r"), gather("c"), gather("pi")
+    r, c, pi = gather("r", 1), gather("c"), gather("pi")
+    if span > 1:
+        return Spike(r, c, gamma, pi, span)
+    r, gamma = r[..., 0], gamma[..., 0] if frames[0].population.latents == 1 else gamma[..., 0, :]
     if r.shape == (1,):
         return Spike(r[0], c[0], gamma)
     return Spike(r, c, gamma, None if r.shape[-1] == 1 else pi)

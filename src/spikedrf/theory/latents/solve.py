@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import LatentLayer, latent_layers
+from spikedrf.first_layer.producers import StepLike
+from spikedrf.inputs.frame import Frame, frame_of
+from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.neurons import LatentLayer
 from spikedrf.inputs.population import Population
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
 from spikedrf.theory.latents.core import Shape, solve_frame
-from spikedrf.theory.latents.frame import Frame, frame_of
 
 Floats = NDArray[np.float64]
 
@@ -84,6 +85,12 @@ class Posed:
         """Return the parameters of some points."""
         return {name: np.ascontiguousarray(value[points]) for name, value in self.flat.items()}
 
+    @property
+    def missed(self) -> Floats:
+        """Relative errors of the averages that the first layers were made of, shape (P,)."""
+        own = [frame.layer.missed for frame in self.frames]
+        return np.array(own)[self.which] if self.which.size else np.zeros(0)
+
     def for_each_layer(
         self,
         run: Callable[[Frame, NDArray[np.int64], NDArray[np.int64], int | None], None],
@@ -148,7 +155,7 @@ def solve_points(
         As `pose_latents`.
     """
     posed = pose_latents(values, sigma, population, step, init)
-    groups = posed.frames[0].r.size
+    groups = posed.frames[0].layer.pi.size
     size = max((frame.size for frame in posed.frames), default=1)
     classes, count = population.classes, posed.which.size
     out: dict[str, NDArray[Any]] = {
@@ -168,16 +175,11 @@ def solve_points(
         _put(out, frame, shape, solutions, live, points)
 
     posed.for_each_layer(run, threads)
-    missed = missed_by_labels(population, step)
-    if missed > 0.0:
+    missed = posed.missed
+    if missed.any():
         out["error"] = np.maximum(out["error"], missed)
         out["status"] = np.where((out["status"] == 0) & (out["error"] > rtol), 1, out["status"])
     return Solved(out, posed.frames, posed.which, posed.shape)
-
-
-def missed_by_labels(population: Population, step: StepLike) -> float:
-    """Return the relative error of the labels' moments where the first layer depends on them."""
-    return population.moments[1] if producer_of(step).sees_labels else 0.0
 
 
 def _only(layer: LatentLayer, live: NDArray[np.int64]) -> LatentLayer:

@@ -11,8 +11,8 @@ from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic
 from spikedrf.first_layer.model import FirstLayer, Spike
 from spikedrf.first_layer.producers import StepLike
-from spikedrf.inputs.latent_layer import latent_layers
-from spikedrf.inputs.population import Inputs, beyond_white
+from spikedrf.inputs.latent_layer import latent_layers, latent_population
+from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 
@@ -37,7 +37,7 @@ def layer_on(
         As `theory.solve`; also if classes differ along a spike, where no spectrum is known, or a
         step on a covariance has axes.
     """
-    law = beyond_white(inputs, target, init)
+    law = latent_population(inputs, target, init, step)
     if law is None:
         return step, target
     if bulk not in (None, "isotropic"):
@@ -46,19 +46,25 @@ def layer_on(
     level = real_array("noise", noise, minimum=0.0)
     layers, which = latent_layers(step, sigma, law, level, init)
     for layer in layers:
-        seen = law.means @ layer.gamma if layer.r.any() else np.zeros(1)
+        seen = law.means @ layer.gamma.T if layer.r.any() else np.zeros(1)
         if np.abs(seen).max() > 1e-12:
             raise ValueError(
                 "inputs: spectra are known for classes that differ beside the spike only; "
                 "simulate_spectrum takes any"
             )
 
+    if any(layer.r.shape[1] > 1 for layer in layers):
+        raise ValueError(
+            "step: spectra are known for spikes along one direction, and these span a plane; "
+            "simulate_spectrum takes any"
+        )
+
     def gather(name: str) -> Any:
         return np.array([getattr(layer, name) for layer in layers])[which]
 
     # The alignment with the first direction, for the record: eigenvalues do not know of labels.
-    gamma = np.clip(gather("gamma")[..., 0], -1.0, 1.0)
-    spike = Spike(gather("r"), gather("c"), gamma, gather("pi"))
+    gamma = np.clip(gather("gamma")[..., 0, 0], -1.0, 1.0)
+    spike = Spike(gather("r")[..., 0], gather("c"), gamma, gather("pi"))
     nodes: Bulk = Isotropic(gather("c"))
     if law.values.size > 1:
         if which.ndim:

@@ -1,4 +1,4 @@
-"""The latents of one first layer, turned so that the spike comes first."""
+"""The latents of one first layer, turned so that the spikes come first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.inputs.latent_layer import LatentLayer
+from spikedrf.inputs.neurons import LatentLayer
 from spikedrf.inputs.population import Population
 
 Floats = NDArray[Any]
@@ -19,30 +19,33 @@ _SHORTEST = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    r"""Orthonormal latents: the spike, then what the labels depend on, then the rest of the means.
+    r"""Orthonormal latents: the spikes, then what labels depend on, then the rest of the means.
 
     Attributes
     ----------
     population, layer
         What they belong to.
     spikes : int
-        1, or 0 if no neuron has a spike.
+        Number R of directions that the spikes span, 0 if no neuron has one.
     labels : int
-        So many latents after the spike complete what labels depend on.
+        So many latents after these complete what labels depend on.
+    axes : ndarray, shape (L', J, L + F)
+        The frame on the axes of the eigenspaces.
     turn : ndarray, shape (L', L)
         Components of the population's latents in the frame.
     means : ndarray, shape (C, L')
         Means of the classes in the frame.
     A : ndarray, shape (J, L', L')
         Weights of the bulk's nodes for the latents; they sum to the unit matrix.
-    r : ndarray, shape (K,)
-        Spike strengths, 0 without a spike.
+    r : ndarray, shape (K, R)
+        Spikes of the groups.
     """
 
     population: Population
     layer: LatentLayer
     spikes: int
     labels: int
+    axes: Floats
     turn: Floats
     means: Floats
     A: Floats
@@ -56,11 +59,10 @@ class Frame:
 
 def frame_of(population: Population, layer: LatentLayer) -> Frame:
     """Turn the latents."""
-    axes = population.orthonormal()
-    L, J, _ = axes.shape
-    flat = axes.reshape(L, -1)
-    spiked = bool(layer.r.any() and layer.v.any())
-    basis = [layer.v.ravel()] if spiked else []
+    R, J, A = layer.v.shape
+    flat = population.orthonormal(A - population.latents).reshape(population.latents, -1)
+    used = [a for a in range(R) if layer.r[:, a].any() and layer.v[a].any()]
+    basis = [layer.v[a].ravel() for a in used]
     labels = 0
     for i, direction in enumerate(flat):
         left = direction.copy()
@@ -73,14 +75,15 @@ def frame_of(population: Population, layer: LatentLayer) -> Frame:
             labels += i < population.directions and population.numbers is None
     frame = np.array(basis)
     turn = frame @ flat.T
-    cube = frame.reshape(len(frame), J, L + 1)
+    cube = frame.reshape(len(frame), J, A)
     return Frame(
         population=population,
         layer=layer,
-        spikes=int(spiked),
+        spikes=len(used),
         labels=labels,
+        axes=cube,
         turn=turn,
         means=population.means @ turn.T,
         A=np.einsum("lja,mja->jlm", cube, cube),
-        r=layer.r if spiked else np.zeros_like(layer.r),
+        r=np.ascontiguousarray(layer.r[:, used]),
     )

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from spikedrf import _core
 from spikedrf.activations import Activation
+from spikedrf.inputs.frame import Frame
 from spikedrf.inputs.population import gaussian_grid
-from spikedrf.theory.latents.frame import Frame
 
 Floats = NDArray[Any]
 
-#: Nodes of kappa at most, for each class.
-MOST_NODES = 1 << 15
+#: Nodes of kappa at most, for each class: along a line, and in a plane.
+MOST_NODES, MOST_NODES_OF_PLANE = 1 << 15, 1 << 19
 
 # Points an axis of the trapezoid rule over one, two or three latents, level by level.
 _REST = {
@@ -38,8 +38,10 @@ class Tables:
     ----------
     begin : list of int
         Where the nodes of each class begin, and the last end.
-    kappa, weight : ndarray, shape (N,)
-        Nodes, and weights with the proportions of the classes: they sum to one.
+    kappa : ndarray, shape (R, N)
+        Nodes.
+    weight : ndarray, shape (N,)
+        Weights with the proportions of the classes: they sum to one.
     mu0, mu1, mu2, length : ndarray, shape (K, N)
         Section 3's tables, ``mu2`` squared, and ``E (z^2 - 1) sigma/2``, the column of lengths.
     y : ndarray, shape (N,)
@@ -72,19 +74,19 @@ def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
     for rule, rho in zip(rules, frame.population.proportions, strict=True):
         if rule is None:
             return None
-        z.append(rule[0])
-        weight.append(rho * rule[1])
-    begin = [0, *np.cumsum([part.size for part in z]).tolist()]
-    center = frame.means[:, 0] if frame.spikes else np.zeros(len(frame.means))
-    kappa = np.concatenate([at + part for at, part in zip(center, z, strict=True)])
-    groups = frame.r.size
-    mu0, mu1, mu2, length = np.empty((4, groups, kappa.size))
+        z.append(rule[:-1])
+        weight.append(rho * rule[-1])
+    begin = [0, *np.cumsum([part.shape[1] for part in z]).tolist()]
+    center = frame.means[:, : frame.spikes, None]
+    kappa = np.concatenate([at + part for at, part in zip(center, z, strict=True)], axis=1)
+    groups, nodes = frame.layer.pi.size, kappa.shape[1]
+    mu0, mu1, mu2, length = np.empty((4, groups, nodes))
     for k in range(groups):
         sd = float(np.sqrt(frame.layer.c[k]))
-        e = function(np.ascontiguousarray(frame.r[k] * kappa), sd, level, True)
+        e = function(frame.r[k] @ kappa, sd, level, True)
         mu0[k], mu1[k], mu2[k], length[k] = e[0], e[1] / sd, e[2], 0.5 * e[3]
-    y, rest = np.zeros((2, kappa.size))
-    slope = np.zeros((kappa.size, frame.size - frame.spikes))
+    y, rest = np.zeros((2, nodes))
+    slope = np.zeros((nodes, frame.size - frame.spikes))
     for i, shift in enumerate(z):
         part = slice(begin[i], begin[i + 1])
         _labels(frame, i, shift, level, y[part], slope[part], rest[part])
@@ -102,37 +104,43 @@ def _levels(frame: Frame) -> int:
     return len(_REST[frame.labels]) if on_a_grid(frame) else _MOST_LEVELS
 
 
-def _scalar(frame: Frame, i: int) -> tuple[float, float, float]:
-    """Offset, slope and width of the argument of labels that are a function of one direction."""
-    along = float(frame.turn[0, 0]) if frame.spikes else 0.0
+def _scalar(frame: Frame, i: int) -> tuple[float, Floats, float]:
+    """Offset, slopes and width of the argument of labels that are a function of one direction."""
+    along = np.ascontiguousarray(frame.turn[: frame.spikes, 0])
     across = float(frame.turn[frame.spikes, 0]) if frame.labels else 0.0
     return float(frame.population.means[i, 0]), along, across
 
 
 def _rule(frame: Frame, function: _core.Function, i: int, level: int) -> Floats | None:
-    """Nodes and weights of z, kappa = mean + z, for class i."""
+    """Nodes of z, kappa = mean + z, for class i, a row for each axis, and their weights."""
     if not frame.spikes:
-        return np.array([[0.0], [1.0]])
-    r, c = np.ascontiguousarray(frame.r), np.ascontiguousarray(frame.layer.c)
-    rule = (function, r, c, float(frame.means[i, 0]), level, MOST_NODES)
+        return np.ones((1, 1))
+    c = np.ascontiguousarray(frame.layer.c)
     g = frame.population.scalar
-    if g is None:
-        return _core.class_rule(*rule)
-    offset, along, across = _scalar(frame, i)
-    return _core.class_rule(*rule, _core.Function(g.core), offset, along, abs(across))
+    labels: tuple[Any, ...] = ()
+    if g is not None:
+        offset, along, across = _scalar(frame, i)
+        labels = _core.Function(g.core), offset, along, abs(across)
+    if frame.spikes == 1:
+        r, mean = np.ascontiguousarray(frame.r[:, 0]), float(frame.means[i, 0])
+        if labels:
+            labels = (*labels[:2], float(along[0]), labels[3])
+        return _core.class_rule(function, r, c, mean, level, MOST_NODES, *labels)
+    means = np.ascontiguousarray(frame.means[i, :2])
+    return _core.plane_rule(function, frame.r, c, means, level, MOST_NODES_OF_PLANE, *labels)
 
 
 def _labels(
     frame: Frame, i: int, shift: Floats, level: int, y: Floats, slope: Floats, rest: Floats
 ) -> None:
-    """Fill the labels' moments in class i, ``shift`` away from its mean along the spike."""
+    """Fill the labels' moments in class i, ``shift`` (R, N) away from its mean along spikes."""
     law, spikes = frame.population, frame.spikes
     if law.numbers is not None:
         y[:] = law.numbers[i]
         return
     if law.scalar is not None:
         offset, along, across = _scalar(frame, i)
-        mean = np.ascontiguousarray(offset + along * shift)
+        mean = np.ascontiguousarray(offset + along @ shift)
         e = _core.Function(law.scalar.core)(mean, across, level)
         y[:], rest[:] = e[0], e[2]
         if frame.labels:
@@ -146,11 +154,9 @@ def _labels(
     # Latents of the population at a node: their mean given kappa, then what the rest adds.
     away = zeta @ frame.turn[spikes : spikes + frame.labels]
     chunk = max(1, _EVALUATIONS // len(zeta))
-    for start in range(0, shift.size, chunk):
+    for start in range(0, shift.shape[1], chunk):
         part = slice(start, start + chunk)
-        s = law.means[i] + np.zeros((shift[part].size, 1))
-        if spikes:
-            s = s + np.multiply.outer(shift[part], frame.turn[0])
+        s = law.means[i] + shift[:, part].T @ frame.turn[:spikes]
         value = law.label(s[:, None, :] + away, i)
         y[part] = value @ w
         slope[part, : frame.labels] = value @ (w[:, None] * zeta)
