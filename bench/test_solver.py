@@ -192,6 +192,7 @@ def test_a_bulk_for_every_point(race, activation, entrant):
 # ---- The first answer ---------------------------------------------------------------------------
 
 COLD = {
+    "import of the package alone": ("import spikedrf", "import numpy"),
     "import": ("import spikedrf.theory", "import numpy, scipy.linalg"),
     "import and one point": (
         "from spikedrf import theory; theory.solve(1.0, lam=0.1)",

@@ -267,15 +267,7 @@ def resolve(function: FunctionLike | Activation, argument: str = "activation") -
             raise ValueError(
                 f"{argument} must be a callable or one of {', '.join(NAMES)}; got {function!r}"
             )
-        code, entry = _NAMED[function]
-        return Activation(
-            function,
-            code=code,
-            argument=argument,
-            linear=entry["linear"],
-            saturates=entry["saturates"],
-            differentiable=entry["differentiable"],
-        )
+        return _named(function, argument)
     slope: ScalarFunction | None = None
     breaks: tuple[float, ...] = ()
     value: Any = function
@@ -298,6 +290,19 @@ def resolve(function: FunctionLike | Activation, argument: str = "activation") -
     return Activation(name, function=value, slope=slope, argument=argument, breaks=breaks)
 
 
+@lru_cache(maxsize=64)
+def _named(name: str, argument: str) -> Activation:
+    code, entry = _NAMED[name]
+    return Activation(
+        name,
+        code=code,
+        argument=argument,
+        linear=entry["linear"],
+        saturates=entry["saturates"],
+        differentiable=entry["differentiable"],
+    )
+
+
 @dataclass(frozen=True)
 class StepMoments:
     """The constants of theory.md, section 2, that belong to one function.
@@ -312,7 +317,7 @@ class StepMoments:
     second: float
     slope_variance: float
 
-    @property
+    @cached_property
     def cleaned(self) -> tuple[float, float, float]:
         """``h0, h1, h2`` without what symmetry makes zero but rounding does not."""
         least = 1e-14 * self.second**0.5

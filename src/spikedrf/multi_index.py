@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,6 +127,8 @@ class MultiIndex:
     @property
     def fingerprint(self) -> str:
         """What tells it from others: the name and some of its values."""
+        import hashlib
+
         s = np.random.default_rng(1).standard_normal((257, self.directions))
         digest = hashlib.sha256(np.ascontiguousarray(self(s)).tobytes()).hexdigest()[:16]
         return f"{self.name}:{self.directions} ({digest})"

@@ -15,7 +15,7 @@ class ConvergenceWarning(UserWarning):
 
 def real_array(
     name: str,
-    value: ArrayLike,
+    value: ArrayLike | float,
     *,
     minimum: float = -np.inf,
     maximum: float = np.inf,
@@ -49,6 +49,8 @@ def real_array(
         If an entry is NaN or out of range; the message names the argument, the first such entry
         and what is allowed.
     """
+    if isinstance(value, float) and _allowed(value, value, minimum, maximum, exclusive, infinite):
+        return np.array(value, dtype=np.float64)  # one number, the most frequent case
     try:
         raw = np.asarray(value)
         if raw.dtype.kind == "c":
@@ -60,6 +62,10 @@ def real_array(
         raise TypeError(
             f"{name} must be a real number or an array of them, got {value!r} ({error})"
         ) from None
+    if array.size:
+        least, largest = array.min(), array.max()  # NaN if there is one
+        if _allowed(least, largest, minimum, maximum, exclusive, infinite):
+            return array
     below = array <= minimum if exclusive else array < minimum
     bad = np.isnan(array) | below | (array > maximum)
     if not infinite:
@@ -73,6 +79,17 @@ def real_array(
             f"{name} must be {_range(minimum, maximum, exclusive, infinite)}, got {first!r}{where}"
         )
     return array
+
+
+def _allowed(
+    least: float, largest: float, minimum: float, maximum: float, exclusive: bool, infinite: bool
+) -> bool:
+    """Whether all between the two is in the range; False if one of them is NaN."""
+    return bool(
+        (least > minimum if exclusive else least >= minimum)
+        and largest <= maximum
+        and (infinite or (least > -np.inf and largest < np.inf))
+    )
 
 
 def number(name: str, value: ArrayLike, **allowed: Any) -> float:
@@ -167,8 +184,11 @@ def broadcast_shape(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     ValueError
         If there is none; the message lists the names and shapes.
     """
+    distinct = {shape for shape in shapes.values() if shape}
+    if len(distinct) <= 1:
+        return distinct.pop() if distinct else ()
     try:
-        return np.broadcast_shapes(*shapes.values())
+        return np.broadcast_shapes(*distinct)
     except ValueError:
         listing = ", ".join(f"{name}: {shape}" for name, shape in shapes.items() if shape)
         raise ValueError(

@@ -303,21 +303,21 @@ class StepModel:
         self.t1 = of_g.cleaned[1]
         if self.u.ndim + self.alpha0.ndim + self.noise.ndim + np.ndim(step.eta) > 1:
             self._require_one_shape(step)
-        ubar = np.sum(proportions(step.pi, groups) * self.u, axis=-1)
+        ubar = (proportions(step.pi, groups) * self.u).sum(axis=-1)
         self.shift = ubar * h0
         # The mean residual, times h2 as it always comes.
         self.s0_h2 = (of_g.h0 - self.shift) * self.h2
-        # What overflows is refused once it is known what comes of it, see `spike`.
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.s2 = of_g.second - 2.0 * self.shift * of_g.h0 + self.shift**2 + self.noise**2
-            self.rho = self.s2 / np.where(self.alpha0 > 0, self.alpha0, np.inf)
-            self.nu = np.sqrt(self.t1**2 + self.rho)
         self.eta = np.asarray(step.eta, dtype=np.float64)
-        self.stepped = (self.alpha0 > 0) & (self.eta != 0)
+        taken = self.alpha0 > 0
+        self.stepped = taken & (self.eta != 0)
+        # What overflows is refused once it is known what comes of it, see `spike`.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.s2 = of_g.second - 2.0 * self.shift * of_g.h0 + self.shift**2 + self.noise**2
+            self.rho = self.s2 / np.where(taken, self.alpha0, np.inf)
+            self.nu = np.sqrt(self.t1**2 + self.rho)
             self.move = np.where(self.stepped, self.eta, 0.0)[..., None] * self.u
-            gamma = np.where((self.alpha0 > 0) & (self.nu > 0), self.t1 / self.nu, 0.0)
-        self.gamma = np.clip(gamma, -1.0, 1.0)
+            gamma = np.where(taken & (self.nu > 0), self.t1 / self.nu, 0.0)
+        self.gamma = np.minimum(np.maximum(gamma, -1.0), 1.0)
 
     def _require_one_shape(self, step: GradientStep) -> None:
         shapes = {name: np.shape(getattr(step, name)) for name in ("eta", "alpha0")}
@@ -332,20 +332,21 @@ class StepModel:
             c = (1.0 + self.move * self.s0_h2[..., None]) ** 2
             c = c + self.move**2 * self.rho[..., None] * self.chk
         for name, value in (("r", r), ("c", c)):
-            if not np.isfinite(value).all():
+            if value.size and not (value.min() > -np.inf and value.max() < np.inf):
                 raise ValueError(
                     f"the spike's {name} overflows for the given eta, u, noise and alpha0: the "
                     f"step is too large"
                 )
-        if not (c > 0).all():
+        if c.size and not c.min() > 0:
             raise ValueError(
                 "the bulk variance c vanishes: 1 + eta u s0 h2 = 0 for the given eta, u and "
                 "functions; change eta slightly"
             )
         # `stepped` knows the shape of eta.
-        gamma = np.broadcast_to(gamma, np.broadcast_shapes(gamma.shape, self.stepped.shape))
+        if gamma.shape != self.stepped.shape:
+            gamma = np.broadcast_to(gamma, np.broadcast_shapes(gamma.shape, self.stepped.shape))
         if self.scalar and r.shape == (1,):
-            return Spike(r=r[0], c=c[0], gamma=gamma, pi=None)
+            return Spike(r=float(r[0]), c=float(c[0]), gamma=plain(gamma), pi=None)
         return Spike(r=r, c=c, gamma=gamma, pi=self.pi)
 
     def trained_bulk(self, sigma: Activation, g: Activation) -> TrainedBulk:

@@ -402,6 +402,10 @@ class Spike(Producer):
         def with_axis(value: Any) -> Floats:
             array = np.asarray(value, dtype=np.float64)
             array = array.reshape(1) if array.ndim == 0 else array
+            if array.shape[-1] == groups:
+                own = array.view()
+                own.flags.writeable = False
+                return own
             return np.broadcast_to(array, (*array.shape[:-1], groups))
 
         gamma = np.asarray(self.gamma, dtype=np.float64)

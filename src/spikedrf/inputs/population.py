@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -167,6 +166,8 @@ class Population:
     @property
     def fingerprint(self) -> str:
         """What tells it from others."""
+        import hashlib
+
         digest = hashlib.sha256()
         for array in (
             self.means, self.proportions, self.weights, self.values, self.dimensions, self.shares

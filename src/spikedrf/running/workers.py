@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from threading import Lock
 from typing import Any, TypeVar
@@ -52,6 +51,8 @@ def for_each(task: Callable[[Any], None], items: Sequence[Any], threads: int | N
         for item in items:
             task(item)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(count) as pool:
         try:
             for _ in pool.map(task, items):

@@ -1,23 +1,28 @@
 """Exact high-dimensional asymptotics of the spiked random features model."""
 
-from spikedrf.first_layer.bulk import Bulk, BulkNodes
-from spikedrf.first_layer.model import FirstLayer
-from spikedrf.theory.baseline import bayes_error, best_linear_error, conditional_target
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from spikedrf.theory.best_function import BestFunction, best_function
-from spikedrf.theory.bulk import trained_bulk
-from spikedrf.theory.calibration import Calibration
-from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
-from spikedrf.theory.features import FeatureCurve, from_features
-from spikedrf.theory.forecast import Forecast
 from spikedrf.theory.gradient import Gradient, gradient
-from spikedrf.theory.layer import Layer, LayerWarning, from_layer
 from spikedrf.theory.optimise import optimise
-from spikedrf.theory.optimum import Optimum
-from spikedrf.theory.phase import phase_diagram
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
 from spikedrf.theory.spectrum import Spectrum, spectrum
 from spikedrf.theory.stieltjes import stieltjes
+
+if TYPE_CHECKING:
+    from spikedrf.first_layer.bulk import Bulk, BulkNodes
+    from spikedrf.first_layer.model import FirstLayer
+    from spikedrf.theory.baseline import bayes_error, best_linear_error, conditional_target
+    from spikedrf.theory.bulk import trained_bulk
+    from spikedrf.theory.calibration import Calibration
+    from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
+    from spikedrf.theory.features import FeatureCurve, from_features
+    from spikedrf.theory.forecast import Forecast
+    from spikedrf.theory.layer import Layer, LayerWarning, from_layer
+    from spikedrf.theory.optimum import Optimum
+    from spikedrf.theory.phase import phase_diagram
 
 __all__ = [
     "BestFunction",
@@ -49,3 +54,38 @@ __all__ = [
     "stieltjes",
     "trained_bulk",
 ]
+
+# What most programs do not need is imported when it is first asked for. (A function with the name
+# of its module cannot wait: once anything imports the module, its name stands for that.)
+_ORIGIN = {
+    "Bulk": "spikedrf.first_layer.bulk",
+    "BulkNodes": "spikedrf.first_layer.bulk",
+    "Calibration": "spikedrf.theory.calibration",
+    "FeatureCurve": "spikedrf.theory.features",
+    "FirstLayer": "spikedrf.first_layer.model",
+    "Forecast": "spikedrf.theory.forecast",
+    "Layer": "spikedrf.theory.layer",
+    "LayerWarning": "spikedrf.theory.layer",
+    "Optimum": "spikedrf.theory.optimum",
+    "PhaseDiagram": "spikedrf.theory.diagram",
+    "PhaseDiagramInterrupted": "spikedrf.theory.diagram",
+    "bayes_error": "spikedrf.theory.baseline",
+    "best_linear_error": "spikedrf.theory.baseline",
+    "conditional_target": "spikedrf.theory.baseline",
+    "from_features": "spikedrf.theory.features",
+    "from_layer": "spikedrf.theory.layer",
+    "phase_diagram": "spikedrf.theory.phase",
+    "trained_bulk": "spikedrf.theory.bulk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ORIGIN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_ORIGIN[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ORIGIN})

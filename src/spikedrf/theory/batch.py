@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +44,8 @@ class Part:
         Index of each point's spike, ascending.
     values : dict
         ``alpha, beta, lam, noise`` of each point, shape (N',).
+    whole : bool
+        Whether these are all points and all groups of the batch.
     """
 
     points: NDArray[np.bool_]
@@ -55,6 +58,7 @@ class Part:
     bulk: Rules | None
     which: NDArray[np.int64]
     values: dict[str, NDArray[Any]]
+    whole: bool = False
 
     def chunks(self) -> list[slice]:
         """Pieces of work for one thread.
@@ -118,7 +122,7 @@ class Batch:
     everywhere: bool
     which: NDArray[np.int64]
     values: dict[str, NDArray[Any]]
-    _unsorted: NDArray[np.int64]
+    _unsorted: NDArray[np.int64] | None  # None: they are in the order of the call
 
     @property
     def spike(self) -> Spike:
@@ -140,8 +144,13 @@ class Batch:
 
     def arrange(self, sorted_points: NDArray[Any]) -> Any:
         """Give an array over the sorted points (first axis) the shape of the call."""
-        array = sorted_points[self._unsorted]
+        array = sorted_points if self._unsorted is None else sorted_points[self._unsorted]
         return array.reshape(self.shape + array.shape[1:])[()]
+
+    def arrange_each(self, rows: NDArray[Any]) -> list[Any]:
+        """Do so with every row of a block, whose points are on the second axis."""
+        block = rows if self._unsorted is None else rows[:, self._unsorted]
+        return list(block.reshape(len(rows), *self.shape, *rows.shape[2:]))
 
     def parts(self, kind: NDArray[np.bool_] | None = None) -> Iterator[tuple[Part, bool]]:
         """Split the points by which groups have neurons: a group without does not exist.
@@ -160,12 +169,28 @@ class Batch:
         if not self.which.size:
             return
         live = self.pi > 0
+        if len(live) == 1:  # the most frequent case
+            yield self._part(np.ones(1, bool), live[0]), kind is not None and bool(kind[0])
+            return
         key = np.column_stack([live, np.zeros(len(live), bool) if kind is None else kind])
-        # A single spike, the most frequent case, is not worth sorting.
-        for pattern in key if len(key) == 1 else np.unique(key, axis=0):
+        for pattern in np.unique(key, axis=0):
             yield self._part((key == pattern).all(axis=1), pattern[:-1]), bool(pattern[-1])
 
     def _part(self, spikes: NDArray[np.bool_], live: NDArray[np.bool_]) -> Part:
+        if spikes.all() and live.all():
+            return Part(
+                points=np.ones(self.which.size, bool),
+                live=live,
+                r=np.ascontiguousarray(self.r),
+                c=np.ascontiguousarray(self.c),
+                pi=np.ascontiguousarray(self.pi),
+                gamma=self.gamma,
+                moves=self.moves,
+                bulk=self.bulk,
+                which=self.which,
+                values=self.values,
+                whole=True,
+            )
         points = spikes[self.which]
         return Part(
             points=points,
@@ -262,28 +287,38 @@ def pose(
     )
     shape = broadcast_shape({k: v.shape for k, v in values.items()} | {"the spike": spike_shape})
 
-    rows = np.concatenate(
-        [
-            np.broadcast_to(r, (*spike_shape, groups)),
-            np.broadcast_to(c, (*spike_shape, groups)),
-            np.broadcast_to(pi, (*spike_shape, groups)),
-            np.broadcast_to(gamma, spike_shape)[..., None],
-            np.broadcast_to(moves, (*spike_shape, moves.shape[-1])),
-            np.broadcast_to(key, (*spike_shape, key.shape[-1])),
-        ],
-        axis=-1,
-    )
-    rows = rows.reshape(-1, rows.shape[-1])
-    rows = rows + 0.0  # -0.0 is 0.0
-    inverse = np.zeros(rows.shape[0], dtype=np.int64)
+    rows = np.empty((*spike_shape, 3 * groups + 1 + moves.shape[-1] + key.shape[-1]))
+    begin = 0
+    for part, width in (
+        (r, groups),
+        (c, groups),
+        (pi, groups),
+        (gamma[..., None], 1),
+        (moves, moves.shape[-1]),
+        (key, key.shape[-1]),
+    ):
+        rows[..., begin : begin + width] = part
+        begin += width
+    rows = rows.reshape(-1, begin)
+    rows += 0.0  # -0.0 is 0.0
+    which = np.zeros(math.prod(shape), dtype=np.int64)
+    order = unsorted = None
     if rows.shape[0] > 1:
         rows, inverse = np.unique(rows, axis=0, return_inverse=True)
-    which = np.broadcast_to(inverse.reshape(spike_shape), shape).ravel()
-    order = np.argsort(which, kind="stable") if rows.shape[0] > 1 else np.arange(which.size)
-    unsorted = np.empty_like(order)
-    unsorted[order] = np.arange(order.size)
+        which = np.broadcast_to(inverse.reshape(spike_shape), shape).ravel()
+        order = np.argsort(which, kind="stable")
+        unsorted = np.empty_like(order)
+        unsorted[order] = np.arange(order.size)
+        which = which[order].astype(np.int64)
+
+    def of_points(value: NDArray[Any]) -> NDArray[Any]:
+        everywhere = np.empty(shape, value.dtype)
+        everywhere[...] = value
+        flat = everywhere.reshape(-1)
+        return flat if order is None else flat[order]
+
     of_r, of_c, of_pi = (rows[:, i * groups : (i + 1) * groups] for i in range(3))
-    of_moves, of_bulk = np.split(rows[:, 3 * groups + 1 :], [moves.shape[-1]], axis=1)
+    rest = rows[:, 3 * groups + 1 :]
     return Batch(
         sigma=sigma,
         g=g,
@@ -295,12 +330,12 @@ def pose(
         c=of_c,
         pi=of_pi,
         gamma=np.ascontiguousarray(rows[:, 3 * groups]),
-        moves=of_moves,
-        key=of_bulk,
+        moves=rest[:, : moves.shape[-1]],
+        key=rest[:, moves.shape[-1] :],
         rtol=rtol,
         everywhere=everywhere,
-        which=which[order].astype(np.int64),
-        values={k: np.broadcast_to(v, shape).ravel()[order] for k, v in values.items()},
+        which=which,
+        values={name: of_points(value) for name, value in values.items()},
         _unsorted=unsorted,
     )
 

@@ -89,9 +89,9 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
     """
     if _LEFT_TO_CALLER.get():
         return
-    failed = np.flatnonzero(~np.atleast_1d(result.success))
-    if not failed.size:
+    if np.all(result.success):
         return
+    failed = np.flatnonzero(~np.atleast_1d(result.success))
     status = np.atleast_1d(result.status).ravel()[failed]
     total = np.size(result.success)
     error = np.array(result.quadrature_error, dtype=np.float64).ravel()

@@ -20,10 +20,12 @@ from spikedrf.theory.batch import Batch, Floats, Part
 
 def mergeable_spikes(batch: Batch) -> NDArray[np.bool_]:
     """Find the spikes whose several groups of linear features differ in nothing but the spike."""
+    if not batch.sigma.linear:
+        return np.zeros(len(batch.pi), dtype=bool)
     live = batch.pi > 0
     widest = np.where(live, batch.c, -np.inf).max(axis=1)
     narrowest = np.where(live, batch.c, np.inf).min(axis=1)
-    return np.asarray(batch.sigma.linear & (live.sum(axis=1) > 1) & (widest == narrowest))
+    return np.asarray((live.sum(axis=1) > 1) & (widest == narrowest))
 
 
 class Groups(Protocol):

@@ -183,16 +183,21 @@ def solve(
         also={"flip": chance} if signs else None,
     )
     threads = thread_count(workers)
-    solution = _solve(batch, kind, labels, accuracy, threads)
-    solution = replace(solution, about=description(batch.sigma, batch.g, step))
+    about = description(batch.sigma, batch.g, step)
+    solution = _solve(batch, kind, labels, accuracy, threads, about)
     warn(solution, accuracy)
     return solution
 
 
 def _solve(
-    batch: Batch, loss: losses.Loss, labels: str, accuracy: float, threads: int | None
+    batch: Batch,
+    loss: losses.Loss,
+    labels: str,
+    accuracy: float,
+    threads: int | None,
+    about: dict[str, Any],
 ) -> Solution:
-    ridge = labels == "real" and loss == losses.Square()
+    ridge = labels == "real" and type(loss) is losses.Square
     infinite = np.zeros(batch.which.size, dtype=bool)
     if ridge:
         batch, infinite = set_infinite_aside(batch)
@@ -208,8 +213,10 @@ def _solve(
         else:
             found = convex.solve_part(batch, one, loss, labels, accuracy, threads)
         out.put(share_solutions(part, found) if merge else found, part)
-    out.set_infinite(infinite)
-    extra: dict[str, Any] = dict(zip(_OF_LOSS, map(batch.arrange, out.scalars[6:]), strict=True))
+    if infinite.any():
+        out.set_infinite(infinite)
+    extra: dict[str, Any] = dict(zip(_OF_LOSS, batch.arrange_each(out.scalars[6:]), strict=True))
+    extra["about"] = about
     if labels == "real":
         extra |= {"margin": None, "train_margin": None}
     else:
@@ -228,6 +235,11 @@ class _Arrays(_core.Solutions):
 
     def put(self, results: _core.Solutions, part: Part) -> None:
         """Scatter the results of some points that have only some of the groups."""
+        if part.whole:
+            self.scalars[...], self.vectors[...] = results.scalars, results.vectors
+            self.matrices[...], self.counts[...] = results.matrices, results.counts
+            self.nodes[...] = results.nodes
+            return
         at = np.flatnonzero(part.points)
         live = np.flatnonzero(part.live)
         self.scalars[:, at] = results.scalars
@@ -247,11 +259,11 @@ class _Arrays(_core.Solutions):
 
     def solution(self, batch: Batch, more: dict[str, Any]) -> Solution:
         """Give everything the shape of the call."""
-        scalars = self.scalars[:6]
-        test, excess, train, norm, residual, quadrature_error = map(batch.arrange, scalars)
-        m, theta, psi, q2, V2 = map(batch.arrange, self.vectors)
-        q1, V1 = map(batch.arrange, self.matrices)
-        status, nit = map(batch.arrange, self.counts)
+        of_points = batch.arrange_each(self.scalars[:6])
+        test, excess, train, norm, residual, quadrature_error = of_points
+        m, theta, psi, q2, V2 = batch.arrange_each(self.vectors)
+        q1, V1 = batch.arrange_each(self.matrices)
+        status, nit = batch.arrange_each(self.counts)
         nodes = batch.arrange(self.nodes)
         success: Any = status == 0
         return Solution(
