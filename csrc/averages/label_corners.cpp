@@ -51,11 +51,11 @@ bool LabelCorners::find(const Array<double>& kappa, const Array<CavityField>& fi
       const double width = std::sqrt(width2 + place[k].strip * place[k].strip);
       if (signs) {
         // x = sigma (y - mean - s zeta) is linear in zeta.
-        const double scale = width / std::fabs(here.s);
+        const double scale = width / std::fabs(here.s[0]);
         if (!(scale < kWide)) continue;
         for (double y : {1.0, -1.0}) {
           const double sigma = margin ? y : 1.0;
-          const double at = (y - sigma * place[k].x - here.mean) / here.s;
+          const double at = (y - sigma * place[k].x - here.mean) / here.s[0];
           if (std::fabs(at) < kReach) corner_.push_back({i, at, scale, place[k].x, at, 0.0, 0.0});
         }
         continue;
@@ -63,7 +63,7 @@ bool LabelCorners::find(const Array<double>& kappa, const Array<CavityField>& fi
       double before = 0.0;
       for (Index j = labels.begin(i); j < labels.begin(i + 1); ++j) {
         const double zeta = labels.zeta()[j];
-        const double now = labels.value()[j] - here.mean - here.s * zeta - place[k].x;
+        const double now = labels.value()[j] - here.mean - here.s[0] * zeta - place[k].x;
         if (j > labels.begin(i) && (now < 0.0) != (before < 0.0)) {
           const double last = labels.zeta()[j - 1];
           const double scale = width * (zeta - last) / std::fabs(now - before);
@@ -93,7 +93,7 @@ bool LabelCorners::find(const Array<double>& kappa, const Array<CavityField>& fi
     for (Index c = 0; c < corner_.size(); ++c) {
       Corner& corner = corner_[c];
       const CavityField& here = field[corner.node];
-      const double now = g[c] - here.mean - here.s * trial[c] - corner.x;
+      const double now = g[c] - here.mean - here.s[0] * trial[c] - corner.x;
       if ((now < 0.0) == (corner.right < 0.0)) {
         corner.other = trial[c];
         corner.right = now;

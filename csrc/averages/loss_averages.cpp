@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "averages/ramp_averages.hpp"
 #include "numerics/dispatch.hpp"
@@ -77,49 +78,19 @@ void convolve_all(const double* x, const double* quadrature, Index n, double mu,
 // ---- Sums over zeta and the label ---------------------------------------------------------------
 
 SPIKEDRF_MULTIVERSION
-void sum_first(const double* weight, const double* sign, const double* zeta, Index n,
-               double* const* rows, EnvelopeSums& sums) noexcept {
-  double f = 0.0, zf = 0.0, f2 = 0.0, slope = 0.0;
-#pragma omp simd reduction(+ : f, zf, f2, slope)
-  for (Index j = 0; j < n; ++j) {
-    f += sign[j] * rows[0][j];
-    zf += sign[j] * zeta[j] * rows[0][j];
-    slope += weight[j] * rows[1][j];
-    f2 += weight[j] * rows[2][j];
-  }
-  sums.f = f;
-  sums.zeta_f = zf;
-  sums.f2 = f2;
-  sums.slope = slope;
+double sum_products(const double* a, const double* b, Index n) noexcept {
+  double total = 0.0;
+#pragma omp simd reduction(+ : total)
+  for (Index j = 0; j < n; ++j) total += a[j] * b[j];
+  return total;
 }
 
 SPIKEDRF_MULTIVERSION
-void sum_hessian(const double* weight, const double* sign, const double* zeta, Index n,
-                 double* const* rows, EnvelopeSums& sums) noexcept {
-  double ms = 0.0, ss = 0.0, mt = 0.0, st = 0.0, tt = 0.0, mV = 0.0, sV = 0.0, tV = 0.0, VV = 0.0;
-#pragma omp simd reduction(+ : ms, ss, mt, st, tt, mV, sV, tV, VV)
-  for (Index j = 0; j < n; ++j) {
-    const double along = weight[j] * zeta[j];
-    const double across = sign[j] * zeta[j];
-    ms += along * rows[1][j];
-    ss += along * zeta[j] * rows[1][j];
-    mt += sign[j] * rows[3][j];
-    st += across * rows[3][j];
-    tt += weight[j] * rows[4][j];
-    mV += sign[j] * rows[5][j];
-    sV += across * rows[5][j];
-    tV += weight[j] * rows[6][j];
-    VV += weight[j] * rows[7][j];
-  }
-  sums.ms = ms;
-  sums.ss = ss;
-  sums.mt = -0.5 * mt;
-  sums.st = -0.5 * st;
-  sums.tt = 0.25 * tt;
-  sums.mV = mV;
-  sums.sV = sV;
-  sums.tV = -0.5 * tV;
-  sums.VV = VV;
+double sum_products(const double* a, const double* b, const double* c, Index n) noexcept {
+  double total = 0.0;
+#pragma omp simd reduction(+ : total)
+  for (Index j = 0; j < n; ++j) total += a[j] * b[j] * c[j];
+  return total;
 }
 
 }  // namespace
@@ -136,34 +107,63 @@ void LossAverages::branch(const LabelTable& labels, Index node, double noise, do
   const Index most = (signs ? 2 : 1) * labels.largest();
   if (capacity_ < most) {
     capacity_ = most;
-    for (auto* array : {&mu_, &weight_, &signed_, &zeta_, &label_}) array->resize(most);
+    for (auto* array : {&mu_, &weight_, &signed_, &label_}) array->resize(most);
+    zeta_.resize(kMostLabelDirections * most);
     rows_.resize(kRows * most);
   }
+  directions_ = labels.directions();
   tau_ = std::sqrt(signs ? field.t : field.t + noise * noise);
   const bool margin = traits(loss_).margin;
   count_ = 0;
-  const auto add = [&](double weight, double y, double zeta) {
+  const auto add = [&](double weight, double y, Index entry) {
     if (weight < kNegligible) return;
     const double sigma = margin ? y : 1.0;
-    mu_[count_] = sigma * (y - field.mean - field.s * zeta);
+    double omega = field.mean;
+    for (int a = 0; a < directions_; ++a) {
+      const double at = labels.zeta(a)[entry];
+      omega += field.s[a] * at;
+      zeta(a)[count_] = at;
+    }
+    mu_[count_] = sigma * (y - omega);
     weight_[count_] = weight;
     signed_[count_] = sigma * weight;
-    zeta_[count_] = zeta;
     label_[count_] = y;
     ++count_;
   };
   for (Index j = first; j < last; ++j) {
-    const double zeta = labels.zeta()[j];
     const double weight = labels.weight()[j];
     const double value = labels.value()[j];
     if (signs) {
       const double up = flip + (1.0 - 2.0 * flip) * value;
-      add(weight * up, 1.0, zeta);
-      add(weight * (1.0 - up), -1.0, zeta);
+      add(weight * up, 1.0, j);
+      add(weight * (1.0 - up), -1.0, j);
     } else {
-      add(weight, value, zeta);
+      add(weight, value, j);
     }
   }
+}
+
+void EnvelopeSums::weigh(double weight) {
+  f *= weight;
+  f2 *= weight * weight;
+  slope *= weight;
+  for (double& entry : zeta_f) entry *= weight;
+  for (int a = 0; a < kChannels; ++a) {
+    for (int b = 0; b < kChannels; ++b) {
+      second[a][b] *= weight * (a == kV ? weight : 1.0) * (b == kV ? weight : 1.0);
+    }
+  }
+}
+
+void Outcome::add(double weight, const Outcome& other) {
+  test_error += weight * other.test_error;
+  train_error += weight * other.train_error;
+  test_loss += weight * other.test_loss;
+  train_loss += weight * other.train_loss;
+  test_margin += weight * other.test_margin;
+  train_margin += weight * other.train_margin;
+  wrong += weight * other.wrong;
+  train_wrong += weight * other.train_wrong;
 }
 
 EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double noise, double flip,
@@ -178,9 +178,38 @@ EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double
   } else {
     average_smooth(field.V, hessian, false);
   }
+  if (products_.size() < count_) products_.resize(count_);
   EnvelopeSums sums;
-  sum_first(weight_.data(), signed_.data(), zeta_.data(), count_, rows, sums);
-  if (hessian) sum_hessian(weight_.data(), signed_.data(), zeta_.data(), count_, rows, sums);
+  const Index n = count_;
+  const double* weight = weight_.data();
+  const double* sign = signed_.data();
+  sums.f = sum_products(sign, rows[kPhi], n);
+  sums.slope = sum_products(weight, rows[kSlope], n);
+  sums.f2 = sum_products(weight, rows[kPhi2], n);
+  for (int a = 0; a < directions_; ++a) {
+    sums.zeta_f[a] = sum_products(sign, zeta(a), rows[kPhi], n);
+  }
+  if (!hessian) return sums;
+  const auto put = [&sums](int a, int b, double value) {
+    sums.second[a][b] = sums.second[b][a] = value;
+  };
+  put(kMean, kMean, sums.slope);
+  put(kMean, kT, -0.5 * sum_products(sign, rows[kBend], n));
+  put(kT, kT, 0.25 * sum_products(weight, rows[kThird], n));
+  put(kMean, kV, sum_products(sign, rows[kPhiSlope], n));
+  put(kT, kV, -0.5 * sum_products(weight, rows[kPhiSlopeSlope], n));
+  put(kV, kV, sum_products(weight, rows[kPhi2Slope], n));
+  for (int a = 0; a < directions_; ++a) {
+    const double* along = zeta(a);
+    double* with_slope = products_.data();
+    for (Index j = 0; j < n; ++j) with_slope[j] = weight[j] * along[j] * rows[kSlope][j];
+    double total = 0.0;
+    for (Index j = 0; j < n; ++j) total += with_slope[j];
+    put(kMean, kS + a, total);
+    for (int b = a; b < directions_; ++b) put(kS + a, kS + b, sum_products(with_slope, zeta(b), n));
+    put(kS + a, kT, -0.5 * sum_products(sign, along, rows[kBend], n));
+    put(kS + a, kV, sum_products(sign, along, rows[kPhiSlope], n));
+  }
   return sums;
 }
 
@@ -314,6 +343,7 @@ Outcome LossAverages::outcome(const LabelTable& labels, Index node, double noise
     result.test_loss += weight_[j] * fresh_loss[j];
     result.train_loss += weight_[j] * trained_loss[j];
   }
+  rates(field, result);
   if (kind_ == LabelKind::real) {
     for (Index j = 0; j < n; ++j) {
       result.test_error += weight_[j] * (mu_[j] * mu_[j] + tau_ * tau_);
@@ -324,12 +354,35 @@ Outcome LossAverages::outcome(const LabelTable& labels, Index node, double noise
   // h = omega + V f.
   const bool margin = traits(loss_).margin;
   for (Index j = 0; j < n; ++j) {
-    const double at = label_[j] * (field.mean + field.s * zeta_[j]);
+    // label times the mean of omega: mu = sigma (y - omega), with sigma = y or 1
+    const double at = margin ? 1.0 - mu_[j] : label_[j] * (label_[j] - mu_[j]);
     const double force = margin ? rows[kPhi][j] : label_[j] * rows[kPhi][j];
     result.test_margin += weight_[j] * at;
     result.train_margin += weight_[j] * (at + V * force);
   }
   return result;
+}
+
+// The sign of y h is wrong where omega is beyond -V f(h = 0), since h increases with omega (V = 0
+// for a fresh sample): a normal cdf.
+void LossAverages::rates(const CavityField& field, Outcome& result) {
+  const bool margin = traits(loss_).margin;
+  // f(h = 0) of the label, with its sign: of a loss of the margin phi = loss'(1) at h = 0, of
+  // another f = loss'(y).
+  const double up = field.V * loss_slope(loss_, 1.0);
+  const double down = margin ? up : -field.V * loss_slope(loss_, -1.0);
+  const double inverse = 1.0 / std::sqrt(field.t);
+  for (Index j = 0; j < count_; ++j) {
+    if (std::fabs(label_[j]) != 1.0) {
+      result.wrong = result.train_wrong = std::numeric_limits<double>::quiet_NaN();
+      return;
+    }
+    const double sigma = margin ? label_[j] : 1.0;
+    const double at = label_[j] * (label_[j] - sigma * mu_[j]);
+    result.wrong += weight_[j] * vmath::normal_cdf(-at * inverse);
+    const double shift = label_[j] > 0.0 ? up : down;
+    result.train_wrong += weight_[j] * vmath::normal_cdf(-(at + shift) * inverse);
+  }
 }
 
 }  // namespace spikedrf

@@ -20,7 +20,8 @@ namespace {
 class LabelledLadder {
  public:
   LabelledLadder(const Problem& problem, Index index, double noise, const LabelVariation& variation)
-      : gamma_(problem.spikes.gamma[index]),
+      : problem_(problem),
+        gamma_(problem.source == nullptr ? problem.spikes.gamma[index] : 0.0),
         noise_(noise),
         kind_(problem.labels),
         variation_(variation),
@@ -34,6 +35,14 @@ class LabelledLadder {
     Deque<LabelTable>& column = labels_[level];
     while (column.size() <= fine) {
       LabelTable table;
+      if (problem_.source != nullptr) {
+        const auto made =
+            problem_.source->label(level, column.size(), problem_.latents, table);
+        if (made == TableSource::Made::failed) return Reached::failed;
+        if (made == TableSource::Made::exhausted) return Reached::exhausted;
+        column.push_back(std::move(table));
+        continue;
+      }
       if (!table.fill(kind_, tables_[level].kappa(), static_cast<int>(column.size()), gamma_,
                       noise_, variation_, target_)) {
         return table.exhausted() ? Reached::exhausted : Reached::failed;
@@ -64,11 +73,13 @@ class LabelledLadder {
  private:
   Variation label_scales() const {
     Variation result;
+    if (problem_.source != nullptr) return result;
     const double sd = std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)));
     variation_.add(gamma_, sd, noise_, result);
     return result;
   }
 
+  const Problem& problem_;
   double gamma_;
   double noise_;
   LabelKind kind_;
@@ -132,9 +143,10 @@ class ConvexClimber {
   // False if a function could not be evaluated.
   bool climb(const LabelVariation& variation) {
     constexpr int kPatience = 4;
-    if (!refine(*this, 2, kPatience, at)) return false;
+    const bool alone = latent() && problem_.latents.label_directions() == 0;
+    if (!refine(*this, alone ? 1 : 2, kPatience, at)) return false;
     moved = std::max(at.moved[0] + at.moved[1], equations_.last_step);
-    if (signs() && at.solved && !climb_rates(variation)) return false;
+    if (signs() && !latent() && at.solved && !climb_rates(variation)) return false;
     if (at.status == Status::converged && moved > 3.0 * problem_.accuracy.rtol) {
       at.status = Status::rounding;
     }
@@ -152,7 +164,7 @@ class ConvexClimber {
     regime_.bulk = problem_.spikes.bulk_of(spike_, level[0] + level[1]);
     equations_.pose(*tables, ladder_.labels(level[0], level[1]), regime_, noise_, flip_);
     LabelTable sharp;
-    if (warm) {
+    if (warm && !latent()) {
       const Array<CavityField> cavity = equations_.cavity();
       LabelCorners corners(problem_.loss, problem_.labels);
       if (!cavity.empty()) {
@@ -168,7 +180,9 @@ class ConvexClimber {
     if (!now.solved) return Reached::ready;
     const Outcome then = outcome;
     const double norm_then = norm;
+    const Array<ClassErrors> classes_then = by_class_;
     outcome = equations_.outcome();
+    if (latent()) sort_by_class();
     norm = equations_.norm();
     field_before_ = std::move(field_);
     field_ = equations_.field();
@@ -179,12 +193,31 @@ class ConvexClimber {
         std::max({relative_change(outcome.test_loss, then.test_loss, 1e-15 * label),
                   relative_change(outcome.train_loss, then.train_loss, 1e-15 * label),
                   relative_change(norm, norm_then, 1e-10 * label / tables->feature_power())});
-    now.moved = others;  // rates of wrong signs come later
+    now.moved = others;  // rates of wrong signs come later, on rules of their own
+    double train = 0.0;
     if (!signs()) {
       now.moved = relative_change(outcome.test_error, then.test_error, 1e-14 * label);
+      train = relative_change(outcome.train_error, then.train_error, 1e-15 * label);
+    } else if (latent()) {
+      now.moved = relative_change(outcome.wrong, then.wrong, kLeastRate);
+      train = relative_change(outcome.train_wrong, then.train_wrong, kLeastTrainRate);
     }
-    const double train = relative_change(outcome.train_error, then.train_error, 1e-15 * label);
-    now.stands = std::max({now.moved, others, train}) <= problem_.accuracy.rtol;
+    double classes = 0.0;
+    for (Index c = 0; latent() && c < by_class_.size(); ++c) {
+      const double share = by_class_[c].share;
+      const double floor = signs() ? kLeastRate : kLeastRate * outcome.test_error;
+      const ClassErrors& last = classes_then[c];
+      classes = std::max(classes, relative_change(by_class_[c].test, last.test, floor * share));
+      if (std::isnan(last.wrong)) continue;  // labels are no signs
+      const double least = kLeastRate * share;
+      classes = std::max(classes, relative_change(by_class_[c].wrong, last.wrong, least));
+    }
+    // Over a grid two rules may agree by accident, unless they have nearly agreed before.
+    const double all = std::max({now.moved, others, train, classes});
+    const double rtol = problem_.accuracy.rtol;
+    const bool sure = !problem_.doubtful || all <= 1e-3 * rtol || last_moved_ <= 100.0 * rtol;
+    last_moved_ = all;
+    now.stands = sure && all <= rtol;
     return Reached::ready;
   }
 
@@ -195,10 +228,10 @@ class ConvexClimber {
     result.nodes = tables->nodes;
     result.residual = newton.residual;
     result.moved = moved;
-    result.test_error = outcome.test_error;
+    result.test_error = rates() ? outcome.wrong : outcome.test_error;
     result.excess_error = signs() ? std::numeric_limits<double>::quiet_NaN()
                                   : outcome.test_error - noise_ * noise_;
-    result.train_error = outcome.train_error;
+    result.train_error = rates() ? outcome.train_wrong : outcome.train_error;
     result.norm = norm;
     result.test_loss = outcome.test_loss;
     result.train_loss = outcome.train_loss;
@@ -211,7 +244,9 @@ class ConvexClimber {
     result.psi = equations_.psi.data();
     result.q = equations_.q();
     result.v = equations_.v.data();
-    result.columns = result.free_entries = equations_.groups();
+    result.columns = equations_.columns();
+    result.free_entries = static_cast<int>(equations_.psi.size());
+    if (latent()) result.by_class = &by_class_;
     return result;
   }
 
@@ -224,7 +259,27 @@ class ConvexClimber {
   const Tables* tables = nullptr;
 
  private:
+  // Small rates are held to these instead of to themselves.
+  static constexpr double kLeastRate = 1e-6;
+  static constexpr double kLeastTrainRate = 1e-2;
+
   bool signs() const { return problem_.labels == LabelKind::sign; }
+  bool latent() const { return problem_.source != nullptr; }
+  // Whether errors are rates on the nodes of the equations.
+  bool rates() const { return latent() && signs(); }
+
+  void sort_by_class() {
+    by_class_.resize(equations_.by_class.size());
+    for (Index c = 0; c < by_class_.size(); ++c) {
+      const Outcome& there = equations_.by_class[c];
+      ClassErrors& errors = by_class_[c];
+      errors = {0.0, signs() ? there.wrong : there.test_error, there.train_error, there.wrong};
+      const int which = static_cast<int>(c);
+      for (Index i = tables->begin(which); i < tables->begin(which + 1); ++i) {
+        errors.share += tables->weight()[i];
+      }
+    }
+  }
 
   // The rates of wrong signs of the field that was found.
   bool climb_rates(const LabelVariation& variation) {
@@ -255,16 +310,18 @@ class ConvexClimber {
   ConvexEquations& equations_;
   Regime regime_;
   FieldState field_, field_before_;  // on the last rules and on those before
+  Array<ClassErrors> by_class_;
+  double last_moved_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace
 
 bool solve_convex(const Problem& problem, const Points& points, const Solutions& solutions) {
   LabelVariation variation;
-  if (!variation.find(problem.labels, *problem.target)) return false;
+  if (problem.source == nullptr && !variation.find(problem.labels, *problem.target)) return false;
   const int K = problem.spikes.groups;
-  ConvexEquations equations(K, std::max(problem.spikes.bulk_nodes, 1), problem.loss,
-                            problem.labels);
+  ConvexEquations equations(K, std::max(problem.spikes.bulk_nodes, 1), problem.latents,
+                            problem.loss, problem.labels);
   Index point = 0;
   while (point < points.count) {
     const Index spike = points.spike_of(point);

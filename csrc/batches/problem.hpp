@@ -86,10 +86,13 @@ class TableSource {
   enum class Made { ready, exhausted, failed };
   // On a rule that gets finer with the level.
   virtual Made make(Index level, int groups, const Latents& latents, Tables& tables) = 0;
+  // Labels on the nodes of that level, on a rule over the directions beside kappa that they depend
+  // on, which gets finer with `fine`.
+  virtual Made label(Index level, Index fine, const Latents& latents, LabelTable& labels) = 0;
 };
 
-// Rows for Tables::take, from whoever can make them.
-struct TableRows {
+// Rows for Tables::take or LabelTable::take, from whoever can make them.
+struct MadeRows {
   Array<double> rows;  // of `nodes` numbers
   Index nodes = 0;     // none: there is no rule as fine
   Array<Index> begin;
@@ -97,19 +100,33 @@ struct TableRows {
 
 class CallbackTables final : public TableSource {
  public:
-  // Not 0: failed.
-  using Function = int (*)(void* context, Index level, TableRows* rows);
+  // Tables of a level if `fine` is negative, else labels. Not 0: failed.
+  using Function = int (*)(void* context, Index level, Index fine, MadeRows* rows);
   CallbackTables(Function function, void* context) : function_(function), context_(context) {}
 
   Made make(Index level, int groups, const Latents& latents, Tables& tables) override {
-    TableRows made;
-    if (function_(context_, level, &made) != 0) return Made::failed;
-    if (made.nodes == 0) return Made::exhausted;
-    tables.take(made.rows.data(), made.nodes, made.begin, groups, latents);
-    return Made::ready;
+    MadeRows made;
+    const Made result = call(level, -1, made);
+    if (result == Made::ready) {
+      tables.take(made.rows.data(), made.nodes, made.begin, groups, latents);
+    }
+    return result;
+  }
+  Made label(Index level, Index fine, const Latents& latents, LabelTable& labels) override {
+    MadeRows made;
+    const Made result = call(level, fine, made);
+    if (result == Made::ready) {
+      labels.take(made.rows.data(), made.begin, latents.label_directions());
+    }
+    return result;
   }
 
  private:
+  Made call(Index level, Index fine, MadeRows& made) {
+    if (function_(context_, level, fine, &made) != 0) return Made::failed;
+    return made.nodes == 0 ? Made::exhausted : Made::ready;
+  }
+
   Function function_;
   void* context_;
 };
@@ -121,8 +138,8 @@ struct Problem {
   Loss loss{loss_of<losses::Square>(), 0.0};
   LabelKind labels = LabelKind::real;
   Accuracy accuracy{};
-  // Several directions, classes, lengths: of one spike, whose tables are these. Square loss of real
-  // labels only.
+  // Several directions, classes, lengths: of one spike, whose tables are these. Labels other than
+  // real ones under the square loss are of one noise.
   Latents latents{};
   TableSource* source = nullptr;
   int classes = 1;

@@ -62,10 +62,11 @@ class BulkPotential {
   Moving by_beta;
   Array<Moving> by_value, by_trace, by_form;
 
-  // 1. With B, y and psihat set: e, M, and the stiffness S and pull of step B.
-  void resolve(const Regime& regime) {
-    nodes_.resolve(regime, B.data(), y.data());
-    forms_.stiffen(regime, nodes_, B.data(), y.data(), psihat.data());
+  // 1. With B, y and psihat set: e, M, and the stiffness S and pull of step B. False if something
+  // is not definite.
+  bool resolve(const Regime& regime) {
+    return nodes_.resolve(regime, B.data(), y.data()) &&
+           forms_.stiffen(regime, nodes_, B.data(), y.data(), psihat.data());
   }
   // The derivative of (pull - S theta)_a at fixed theta: what the refit of (m, theta) wants.
   double unbalance(int a) const {

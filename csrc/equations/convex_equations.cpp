@@ -5,17 +5,21 @@
 
 namespace spikedrf {
 
-ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, Loss loss, LabelKind kind)
+ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, const Latents& latents, Loss loss,
+                                 LabelKind kind)
     : Resolvent<0>(group_count, bulk_nodes),
       m(group_count),
-      psi(group_count),
+      psi(latents.free * group_count),
+      latents_(latents),
+      columns_(latents.columns(group_count)),
+      free_(latents.free * group_count),
       averages_(loss, kind),
-      potential_(group_count, bulk_nodes, Latents()),
+      potential_(group_count, bulk_nodes, latents),
       loss_(loss) {
   const int K = groups();
   const int n = size();
-  unknowns_ = 2 * n + 3 * K;
-  const int offset[] = {0, n, 2 * n, 2 * n + K, 2 * n + 2 * K};
+  unknowns_ = 2 * n + K + columns_ + free_;
+  const int offset[] = {0, n, 2 * n, 2 * n + K, 2 * n + K + columns_};
   std::copy(offset, offset + 5, offset_);
   const Index N = unknowns_;
   for (auto* array : {&z_, &scale_z_, &residual_, &step_z_, &row_scale_, &gradient_}) {
@@ -29,24 +33,36 @@ ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, Loss loss, Lab
 void ConvexEquations::pose(const Tables& tables, const LabelTable& labels, const Regime& regime,
                            double noise, double flip) {
   const int K = groups();
-  const bool renew = tables_ != &tables;
+  const int R = latents_.rest();
   tables_ = &tables;
   labels_ = &labels;
   regime_ = regime;
   noise_ = noise;
   flip_ = flip;
-  if (renew) basis_.build(tables);
-  for (int a = 0; a < size(); ++a) {
-    raw_[offset_[0] + a] = {kV, tables.feature(a)};
-    raw_[offset_[1] + a] = {kT, tables.feature(a)};
-  }
-  for (int k = 0; k < K; ++k) {
-    raw_[offset_[2] + k] = {kMean, basis_.spanning(k)};
-    raw_[offset_[3] + k] = {kMean, basis_.left_over(k)};
-    raw_[offset_[4] + k] = {kS, tables.mu1(k)};
-  }
-  for (auto* array : {&V_, &mean_, &s_, &t_}) array->assign(tables.stride, 0.0);
+  basis_.build(tables);
+  for (auto* array : {&V_, &mean_, &t_}) array->assign(tables.stride, 0.0);
+  s_.assign(R * tables.stride, 0.0);
+  spread_.assign(R * K * tables.stride, 0.0);
   sums_.assign(tables.stride, EnvelopeSums());
+  for (int a = 0; a < size(); ++a) {
+    raw_[offset_[0] + a] = {{{kV, tables.feature(a)}}, 1};
+    raw_[offset_[1] + a] = {{{kT, tables.feature(a)}}, 1};
+  }
+  for (int k = 0; k < K; ++k) raw_[offset_[2] + k] = {{{kMean, basis_.spanning(k)}}, 1};
+  for (int a = 0; a < columns_; ++a) {
+    Raw& raw = raw_[offset_[3] + a];
+    raw = {{{kMean, basis_.left_over(a)}}, 1};
+    if (rest_of(a)) raw.term[raw.terms++] = across(a / K - latents_.spans, a % K);
+  }
+  for (int a = 0; a < free_; ++a) {
+    raw_[offset_[4] + a] = {{across(coupled_rest() + a / K, a % K)}, 1};
+  }
+}
+
+ConvexEquations::Term ConvexEquations::across(int l, int k) const {
+  const int axis = latents_.label_axis(l);
+  if (axis >= 0) return {static_cast<Channel>(kS + axis), tables_->mu1(k)};
+  return {kT, spread_.data() + (l * groups() + k) * tables_->stride};
 }
 
 double ConvexEquations::power(const double* coefficients) const {
@@ -57,11 +73,21 @@ double ConvexEquations::power(const double* coefficients) const {
   return total;
 }
 
+CavityField ConvexEquations::field_at(Index node) const {
+  CavityField field{V_[node], mean_[node], t_[node], {}};
+  for (int l = 0; l < latents_.rest(); ++l) {
+    const int axis = latents_.label_axis(l);
+    if (axis >= 0) field.s[axis] = s_[l * tables_->stride + node];
+  }
+  return field;
+}
+
 // False where z is no state: responses or variances are negative.
 bool ConvexEquations::place() {
   constexpr double kNone = 1e-60;  // a response or variance that changes nothing
   const int K = groups();
   const int P = pairs();
+  const Index nodes = tables_->nodes;
   for (int a = 0; a < size(); ++a) {
     x[a] = z(0)[a];
     if (a >= P && !(z(0)[a] > 0.0)) return false;
@@ -70,81 +96,120 @@ bool ConvexEquations::place() {
   for (int k = 0; k < K; ++k) {
     for (int l = 0; l < K; ++l) potential_.B[k * K + l] = b()[k * K + l];
     potential_.y[k] = y(k);
-    potential_.theta[k] = z(3)[k];
-    potential_.psihat[k] = z(4)[k];
   }
-  potential_.resolve(regime_);
+  for (int a = 0; a < columns_; ++a) potential_.theta[a] = z(3)[a];
+  // What is across a coupled direction is a force of its own here.
+  for (int a = 0; a < coupled_rest() * K; ++a) potential_.psihat[a] = 0.0;
+  for (int a = 0; a < free_; ++a) potential_.psihat[coupled_rest() * K + a] = z(4)[a];
+  if (!potential_.resolve(regime_)) return false;
   potential_.lift(regime_);
-  for (int k = 0; k < K; ++k) {
-    psi[k] = potential_.psi[k].value;
+  for (int a = 0; a < free_; ++a) psi[a] = potential_.psi[a].value;
+  const auto add = [nodes](double coefficient, const double* function, double* field) {
+    for (Index i = 0; i < nodes; ++i) field[i] += coefficient * function[i];
+  };
+  for (auto* array : {&V_, &mean_, &t_, &s_}) std::fill(array->begin(), array->end(), 0.0);
+  for (int a = 0; a < size(); ++a) {
+    add(v[a], tables_->feature(a), V_.data());
+    add(z(1)[a], tables_->feature(a), t_.data());
   }
-  for (auto* array : {&V_, &mean_, &s_, &t_}) std::fill(array->begin(), array->end(), 0.0);
-  for (int r = 0; r < unknowns_; ++r) {
-    const Raw& raw = raw_[r];
-    Array<double>& rows = raw.channel == kV   ? V_
-                          : raw.channel == kT ? t_
-                          : raw.channel == kS ? s_
-                                              : mean_;
-    double* field = rows.data();
-    const double coefficient = r < offset_[1] ? v[r] : r < offset_[4] ? z_[r] : psi[r - offset_[4]];
-    for (Index i = 0; i < tables_->nodes; ++i) field[i] += coefficient * raw.function[i];
+  for (int k = 0; k < K; ++k) add(z(2)[k], basis_.spanning(k), mean_.data());
+  for (int a = 0; a < columns_; ++a) add(z(3)[a], basis_.left_over(a), mean_.data());
+  for (int l = 0; l < latents_.rest(); ++l) {
+    const double* overlap = l < coupled_rest() ? z(3) + (latents_.spans + l) * K
+                                               : psi.data() + (l - coupled_rest()) * K;
+    for (int k = 0; k < K; ++k) {
+      add(overlap[k], tables_->mu1(k), s_.data() + l * tables_->stride);
+    }
   }
-  for (Index i = 0; i < tables_->nodes; ++i) {
+  for (Index i = 0; i < nodes; ++i) {
     double terms = 0.0;
     for (int a = 0; a < size(); ++a) terms += std::fabs(z(1)[a] * tables_->feature(a)[i]);
     // Where features have died out, or cancel to rounding.
     if (t_[i] < 0.0 && t_[i] > -1e-13 * terms) t_[i] = 0.0;
-    if (!(V_[i] >= 0.0 && t_[i] >= 0.0 && std::isfinite(V_[i] + t_[i] + mean_[i] + s_[i]))) {
-      return false;
+    double all = V_[i] + t_[i] + mean_[i];
+    if (!(V_[i] >= 0.0 && t_[i] >= 0.0)) return false;
+    for (int l = 0; l < latents_.rest(); ++l) {
+      const double across_l = s_[l * tables_->stride + i];
+      all += across_l;
+      if (latents_.label_axis(l) >= 0) continue;
+      t_[i] += across_l * across_l;
+      for (int k = 0; k < K; ++k) {
+        spread_[(l * K + k) * tables_->stride + i] =
+            2.0 * across_l * tables_->mu1(k)[i];
+      }
     }
+    if (!std::isfinite(all)) return false;
     V_[i] = std::max(V_[i], kNone);
     t_[i] = std::max(t_[i], kNone);
   }
   return true;
 }
 
+double ConvexEquations::gradient_of(const Term& term) const {
+  const double* w = tables_->weight();
+  double total = 0.0;
+  for (Index i = 0; i < tables_->nodes; ++i) {
+    total += w[i] * sums_[i].first(term.channel) * term.function[i];
+  }
+  return regime_.delta * total;
+}
+
 void ConvexEquations::average(bool with_hessian) {
+  const int K = groups();
   const Index nodes = tables_->nodes;
   const double* w = tables_->weight();
+  const double* inverse_weight = tables_->inverse_weight();
   for (Index i = 0; i < nodes; ++i) {
-    sums_[i] = averages_.envelope(*labels_, i, noise_, flip_, {V_[i], mean_[i], s_[i], t_[i]},
-                                  with_hessian);
+    CavityField field = field_at(i);
+    const double weight = inverse_weight == nullptr ? 1.0 : 1.0 / inverse_weight[i];
+    field.V *= weight;
+    sums_[i] = averages_.envelope(*labels_, i, noise_, flip_, field, with_hessian);
+    if (inverse_weight != nullptr) sums_[i].weigh(weight);
   }
   const Index N = unknowns_;
   for (Index r = 0; r < N; ++r) {
-    const Raw& raw = raw_[r];
-    double total = 0.0;
-    for (Index i = 0; i < nodes; ++i) {
-      const EnvelopeSums& e = sums_[i];
-      const double by = raw.channel == kV   ? -0.5 * e.f2
-                        : raw.channel == kT ? 0.5 * e.slope
-                        : raw.channel == kS ? -e.zeta_f
-                                            : -e.f;
-      total += w[i] * by * raw.function[i];
-    }
-    gradient_[r] = regime_.delta * total;
+    gradient_[r] = 0.0;
+    for (int e = 0; e < raw_[r].terms; ++e) gradient_[r] += gradient_of(raw_[r].term[e]);
   }
   if (!with_hessian) return;
-  // Entries of the Hessian of env by channel, in the order of the enumeration.
-  static constexpr double EnvelopeSums::* kEntry[4][4] = {
-      {&EnvelopeSums::VV, &EnvelopeSums::tV, &EnvelopeSums::mV, &EnvelopeSums::sV},
-      {&EnvelopeSums::tV, &EnvelopeSums::tt, &EnvelopeSums::mt, &EnvelopeSums::st},
-      {&EnvelopeSums::mV, &EnvelopeSums::mt, &EnvelopeSums::slope, &EnvelopeSums::ms},
-      {&EnvelopeSums::sV, &EnvelopeSums::st, &EnvelopeSums::ms, &EnvelopeSums::ss}};
-  Array<double> product(4 * nodes);
+  const int channels = kS + latents_.label_directions();
+  Array<double> product(channels * nodes);
   for (Index r = 0; r < N; ++r) {
-    for (int channel = 0; channel < 4; ++channel) {
-      const auto entry = kEntry[raw_[r].channel][channel];
+    const Raw& raw = raw_[r];
+    for (int channel = 0; channel < channels; ++channel) {
       double* out = product.data() + channel * nodes;
       for (Index i = 0; i < nodes; ++i) {
-        out[i] = regime_.delta * w[i] * raw_[r].function[i] * (sums_[i].*entry);
+        out[i] = regime_.delta * w[i] * raw.term[0].function[i] *
+                 sums_[i].second[raw.term[0].channel][channel];
+      }
+      for (Index i = 0; raw.terms > 1 && i < nodes; ++i) {
+        out[i] += regime_.delta * w[i] * raw.term[1].function[i] *
+                  sums_[i].second[raw.term[1].channel][channel];
       }
     }
     for (Index l = r; l < N; ++l) {
-      const double* left = product.data() + (raw_[l].channel) * nodes;
       double total = 0.0;
-      for (Index i = 0; i < nodes; ++i) total += left[i] * raw_[l].function[i];
+      for (int e = 0; e < raw_[l].terms; ++e) {
+        const Term& term = raw_[l].term[e];
+        const double* left = product.data() + term.channel * nodes;
+        for (Index i = 0; i < nodes; ++i) total += left[i] * term.function[i];
+      }
       hessian_[r * N + l] = hessian_[l * N + r] = total;
+    }
+  }
+  // Where labels do not see a direction, its s enters t as a square: once more the slope by t.
+  for (int l = 0; l < latents_.rest(); ++l) {
+    if (latents_.label_axis(l) >= 0) continue;
+    const Index first = l < coupled_rest() ? offset_[3] + (latents_.spans + l) * K
+                                           : offset_[4] + (l - coupled_rest()) * K;
+    for (int k = 0; k < K; ++k) {
+      for (int e = 0; e < K; ++e) {
+        double total = 0.0;
+        for (Index i = 0; i < nodes; ++i) {
+          total += w[i] * sums_[i].slope * tables_->mu1(k)[i] * tables_->mu1(e)[i];
+        }
+        hessian_[(first + k) * N + first + e] += regime_.delta * total;
+      }
     }
   }
 }
@@ -166,16 +231,27 @@ void ConvexEquations::residual() {
   potential_.differentiate(regime_, false);
   double* out = residual_.data();
   for (int a = 0; a < n; ++a) {
-    out[offset_[0] + a] = z(0)[a] - 2.0 * by_q[a] - (a < P ? 0.0 : regime_.lam + s[a - P]);
+    out[offset_[0] + a] =
+        z(0)[a] - 2.0 * by_q[a] - (a < P ? 0.0 : regime_.lam + s[a - P]);
     out[offset_[1] + a] = z(1)[a] + potential_.by_x[a].value;
   }
+  const auto pulled = [&](const double* overlap, int k) {
+    double total = 0.0;
+    for (int l = 0; l < K; ++l) total += b()[k * K + l] * overlap[l];
+    return total;
+  };
   for (int k = 0; k < K; ++k) {
     const Index beta = offset_[2] + k;
     out[beta] = k < basis_.rank() ? gradient_[beta] : 0.0;
-    out[offset_[3] + k] = potential_.tension(k).value + gradient_[offset_[3] + k];
-    double pulled = 0.0;
-    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi[l];
-    out[offset_[4] + k] = z(4)[k] - pulled + gradient_[offset_[4] + k];
+  }
+  for (int a = 0; a < columns_; ++a) {
+    double& force = out[offset_[3] + a];
+    force = potential_.tension(a).value + gradient_[offset_[3] + a];
+    if (rest_of(a)) force -= pulled(z(3) + a / K * K, a % K);
+  }
+  for (int a = 0; a < free_; ++a) {
+    out[offset_[4] + a] =
+        z(4)[a] - pulled(psi.data() + a / K * K, a % K) + gradient_[offset_[4] + a];
   }
 }
 
@@ -185,39 +261,40 @@ void ConvexEquations::jacobian() {
   const int P = pairs();
   const int n = size();
   const int N = unknowns_;
-  const auto at = [N](int row, int column) { return row * N + column; };
+  const auto at = [N](Index row, Index column) { return row * N + column; };
   Array<double>& J = jacobian_z_;
   std::fill(J.begin(), J.end(), 0.0);
   // How the raw variables move with the unknowns (row: raw variable): v with x, psi with x, theta
   // and psihat, the others are unknowns themselves.
-  Array<double> moves(N * N, 0.0);
+  Array<double> moves(Index{N} * N, 0.0);
   for (int a = 0; a < n; ++a) {
     for (int c = 0; c < n; ++c) {
       moves[at(offset_[0] + a, offset_[0] + c)] = v_slope[a * n + c];
     }
-    moves[at(offset_[1] + a, offset_[1] + a)] = 1.0;
   }
-  for (int k = 0; k < K; ++k) {
-    moves[at(offset_[2] + k, offset_[2] + k)] = 1.0;
-    moves[at(offset_[3] + k, offset_[3] + k)] = 1.0;
-  }
+  for (int r = offset_[1]; r < offset_[4]; ++r) moves[at(r, r)] = 1.0;
   // The bulk, direction by direction.
   const auto move = [&](int column, const auto& set) {
     set(1.0);
     potential_.resolve(regime_);
     potential_.lift(regime_);
     potential_.differentiate(regime_, false);
+    const auto pulled = [&](const Moving* overlap, int k) {
+      Moving total;
+      for (int l = 0; l < K; ++l) total += potential_.B[k * K + l] * overlap[l];
+      return total.slope[0];
+    };
     for (int a = 0; a < n; ++a) {
       J[at(offset_[1] + a, column)] += potential_.by_x[a].slope[0];
     }
-    for (int k = 0; k < K; ++k) {
-      J[at(offset_[3] + k, column)] += potential_.tension(k).slope[0];
-      moves[at(offset_[4] + k, column)] = potential_.psi[k].slope[0];
-      Moving pulled;
-      for (int l = 0; l < K; ++l) {
-        pulled += potential_.B[k * K + l] * potential_.psi[l];
-      }
-      J[at(offset_[4] + k, column)] -= pulled.slope[0];
+    for (int a = 0; a < columns_; ++a) {
+      double& entry = J[at(offset_[3] + a, column)];
+      entry += potential_.tension(a).slope[0];
+      if (rest_of(a)) entry -= pulled(potential_.theta.data() + a / K * K, a % K);
+    }
+    for (int a = 0; a < free_; ++a) {
+      moves[at(offset_[4] + a, column)] = potential_.psi[a].slope[0];
+      J[at(offset_[4] + a, column)] -= pulled(potential_.psi.data() + a / K * K, a % K);
     }
     set(0.0);
   };
@@ -229,8 +306,14 @@ void ConvexEquations::jacobian() {
       });
     }
     move(offset_[0] + P + k, [&](double slope) { potential_.y[k].slope[0] = slope; });
-    move(offset_[3] + k, [&](double slope) { potential_.theta[k].slope[0] = slope; });
-    move(offset_[4] + k, [&](double slope) { potential_.psihat[k].slope[0] = slope; });
+  }
+  for (int a = 0; a < columns_; ++a) {
+    move(offset_[3] + a, [&](double slope) { potential_.theta[a].slope[0] = slope; });
+  }
+  for (int a = 0; a < free_; ++a) {
+    move(offset_[4] + a, [&](double slope) {
+      potential_.psihat[coupled_rest() * K + a].slope[0] = slope;
+    });
   }
   // The gradient of delta E env along the unknowns.
   for (int r = 0; r < N; ++r) {
@@ -255,13 +338,9 @@ void ConvexEquations::jacobian() {
     }
     for (int k = 0; k < K; ++k) J[at(offset_[1] + a, offset_[1] + P + k)] -= s_slope(k, a);
   }
-  for (int k = 0; k < K; ++k) {
-    J[at(offset_[4] + k, offset_[4] + k)] += 1.0;
-    for (int c = 0; c < N; ++c) {
-      for (int block = 2; block < 5; ++block) {
-        J[at(offset_[block] + k, c)] += along_[at(offset_[block] + k, c)];
-      }
-    }
+  for (int r = offset_[2]; r < N; ++r) {
+    if (r >= offset_[4]) J[at(r, r)] += 1.0;
+    for (int c = 0; c < N; ++c) J[at(r, c)] += along_[at(r, c)];
   }
   for (int k = basis_.rank(); k < K; ++k) J[at(offset_[2] + k, offset_[2] + k)] = 1.0;
 }
@@ -269,7 +348,7 @@ void ConvexEquations::jacobian() {
 Array<CavityField> ConvexEquations::cavity() {
   Array<CavityField> field;
   if (!place()) return field;
-  for (Index i = 0; i < tables_->nodes; ++i) field.push_back({V_[i], mean_[i], s_[i], t_[i]});
+  for (Index i = 0; i < tables_->nodes; ++i) field.push_back(field_at(i));
   return field;
 }
 
@@ -280,21 +359,21 @@ double ConvexEquations::norm() const {
 }
 
 FieldState ConvexEquations::field() const {
-  return {m, {theta(), theta() + groups()}, psi, {q(), q() + size()}, {v.begin(), v.end()}};
+  return {m, {theta(), theta() + columns_}, psi, {q(), q() + size()}, {v.begin(), v.end()}};
 }
 
 Outcome ConvexEquations::outcome() {
   Outcome total;
-  for (Index i = 0; i < tables_->nodes; ++i) {
-    const double w = tables_->weight()[i];
-    const Outcome here =
-        averages_.outcome(*labels_, i, noise_, flip_, {V_[i], mean_[i], s_[i], t_[i]});
-    total.test_error += w * here.test_error;
-    total.train_error += w * here.train_error;
-    total.test_loss += w * here.test_loss;
-    total.train_loss += w * here.train_loss;
-    total.test_margin += w * here.test_margin;
-    total.train_margin += w * here.train_margin;
+  const double* inverse_weight = tables_->inverse_weight();
+  by_class.assign(tables_->classes(), Outcome());
+  for (int c = 0; c < tables_->classes(); ++c) {
+    for (Index i = tables_->begin(c); i < tables_->begin(c + 1); ++i) {
+      CavityField field = field_at(i);
+      if (inverse_weight != nullptr) field.V /= inverse_weight[i];
+      by_class[c].add(tables_->weight()[i],
+                      averages_.outcome(*labels_, i, noise_, flip_, field));
+    }
+    total.add(1.0, by_class[c]);
   }
   basis_.restore(z(2), z(3), m.data());
   return total;

@@ -1,19 +1,25 @@
-// The equations of theory.md, section 11, on one quadrature rule.
+// The equations of theory.md, section 11, on one quadrature rule, for any latents (section 12).
 //
 // They say that one function is stationary (the free energy of the problem; for the square loss it
 // is the L of sensitivity.hpp at s = 0). With the responses v(x) of step A, x = (B, y),
 //
 //   L(x, q, m, theta, psi) = 2 delta E env(V, mean, s, t) + P - q.x + sum_k q2_k (lam + s_k(x)),
-//   V = v.f,   mean = sum_k (m_k mu0_k + theta_k kappa mu1_k),   s = psi.mu1,   t = q.f,
+//   V = v.f,   mean = sum_k m_k mu0_k + sum_a theta_a column_a,   s_l = P_l.mu1,   t = q.f,
 //
 // env the average Moreau envelope (loss_averages.hpp) and P the penalty of the bulk
-// (bulk_potential.hpp), q = q1 - psi psi^T on the pairs as in order_parameters.hpp. Setting the
-// derivatives by q, m, theta, psi, x to zero is
+// (bulk_potential.hpp), q without the latents' part on the pairs as in order_parameters.hpp.
+// P_l is in theta along a coupled direction of the latents and in psi along a free one
+// (latents.hpp); s has an entry for each direction l that kappa does not fix. Where labels do not
+// depend on such a direction, s_l^2 is a part of t. Setting the derivatives by q, m, theta, psi, x
+// to zero is
 //
 //   x_a    = delta E[ f_a (-f') ] + (0; lam + s_k),            0 = delta E[ mu0_k f ],
-//   (S theta - pull)_k = delta E[ kappa mu1_k f ],
-//   psihat_k - (B psi)_k = delta E[ mu1_k zeta f ],
-//   q_a    = -dW/dx_a   with g_a = delta E[ f_a f^2 ] and Lambda = q2.
+//   (S theta - pull)_a = delta E[ column_a f ],
+//   psihat_k - (B psi)_k = delta E[ mu1_k zeta_l f ],
+//   q_a    = -dW/dx_a   with g_a = delta E[ f_a f^2 ] and Lambda = q2,
+//
+// and in a coupled direction beside kappa delta E[ mu1_k zeta_l f ] + (B theta_l)_k is added on the
+// right of the second line.
 //
 // Unknowns z = (x, q, beta, theta, psihat): psi follows from psihat, m from beta
 // (signal_basis.hpp). The Hessian of env and the second derivatives of the bulk (dual numbers) give
@@ -31,7 +37,7 @@ namespace spikedrf {
 
 class ConvexEquations : public Resolvent<0> {
  public:
-  ConvexEquations(int groups, int bulk_nodes, Loss loss, LabelKind kind);
+  ConvexEquations(int groups, int bulk_nodes, const Latents& latents, Loss loss, LabelKind kind);
 
   // What the equations are about; the arguments must outlive the solves.
   void pose(const Tables& tables, const LabelTable& labels, const Regime& regime, double noise,
@@ -48,19 +54,25 @@ class ConvexEquations : public Resolvent<0> {
 
   // The solution.
   const double* q() const { return z_.data() + size(); }
-  const double* theta() const { return z_.data() + 2 * size() + groups(); }
+  const double* theta() const { return z_.data() + offset_[3]; }
+  int columns() const { return columns_; }
   Array<double> m, psi;
-  Outcome outcome();  // and m
+  Outcome outcome();  // and m, and with several classes their errors
+  Array<Outcome> by_class;
   double norm() const;
   FieldState field() const;
   double power(const double* coefficients) const;  // E sum_a coefficients_a f_a
 
  private:
-  enum Channel { kV, kT, kMean, kS };
-  // A raw variable of env: it moves one of V, t, mean, s by a function of kappa.
-  struct Raw {
+  // How a raw variable of env moves one of its arguments: by a function of kappa.
+  struct Term {
     Channel channel;
     const double* function;
+  };
+  // An overlap along a coupled direction beside kappa moves two.
+  struct Raw {
+    Term term[2];
+    int terms;
   };
 
   bool start();
@@ -75,7 +87,20 @@ class ConvexEquations : public Resolvent<0> {
   void scale();
   double violation() const;
   double* z(int block) { return z_.data() + offset_[block]; }
+  CavityField field_at(Index node) const;
+  double spread_of_field(Index node) const;
 
+  // Directions beside kappa, l < latents_.rest(): coupled ones first.
+  int coupled_rest() const { return latents_.coupled - latents_.spans; }
+  bool rest_of(int column) const {
+    return column >= latents_.spans * groups() && column < latents_.coupled * groups();
+  }
+  // The channel through which s_l enters env, and the function that goes with it.
+  Term across(int l, int k) const;
+  double gradient_of(const Term& term) const;  // of delta E env
+
+  Latents latents_;
+  int columns_, free_;  // entries of theta and of psi
   LossAverages averages_;
   BulkPotential<0> potential_;
   SignalBasis basis_;
@@ -92,7 +117,9 @@ class ConvexEquations : public Resolvent<0> {
   Array<int> pivots_;
   Array<Raw> raw_;
   Array<double> gradient_, hessian_, along_;  // of delta E env in the raw variables
-  Array<double> V_, mean_, s_, t_;
+  Array<double> V_, mean_, t_;
+  Array<double> s_;       // rest x stride
+  Array<double> spread_;  // 2 s_l mu1_k, rest x groups x stride, where labels do not see l
   Array<EnvelopeSums> sums_;
 };
 

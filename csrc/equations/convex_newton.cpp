@@ -17,7 +17,7 @@ void ConvexEquations::scale() {
   constexpr double kNone = 1e-250;
   double square = 0.0;
   for (Index i = 0; i < tables_->nodes; ++i) {
-    square += tables_->weight()[i] * (mean_[i] * mean_[i] + s_[i] * s_[i] + t_[i]);
+    square += tables_->weight()[i] * (mean_[i] * mean_[i] + spread_of_field(i));
   }
   const double field = std::sqrt(square);
   double* unit = scale_z_.data();
@@ -32,14 +32,20 @@ void ConvexEquations::scale() {
     }
     unit[offset_[0] + P + k] = z(0)[P + k];
     unit[offset_[1] + P + k] = std::fabs(z(1)[P + k]) + kNone;
-    const double* mu1 = tables_->mu1(k);
-    const double* kappa_mu1 = tables_->kappa_mu1(k);
-    const Index length = tables_->stride;
-    const double linear = std::sqrt(dot(tables_->weight(), mu1, mu1, length)) + kNone;
-    const double odd = std::sqrt(dot(tables_->weight(), kappa_mu1, kappa_mu1, length)) + kNone;
     unit[offset_[2] + k] = field;
-    unit[offset_[3] + k] = field / odd;
-    unit[offset_[4] + k] = stiff(k) * field / linear;
+  }
+  const Index length = tables_->stride;
+  const auto square_of = [&](const double* function) {
+    return dot(tables_->weight(), function, function, length);
+  };
+  for (int a = 0; a < columns_; ++a) {
+    double power = square_of(tables_->column(a));
+    if (rest_of(a)) power += square_of(tables_->mu1(a % K));
+    unit[offset_[3] + a] = field / (std::sqrt(power) + kNone);
+  }
+  for (int a = 0; a < free_; ++a) {
+    const double linear = std::sqrt(square_of(tables_->mu1(a % K))) + kNone;
+    unit[offset_[4] + a] = stiff(a % K) * field / linear;
   }
   const Index N = unknowns_;
   for (Index r = 0; r < N; ++r) {
@@ -52,6 +58,16 @@ void ConvexEquations::scale() {
     row_scale_[r] = largest > 0.0 ? 1.0 / largest : 1.0;
     for (Index c = 0; c < N; ++c) jacobian_z_[r * N + c] *= row_scale_[r];
   }
+}
+
+// The variance of the field on a node.
+double ConvexEquations::spread_of_field(Index node) const {
+  double total = t_[node];
+  for (int l = 0; l < latents_.rest(); ++l) {
+    const double spread = s_[l * tables_->stride + node];
+    if (latents_.label_axis(l) >= 0) total += spread * spread;
+  }
+  return total;
 }
 
 double ConvexEquations::violation() const {
@@ -165,7 +181,7 @@ bool ConvexEquations::advance(double share) {
   average(false);
   const double* gradient = gradient_.data();
   const Array<double> psi_before = psi;
-  Array<double> fresh(z_), ridge(K);
+  Array<double> fresh(z_), ridge(K), across_force(coupled_rest() * K);
   for (int a = 0; a < P; ++a) x[a] = 2.0 * gradient[offset_[1] + a];
   for (int k = 0; k < K; ++k) {
     ridge[k] = regime_.lam + 2.0 * gradient[offset_[1] + P + k];
@@ -173,18 +189,30 @@ bool ConvexEquations::advance(double share) {
   if (!settle(ridge.data())) return false;
   std::copy(x.begin(), x.end(), fresh.begin());
   for (int k = 0; k < K; ++k) {
-    double pulled = 0.0;
-    for (int l = 0; l < K; ++l) pulled += b()[k * K + l] * psi_before[l];
-    fresh[offset_[4] + k] = pulled - gradient[offset_[4] + k];
     for (int l = 0; l < K; ++l) potential_.B[k * K + l] = b()[k * K + l];
     potential_.y[k] = y(k);
-    potential_.theta[k] = z(3)[k];
-    potential_.psihat[k] = fresh[offset_[4] + k];
+  }
+  const auto pulled = [&](const double* overlap, int k) {
+    double total = 0.0;
+    for (int l = 0; l < K; ++l) total += b()[k * K + l] * overlap[l];
+    return total;
+  };
+  for (int a = 0; a < columns_; ++a) potential_.theta[a] = z(3)[a];
+  // Across a coupled direction f is linearised too: its own share of the force is B theta.
+  for (int a = 0; a < coupled_rest() * K; ++a) {
+    across_force[a] = gradient_of(across(a / K, a % K));
+    const double* overlap = z(3) + (latents_.spans + a / K) * K;
+    potential_.psihat[a] = pulled(overlap, a % K) - across_force[a];
+  }
+  for (int a = 0; a < free_; ++a) {
+    double& hat = fresh[offset_[4] + a];
+    hat = pulled(psi_before.data() + a / K * K, a % K) - gradient[offset_[4] + a];
+    potential_.psihat[coupled_rest() * K + a] = hat;
   }
   potential_.resolve(regime_);
   potential_.lift(regime_);
   // (delta E (-f') phi phi^T + diag(0, S)) (dbeta; dtheta) = -(0; S theta - pull) - gradient.
-  const int M = 2 * K;
+  const int M = K + columns_;
   Array<double> matrix(M * M), right(M);
   Array<int> pivot(M);
   for (int j = 0; j < M; ++j) {
@@ -193,24 +221,26 @@ bool ConvexEquations::advance(double share) {
       const Raw& other = raw_[offset_[2] + l];
       double total = 0.0;
       for (Index i = 0; i < tables_->nodes; ++i) {
-        total += tables_->weight()[i] * sums_[i].slope * raw.function[i] * other.function[i];
+        total += tables_->weight()[i] * sums_[i].slope * raw.term[0].function[i] *
+                 other.term[0].function[i];
       }
       matrix[j * M + l] = matrix[l * M + j] = regime_.delta * total;
     }
     right[j] = -gradient[offset_[2] + j];
   }
-  for (int k = 0; k < K; ++k) {
-    right[K + k] -= potential_.tension(k).value;
-    if (k >= basis_.rank()) {
-      matrix[k * M + k] = 1.0;
-      right[k] = 0.0;
-    }
+  for (int a = 0; a < columns_; ++a) {
+    right[K + a] -= potential_.tension(a).value;
+    if (rest_of(a)) right[K + a] += across_force[a - latents_.spans * K];
   }
-  for (int l = 0; l < K; ++l) {
+  for (int k = basis_.rank(); k < K; ++k) {
+    matrix[k * M + k] = 1.0;
+    right[k] = 0.0;
+  }
+  for (int l = 0; l < columns_; ++l) {
     potential_.theta[l].slope[0] = 1.0;
     potential_.lift(regime_);
-    for (int k = 0; k < K; ++k) {
-      matrix[(K + k) * M + K + l] += potential_.tension(k).slope[0];
+    for (int a = 0; a < columns_; ++a) {
+      matrix[(K + a) * M + K + l] += potential_.tension(a).slope[0];
     }
     potential_.theta[l].slope[0] = 0.0;
   }
@@ -223,18 +253,18 @@ bool ConvexEquations::advance(double share) {
   for (Index i = 0; i < tables_->nodes; ++i) {
     double moved = 0.0;
     for (int j = 0; j < M; ++j) {
-      moved += right[j] * raw_[offset_[2] + j].function[i];
+      moved += right[j] * raw_[offset_[2] + j].term[0].function[i];
     }
     change += tables_->weight()[i] * moved * moved;
-    width += tables_->weight()[i] * (s_[i] * s_[i] + t_[i]);
+    width += tables_->weight()[i] * spread_of_field(i);
   }
   const double allowed = std::min(1.0, std::sqrt(width / std::max(change, 1e-300)));
   for (int j = 0; j < M; ++j) {
     fresh[offset_[2] + j] += allowed * right[j];
   }
   // q = -dW/dx is linear in Lambda = q2: its own part of it is solved for.
+  for (int a = 0; a < columns_; ++a) potential_.theta[a] = fresh[offset_[3] + a];
   for (int k = 0; k < K; ++k) {
-    potential_.theta[k] = fresh[offset_[3] + k];
     for (int l = 0; l < K; ++l) {
       potential_.Gamma[k * K + l] = -2.0 * gradient[pair_index(k, l, K)];
     }

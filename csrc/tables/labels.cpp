@@ -100,22 +100,31 @@ void LabelVariation::add(double slope, double sd, double noise, Variation& varia
 bool LabelTable::fill(LabelKind kind, const Array<double>& kappa, int level, double gamma,
                       double noise, const LabelVariation& labels, GaussianMoments& target,
                       const MoreScales& more) {
+  Array<double> at(kappa.size());
+  for (Index i = 0; i < kappa.size(); ++i) at[i] = gamma * kappa[i];
+  const double sd = std::sqrt(std::max(0.0, (1.0 - gamma) * (1.0 + gamma)));
+  return fill_around(kind, at, level, sd, noise, labels, target, more);
+}
+
+bool LabelTable::fill_around(LabelKind kind, const Array<double>& at, int level, double sd,
+                             double noise, const LabelVariation& labels, GaussianMoments& target,
+                             const MoreScales& more) {
   constexpr double kNegligible = 1e-18;  // beside a whole of one
   constexpr Index kMostNodes = 1u << 13;
   begin_.assign(1, 0);
   zeta_.clear();
   weight_.clear();
   largest_ = 0;
-  const double sd = std::sqrt(std::max(0.0, (1.0 - gamma) * (1.0 + gamma)));
+  directions_ = 1;
   Variation around;  // centres for kappa = 0
   target.add_variation(sd, 0.0, around);
   labels.add(sd, 0.0, noise, around);
   const bool shifts = sd > 0.0 && !around.features.empty();
   Rule rule;
-  for (Index i = 0; i < kappa.size(); ++i) {
+  for (Index i = 0; i < at.size(); ++i) {
     if (i == 0 || shifts || more) {
       Variation here = around;
-      for (auto& feature : here.features) feature.centre -= gamma * kappa[i] / sd;
+      for (auto& feature : here.features) feature.centre -= at[i] / sd;
       if (more) more(i, here);
       RuleLadder ladder(here, kMostNodes, RuleLadder::Start::uniform, kNegligible);
       exhausted_ = !ladder.make(level, rule);
@@ -130,8 +139,8 @@ bool LabelTable::fill(LabelKind kind, const Array<double>& kappa, int level, dou
   }
   value_.resize(zeta_.size());
   Array<double> x(zeta_.size());
-  for (Index i = 0; i < kappa.size(); ++i) {
-    for (Index j = begin_[i]; j < begin_[i + 1]; ++j) x[j] = gamma * kappa[i] + sd * zeta_[j];
+  for (Index i = 0; i < at.size(); ++i) {
+    for (Index j = begin_[i]; j < begin_[i + 1]; ++j) x[j] = at[i] + sd * zeta_[j];
   }
   if (!Target(target)(x.data(), x.size(), value_.data())) return false;
   if (kind == LabelKind::sign) {
@@ -144,6 +153,20 @@ bool LabelTable::fill(LabelKind kind, const Array<double>& kappa, int level, dou
     }
   }
   return true;
+}
+
+void LabelTable::take(const double* rows, const Array<Index>& begin, int directions) {
+  begin_ = begin;
+  directions_ = directions;
+  exhausted_ = false;
+  const Index count = begin_.back();
+  weight_.assign(rows, rows + count);
+  value_.assign(rows + count, rows + 2 * count);
+  zeta_.assign(rows + 2 * count, rows + (2 + directions) * count);
+  largest_ = 0;
+  for (Index i = 0; i + 1 < begin_.size(); ++i) {
+    largest_ = std::max(largest_, begin_[i + 1] - begin_[i]);
+  }
 }
 
 }  // namespace spikedrf

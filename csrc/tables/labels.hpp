@@ -15,6 +15,9 @@ enum class LabelKind : int {
   sign,  // y = +1 if that is >= 0, else -1
 };
 
+// So many latents beside kappa labels may depend on.
+constexpr int kMostLabelDirections = 3;
+
 // Where g changes its sign, and how steeply.
 struct Crossing {
   double at;
@@ -37,9 +40,9 @@ class LabelVariation {
   Array<Crossing> crossing_;
 };
 
-// The nodes of kappa times the nodes of zeta. At kappa = node i the entries begin(i) to begin(i +
-// 1) average over zeta ~ N(0, 1) with the weights of the rule; `value` is g, or the chance of y =
-// +1 for sign labels (of the label before any flip).
+// The nodes of kappa times the nodes of zeta, which may have several directions or none. At kappa =
+// node i the entries begin(i) to begin(i + 1) average over zeta ~ N(0, I) with the weights of the
+// rule; `value` is g, or the chance of y = +1 for sign labels (of the label before any flip).
 class LabelTable {
  public:
   // Adds the scales of whatever else is averaged at one node of kappa.
@@ -49,11 +52,19 @@ class LabelTable {
   // or (then `exhausted`) if there is no rule as fine or the table would be too large.
   bool fill(LabelKind kind, const Array<double>& kappa, int level, double gamma, double noise,
             const LabelVariation& labels, GaussianMoments& target, const MoreScales& more = {});
+  // The same for <theta, x> = at[i] + sd zeta.
+  bool fill_around(LabelKind kind, const Array<double>& at, int level, double sd, double noise,
+                   const LabelVariation& labels, GaussianMoments& target,
+                   const MoreScales& more = {});
   bool exhausted() const { return exhausted_; }
+
+  // From rows that were made elsewhere: weight, value, and zeta of every direction.
+  void take(const double* rows, const Array<Index>& begin, int directions);
 
   Index begin(Index i) const { return begin_[i]; }
   Index largest() const { return largest_; }  // entries of one node
-  const double* zeta() const { return zeta_.data(); }
+  int directions() const { return directions_; }
+  const double* zeta(int axis = 0) const { return zeta_.data() + axis * weight_.size(); }
   const double* weight() const { return weight_.data(); }
   const double* value() const { return value_.data(); }
 
@@ -61,6 +72,7 @@ class LabelTable {
   Array<Index> begin_;
   Array<double> zeta_, weight_, value_;
   Index largest_ = 0;
+  int directions_ = 1;
   bool exhausted_ = false;
 };
 

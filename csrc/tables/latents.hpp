@@ -8,15 +8,29 @@ namespace spikedrf {
 // inputs have mean zero whatever kappa is. What a readout makes of a coupled direction l is the
 // column E[s_l | kappa] mu1_k of group k; of a free one it sees nothing but the labels' correlation
 // with it. With `lengths` there is one more column for each group: lengths of its neurons
-// fluctuate. One spike and one direction of the target are v and xi: the default.
+// fluctuate. Of the directions beside kappa labels depend on those whose bit is set in `labelled`.
+// One spike and one direction of the target are v and xi: the default.
 struct Latents {
   int spans = 1;
   int coupled = 1;
   int free = 1;
   bool lengths = false;
+  unsigned labelled = 1;
 
   int directions() const { return coupled + free; }
   int rest() const { return directions() - spans; }
+  // Place of the l-th direction beside kappa among those that labels depend on, -1 if they do not.
+  int label_axis(int l) const {
+    if ((labelled >> l & 1u) == 0) return -1;
+    int axis = 0;
+    for (int before = 0; before < l; ++before) axis += static_cast<int>(labelled >> before & 1u);
+    return axis;
+  }
+  int label_directions() const {
+    int count = 0;
+    for (int l = 0; l < rest(); ++l) count += static_cast<int>(labelled >> l & 1u);
+    return count;
+  }
   // Functions of kappa that the readout pays for.
   int columns(int groups) const { return (coupled + (lengths ? 1 : 0)) * groups; }
 };

@@ -27,6 +27,8 @@ class Rows final : public TableSource {
   Rows(const Case& p, Latents latents, Array<double> shares, double weight)
       : case_(p), latents_(latents), shares_(std::move(shares)), weight_(weight) {}
 
+  // Ridge regression needs moments of the labels only.
+  Made label(Index, Index, const Latents&, LabelTable&) override { return Made::failed; }
   Made make(Index level, int groups, const Latents& latents, Tables& tables) override {
     NamedMoments activation(case_.activation), target(case_.target);
     Variation variation;

@@ -30,7 +30,7 @@ class Function:
         self, mean: Floats, sd: float, effort: int = 0, slopes: bool = False
     ) -> Floats: ...
 
-Latents = tuple[int, int, int, bool]
+Latents = tuple[int, int, int, bool, int]
 
 def class_rule(
     sigma: Function,
@@ -43,6 +43,9 @@ def class_rule(
     offset: float = 0.0,
     slope: float = 0.0,
     sd: float = 1.0,
+    uniform_start: bool = False,
+    signs: bool = False,
+    noise: float = 0.0,
 ) -> Floats | None: ...
 def plane_rule(
     sigma: Function,
@@ -56,6 +59,12 @@ def plane_rule(
     slope: Floats | None = None,
     sd: float = 1.0,
 ) -> Floats | None: ...
+def feature_rule(
+    centre: Floats, scale: Floats, level: int, max_nodes: int, negligible: float
+) -> Floats | None: ...
+def label_rule(
+    g: Function, at: Floats, sd: float, signs: bool, noise: float, level: int
+) -> tuple[Floats, list[int]] | None: ...
 
 class Problem:
     def __init__(
@@ -74,6 +83,7 @@ class Problem:
         max_nodes: int = 32768,
         latents: Latents | None = None,
         tables_at: Callable[[int], tuple[Floats, Sequence[int]] | None] | None = None,
+        labels_at: Callable[[int, int], tuple[Floats, Sequence[int]] | None] | None = None,
         classes: int = 1,
         doubtful: bool = False,
     ) -> None: ...

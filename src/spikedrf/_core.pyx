@@ -73,6 +73,21 @@ cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
 cdef extern from "tables/labels.hpp" namespace "spikedrf" nogil:
     cdef enum class LabelKind(int):
         pass
+    cdef cppclass LabelVariation:
+        cbool find(LabelKind, GaussianMoments&) except +
+    cdef cppclass LabelTable:
+        cbool fill_around(LabelKind, const Array[double]&, int, double, double,
+                          const LabelVariation&, GaussianMoments&) except +
+        cbool exhausted()
+        Index begin(Index)
+        const double* zeta()
+        const double* weight()
+        const double* value()
+
+cdef extern from "numerics/quadrature.hpp" namespace "spikedrf" nogil:
+    cdef enum RuleStart "spikedrf::RuleLadder::Start":
+        hermite "spikedrf::RuleLadder::Start::hermite"
+        uniform "spikedrf::RuleLadder::Start::uniform"
 
 cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
     cdef struct Rule:
@@ -83,9 +98,13 @@ cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
         double offset
         double slope
         double sd
+        const LabelVariation* signs
+        double noise
     cbool core_class_rule "spikedrf::class_rule"(
         const GaussianMoments&, int, const double*, const double*, double, const ScalarLabels&,
-        Index, int, Rule&) except +
+        RuleStart, Index, int, Rule&) except +
+    cbool core_feature_rule "spikedrf::feature_rule"(
+        const double*, const double*, Index, Index, double, int, Rule&) except +
 
 cdef extern from "tables/plane_rule.hpp" namespace "spikedrf" nogil:
     cdef struct PlaneRule:
@@ -107,15 +126,16 @@ cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
         int coupled
         int free
         cbool lengths
+        unsigned int labelled
 
 cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
     cdef cppclass TableSource:
         pass
-    cdef struct TableRows:
+    cdef struct MadeRows:
         Array[double] rows
         Index nodes
         Array[Index] begin
-    ctypedef int (*TableFunction)(void*, Index, TableRows*) noexcept
+    ctypedef int (*TableFunction)(void*, Index, Index, MadeRows*) noexcept
     cdef cppclass CallbackTables(TableSource):
         CallbackTables(TableFunction, void*)
     cdef struct Spikes:
@@ -337,27 +357,38 @@ cdef int call_evaluator(void* context, const double* mean, Index n, double sd, i
     return 0
 
 
-def class_rule(Function sigma, const double[::1] r, const double[::1] c, double mean, int level,
-               Index max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
-               double sd=1.0):
-    """Nodes and weights of a rule for z ~ N(0, 1), kappa = mean + z: None beyond the finest.
-
-    It resolves features sigma(r_k kappa + sqrt(c_k) N(0, 1)) and labels(offset + slope z + sd N).
-    """
-    cdef Rule rule
-    cdef ScalarLabels of = ScalarLabels(NULL, offset, slope, sd)
-    cdef Py_ssize_t i
-    if labels is not None:
-        of.function = labels.moments
-    if not core_class_rule(sigma.moments[0], <int>r.shape[0], &r[0], &c[0], mean, of, max_nodes,
-                           level, rule):
-        return None
+cdef rule_arrays(Rule& rule):
+    cdef Index i
     out = np.empty((2, rule.node.size()))
     cdef double[:, ::1] view = out
     for i in range(view.shape[1]):
         view[0, i] = rule.node[i]
         view[1, i] = rule.weight[i]
     return out
+
+
+def class_rule(Function sigma, const double[::1] r, const double[::1] c, double mean, int level,
+               Index max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
+               double sd=1.0, bint uniform_start=False, bint signs=False, double noise=0.0):
+    """Nodes and weights of a rule for z ~ N(0, 1), kappa = mean + z: None beyond the finest.
+
+    It resolves features sigma(r_k kappa + sqrt(c_k) N(0, 1)) and labels(offset + slope z + sd N),
+    with `signs` the signs of these plus noise N(0, 1) too. Rules that do not need panels are
+    Gauss-Hermite's, or with `uniform_start` trapezoid rules.
+    """
+    cdef Rule rule
+    cdef ScalarLabels of = ScalarLabels(NULL, offset, slope, sd, NULL, noise)
+    cdef LabelVariation crossings
+    if labels is not None:
+        of.function = labels.moments
+        if signs:
+            if not crossings.find(<LabelKind>1, labels.moments[0]):
+                raise labels.error
+            of.signs = &crossings
+    if not core_class_rule(sigma.moments[0], <int>r.shape[0], &r[0], &c[0], mean, of,
+                           uniform if uniform_start else hermite, max_nodes, level, rule):
+        return None
+    return rule_arrays(rule)
 
 
 def plane_rule(Function sigma, const double[:, ::1] r, const double[::1] c, const double[::1] mean,
@@ -383,12 +414,56 @@ def plane_rule(Function sigma, const double[:, ::1] r, const double[::1] c, cons
     return out
 
 
-cdef int call_table_maker(void* context, Index level, TableRows* out) noexcept with gil:
+def feature_rule(const double[::1] centre, const double[::1] scale, int level, Index max_nodes,
+                 double negligible):
+    """Nodes and weights of a rule for N(0, 1) that resolves these features, None beyond the finest.
+
+    Weights below `negligible` are left out.
+    """
+    cdef Rule rule
+    cdef Index count = centre.shape[0]
+    if not core_feature_rule(&centre[0] if count else NULL, &scale[0] if count else NULL, count,
+                             max_nodes, negligible, level, rule):
+        return None
+    return rule_arrays(rule)
+
+
+def label_rule(Function g, const double[::1] at, double sd, bint signs, double noise, int level):
+    """Labels g(at_i + sd zeta), or the chance of +1, on a rule over zeta for each node i.
+
+    Returns rows of weight, value, zeta and where those of each node begin, and the last end; None
+    beyond the finest rule.
+    """
+    cdef LabelVariation variation
+    cdef LabelTable table
+    cdef Array[double] nodes
+    cdef cbool done
+    cdef Index i
+    cdef LabelKind kind = <LabelKind><int>signs
+    for i in range(at.shape[0]):
+        nodes.push_back(at[i])
+    done = variation.find(kind, g.moments[0])
+    done = done and table.fill_around(kind, nodes, level, sd, noise, variation, g.moments[0])
+    if not done:
+        if table.exhausted():
+            return None
+        raise g.error
+    begin = [table.begin(i) for i in range(at.shape[0] + 1)]
+    out = np.empty((3, begin[len(begin) - 1]))
+    cdef double[:, ::1] view = out
+    for i in range(view.shape[1]):
+        view[0, i] = table.weight()[i]
+        view[1, i] = table.value()[i]
+        view[2, i] = table.zeta()[i]
+    return out, begin
+
+
+cdef int call_table_maker(void* context, Index level, Index fine, MadeRows* out) noexcept with gil:
     cdef Problem problem = <Problem>context
     cdef const double[:, ::1] rows
     cdef Index i
     try:
-        made = problem.tables_at(level)
+        made = problem.tables_at(level) if fine < 0 else problem.labels_at(level, fine)
         if made is not None:
             rows, begin = made
             out.nodes = rows.shape[1]
@@ -411,17 +486,20 @@ cdef class Problem:
     weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. `loss` is
     (kind, parameter) of the core's losses.
 
-    With `latents` = (spans, coupled, free, lengths) and `classes` there is one spike, whose tables
-    are what `tables_at(level)` returns: rows of one number for each node (weight, one over the
-    weight in the loss, h, g2, hz of each direction beside kappa, mu0, mu1, columns, mu2^2) and where
-    the nodes of each class begin, and the last end; None beyond the finest rule. Pairs of directions
-    are then (l, m), l <= m, and `target` and `gamma` None. `doubtful` says that rows hold averages
-    over grids, of which two may agree by accident.
+    With `latents` = (spans, coupled, free, lengths, labelled) and `classes` there is one spike,
+    whose tables are what `tables_at(level)` returns: rows of one number for each node (weight, one
+    over the weight in the loss, h, g2, hz of each direction beside kappa, mu0, mu1, columns, mu2^2)
+    and where the nodes of each class begin, and the last end; None beyond the finest rule. Pairs of
+    directions are then (l, m), l <= m, and `target` and `gamma` None. For losses other than the
+    square of real labels `labels_at(level, fine)` returns labels on these nodes: rows of weight,
+    value (of sign labels the chance of +1) and zeta of each direction that has its bit in
+    `labelled`, and where those of each node begin, and the last end; None beyond the finest rule.
+    `doubtful` says that rows hold averages over grids, of which two may agree by accident.
     """
 
     cdef CoreProblem core
     cdef object activation, target
-    cdef object tables_at, error
+    cdef object tables_at, labels_at, error
     cdef CallbackTables* source
     # What the pointers point into.
     cdef const double[:, ::1] r, c, pi
@@ -430,18 +508,18 @@ cdef class Problem:
 
     def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=(0, 0.0),
                   bint signs=False, double rtol=1e-8, Index max_nodes=1 << 15, latents=None,
-                  tables_at=None, int classes=1, bint doubtful=False):
+                  tables_at=None, labels_at=None, int classes=1, bint doubtful=False):
         cdef Spikes* spikes = &self.core.spikes
         self.activation, self.target = activation, activation if target is None else target
         self.source = NULL
         self.core.source = NULL
         self.core.classes = classes
         self.core.doubtful = doubtful
-        self.core.latents = Latents(1, 1, 1, False)
+        self.core.latents = Latents(1, 1, 1, False, 1)
         if latents is not None:
-            spans, coupled, free, lengths = latents
-            self.core.latents = Latents(spans, coupled, free, lengths)
-            self.tables_at = tables_at
+            spans, coupled, free, lengths, labelled = latents
+            self.core.latents = Latents(spans, coupled, free, lengths, labelled)
+            self.tables_at, self.labels_at = tables_at, labels_at
             self.source = new CallbackTables(call_table_maker, <void*>self)
             self.core.source = self.source
         self.r, self.c, self.pi, self.gamma = r, c, pi, gamma
@@ -539,7 +617,7 @@ cdef class Solutions:
         self.latents = latents
         self.columns = self.free = self.by_class = None
         if latents is not None:
-            _, coupled, free, lengths = latents
+            _, coupled, free, lengths, _ = latents
             self.columns = np.zeros((points, max((coupled + lengths) * groups, 1)))
             self.free = np.zeros((points, max(free * groups, 1)))
             self.by_class = np.zeros((2, points, classes))

@@ -416,12 +416,21 @@ def resolve(loss: LossLike, argument: str = "loss") -> Loss:
     return _NAMED[loss]()
 
 
-def check_labels(labels: str, loss: Loss) -> None:
-    """Raise ValueError unless these are labels, and the loss can take them."""
+def check_labels(labels: str, loss: Loss, of_classes: Floats | None = None) -> str:
+    """Return what labels are: with a loss of the margin, +1 and -1 by class are signs.
+
+    Raises
+    ------
+    ValueError
+        Unless these are labels, and the loss can take them.
+    """
     if labels not in LABELS:
         raise ValueError(f"labels must be one of {', '.join(LABELS)}; got {labels!r}")
+    if loss.margin and of_classes is not None and np.all(np.abs(of_classes) == 1.0):
+        return "sign"
     if loss.margin and labels != "sign":
         raise ValueError(
             f"loss {loss.name!r} is one of the margin y h and takes labels +1 and -1: it needs "
-            f"labels='sign'"
+            f"labels='sign', or a Mixture with labels +1 and -1 by class"
         )
+    return labels

@@ -56,6 +56,16 @@ class Frame:
         """Number L' of latents."""
         return int(self.means.shape[1])
 
+    def scalar(self, i: int) -> tuple[float, Floats, float]:
+        """Return offset, slopes and width of what the target sees in class i.
+
+        For labels that are a function of one direction: its argument is ``offset + slopes . z +
+        width zeta``, z along the spikes and zeta beside them, all N(0, 1).
+        """
+        along = np.ascontiguousarray(self.turn[: self.spikes, 0])
+        across = float(self.turn[self.spikes, 0]) if self.labels else 0.0
+        return float(self.population.means[i, 0]), along, across
+
 
 def frame_of(population: Population, layer: LatentLayer) -> Frame:
     """Turn the latents."""

@@ -124,6 +124,11 @@ class Mixture:
         """Whether the label is a number for each class."""
         return self.labels is not None and not callable(self.labels)
 
+    @property
+    def numbers(self) -> Floats | None:
+        """The label of each class, where it is one."""
+        return np.asarray(self.labels) if self.by_class else None
+
     def label(self, s: Floats, k: NDArray[np.int64]) -> Floats:
         """Return the labels of latents (..., M') of classes (...), for a callable ``labels``.
 

@@ -89,6 +89,19 @@ class Population:
         return self.numbers is not None and bool(np.all(np.abs(self.numbers) == 1.0))
 
     @property
+    def only_sign(self) -> float | None:
+        """The sign of all labels without noise, +1 or -1; None if they have both."""
+        if self.numbers is not None:
+            up = self.numbers >= 0.0
+        else:
+            s = np.random.default_rng(2).standard_normal((4096, self.latents)) * 2.0
+            classes = range(len(self.means))
+            up = np.concatenate([self.label(s + self.means[i], i) >= 0.0 for i in classes])
+        if up.all() or not up.any():
+            return 1.0 if up.all() else -1.0
+        return None
+
+    @property
     def scalar(self) -> Activation | None:
         """The target as a function of the first latent alone, if that is what labels are."""
         labelled = self.mixture is not None and self.mixture.labels is not None
@@ -276,6 +289,11 @@ def population(inputs: Any, target: Any) -> Population:
         shares=shares,
         covariance=covariance,
     )
+
+
+def numbers_of(inputs: Any) -> Floats | None:
+    """Return the labels of a mixture that are numbers for each class."""
+    return inputs.numbers if isinstance(inputs, Mixture) else None
 
 
 def beyond_white(inputs: Any, target: Any, init: Any) -> Population | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.inputs.frame import Frame
+from spikedrf.inputs.labels import Readout
 from spikedrf.inputs.population import gaussian_grid
 
 Floats = NDArray[Any]
@@ -64,12 +65,18 @@ class Tables:
     rest: Floats
 
 
-def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
-    """Return the tables on a rule that gets finer with the level, None beyond the finest."""
-    if level >= _levels(frame):
+def make_tables(
+    frame: Frame, sigma: Activation, level: int, readout: Readout | None = None
+) -> Tables | None:
+    """Return the tables on a rule that gets finer with the level, None beyond the finest.
+
+    With a readout of its own, labels have rules of their own too, and their moments here are for
+    orientation.
+    """
+    if level >= (_levels(frame) if readout is None else _MOST_LEVELS):
         return None
     function = _core.Function(sigma.core)
-    rules = [_rule(frame, function, i, level) for i in range(len(frame.means))]
+    rules = [_rule(frame, function, i, level, readout) for i in range(len(frame.means))]
     z, weight = [], []
     for rule, rho in zip(rules, frame.population.proportions, strict=True):
         if rule is None:
@@ -89,7 +96,7 @@ def make_tables(frame: Frame, sigma: Activation, level: int) -> Tables | None:
     slope = np.zeros((nodes, frame.size - frame.spikes))
     for i, shift in enumerate(z):
         part = slice(begin[i], begin[i + 1])
-        _labels(frame, i, shift, level, y[part], slope[part], rest[part])
+        _labels(frame, i, shift, level if readout is None else 0, y[part], slope[part], rest[part])
     return Tables(begin, kappa, np.concatenate(weight), mu0, mu1, mu2, length, y, slope, rest)
 
 
@@ -104,14 +111,9 @@ def _levels(frame: Frame) -> int:
     return len(_REST[frame.labels]) if on_a_grid(frame) else _MOST_LEVELS
 
 
-def _scalar(frame: Frame, i: int) -> tuple[float, Floats, float]:
-    """Offset, slopes and width of the argument of labels that are a function of one direction."""
-    along = np.ascontiguousarray(frame.turn[: frame.spikes, 0])
-    across = float(frame.turn[frame.spikes, 0]) if frame.labels else 0.0
-    return float(frame.population.means[i, 0]), along, across
-
-
-def _rule(frame: Frame, function: _core.Function, i: int, level: int) -> Floats | None:
+def _rule(
+    frame: Frame, function: _core.Function, i: int, level: int, readout: Readout | None
+) -> Floats | None:
     """Nodes of z, kappa = mean + z, for class i, a row for each axis, and their weights."""
     if not frame.spikes:
         return np.ones((1, 1))
@@ -119,13 +121,16 @@ def _rule(frame: Frame, function: _core.Function, i: int, level: int) -> Floats 
     g = frame.population.scalar
     labels: tuple[Any, ...] = ()
     if g is not None:
-        offset, along, across = _scalar(frame, i)
+        offset, along, across = frame.scalar(i)
         labels = _core.Function(g.core), offset, along, abs(across)
     if frame.spikes == 1:
         r, mean = np.ascontiguousarray(frame.r[:, 0]), float(frame.means[i, 0])
+        more: dict[str, Any] = {}
+        if readout is not None:
+            more = {"uniform_start": True, "signs": readout.signs, "noise": readout.noise}
         if labels:
             labels = (*labels[:2], float(along[0]), labels[3])
-        return _core.class_rule(function, r, c, mean, level, MOST_NODES, *labels)
+        return _core.class_rule(function, r, c, mean, level, MOST_NODES, *labels, **more)
     means = np.ascontiguousarray(frame.means[i, :2])
     return _core.plane_rule(function, frame.r, c, means, level, MOST_NODES_OF_PLANE, *labels)
 
@@ -139,7 +144,7 @@ def _labels(
         y[:] = law.numbers[i]
         return
     if law.scalar is not None:
-        offset, along, across = _scalar(frame, i)
+        offset, along, across = frame.scalar(i)
         mean = np.ascontiguousarray(offset + along @ shift)
         e = _core.Function(law.scalar.core)(mean, across, level)
         y[:], rest[:] = e[0], e[2]

@@ -51,16 +51,20 @@ def train(
     rows = int(n.max())
     phi = np.empty((rows, network.p))
     y = np.empty(rows)
+    weight = np.ones(rows)
+    by_class = network.class_weights
     samples = Samples(network, layer, rng, network.block)
     for start in range(0, rows, network.block):
         part = slice(start, min(start + network.block, rows))
         x, y[part] = samples.draw(part.stop - part.start)
         feature_map(x, layer.W, network.sigma, out=phi[part])
+        if by_class is not None:
+            weight[part] = by_class[samples.classes]
     readouts = np.empty((network.p, n.size))
     success = np.empty(n.size, dtype=np.bool_)
     measured = {name: np.empty(n.size) for name in _names(network, TRAIN)}
     for size in np.unique(n).tolist():
-        problem = ReadoutProblem(phi[:size])
+        problem = ReadoutProblem(phi[:size], None if by_class is None else weight[:size])
         for i in np.flatnonzero(n == size):
             stop.check()
             fit = problem.fit(y[:size], loss, float(lam[i]))

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from spikedrf import losses
 from spikedrf.activations import FunctionLike
 from spikedrf.first_layer.producers import StepLike
-from spikedrf.inputs.population import Inputs
+from spikedrf.inputs.population import Inputs, numbers_of
 from spikedrf.losses import Loss, LossLike
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import ConvergenceWarning, broadcast_shape, real_array
@@ -182,7 +182,7 @@ def simulate(
     (2,)
     """
     kind = losses.resolve(loss)
-    losses.check_labels(labels, kind)
+    labels = losses.check_labels(labels, kind, numbers_of(inputs))
     plan, parameters, shape = _plan(
         alpha=alpha, d=d, lam=lam, beta=beta, activation=activation, target=target, step=step,
         noise=noise, model=model, n_test=n_test, loss=kind, labels=labels, flip=flip, inputs=inputs,
@@ -303,11 +303,6 @@ def _plan(
     shape = broadcast_shape({name: value.shape for name, value in points.items()})
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in points.items()}
     plan = _Plan(network, sample_sizes(flat["alpha"], network.d), flat["lam"], tests, loss)
-    if not plan.ridge and network.class_weights is not None:
-        raise ValueError(
-            f"weights of the classes are for the square loss of real labels, not for loss "
-            f"{loss.name!r} and labels={labels!r}"
-        )
     if not plan.ridge and (plan.lam == 0).any():
         raise ValueError(f"lam must be > 0 with loss {loss.name!r} and labels={labels!r}")
     return plan, points | network.parameters(step) | vars(loss), shape

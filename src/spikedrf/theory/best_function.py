@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import _core, losses
+from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike
@@ -210,7 +210,7 @@ def best_function(
     accuracy = check_accuracy(rtol)
     law = latent_population(inputs, target, init, step)
     if law is not None:
-        refuse_beyond_latents(step, bulk, losses.Square(), "real", 0.0)
+        refuse_beyond_latents(bulk)
         result = _of_latents(
             width,
             best_readouts(

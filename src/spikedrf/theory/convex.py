@@ -24,17 +24,7 @@ def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:
         If there is a point without a ridge or with infinitely many samples, or one at which all
         labels are the same.
     """
-    what = f"loss {loss.name!r} and labels={labels!r}"
-    if (batch.values["lam"] == 0).any():
-        raise ValueError(
-            f"lam must be > 0 with {what}: without a penalty the readout need not exist (separable "
-            f"labels) nor be unique; where it is, a small lam is as good"
-        )
-    if np.isinf(batch.values["alpha"]).any():
-        raise ValueError(
-            f"alpha must be finite with {what}: against infinitely many samples no penalty has any "
-            f"weight; a large alpha is as good"
-        )
+    refuse_limits(batch.values["alpha"], batch.values["lam"], loss, labels)
     if labels == "sign" and ((batch.values["noise"] == 0) & (batch.values["flip"] == 0)).any():
         up = batch.g(np.linspace(-11.0, 11.0, 2201)) >= 0.0
         if up.all() or not up.any():
@@ -42,6 +32,21 @@ def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:
                 f"target={batch.g.name!r} has one sign and all labels are "
                 f"{'+1' if up.all() else '-1'}: noise or flip must be > 0"
             )
+
+
+def refuse_limits(alpha: Floats, lam: Floats, loss: Loss, labels: str) -> None:
+    """Raise ValueError where there is no ridge, or where there are infinitely many samples."""
+    what = f"loss {loss.name!r} and labels={labels!r}"
+    if (lam == 0).any():
+        raise ValueError(
+            f"lam must be > 0 with {what}: without a penalty the readout need not exist (separable "
+            f"labels) nor be unique; where it is, a small lam is as good"
+        )
+    if np.isinf(alpha).any():
+        raise ValueError(
+            f"alpha must be finite with {what}: against infinitely many samples no penalty has any "
+            f"weight; a large alpha is as good"
+        )
 
 
 def solve_part(

@@ -232,7 +232,7 @@ def _in_latents(
     threads: int | None,
 ) -> Gradient:
     own = producer_of(step).own_bulk if bulk is None else bulk
-    refuse_beyond_latents(step, own, losses.Square(), "real", 0.0)
+    refuse_beyond_latents(own)
     sigma = resolve(activation, "activation")
     readout = tuple(name for name in names if of_readout(name, step))
     posed, found = differentiate_points(values, sigma, law, step, init, readout, accuracy, threads)

@@ -92,7 +92,7 @@ def share_solutions(part: Groups, one: _core.Solutions) -> _core.Solutions:
         with np.errstate(invalid="ignore"):  # infinite responses of the ridgeless limit
             out.matrices[matrix] = product * one.matrices[whole] + spread * own[:, None, None]
     if one.latents is not None:
-        _, coupled, free, lengths = one.latents
+        _, coupled, free, lengths, _ = one.latents
         for count, of_one, of_all in (
             (coupled + lengths, one.columns, out.columns), (free, one.free, out.free)
         ):  # fmt: skip

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers, latent_population
@@ -223,7 +222,7 @@ def _posed(
             bulk=bulk,
         )
         return batch.parameters, batch.shape
-    refuse_beyond_latents(step, bulk, losses.Square(), "real", 0.0)
+    refuse_beyond_latents(bulk)
     values = check_values(alpha, beta, lam, noise)
     _, which = latent_layers(step, activation, law, values["noise"], init)
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}

@@ -12,7 +12,7 @@ from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_population
-from spikedrf.inputs.population import Inputs
+from spikedrf.inputs.population import Inputs, numbers_of
 from spikedrf.labelled import description
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -23,6 +23,7 @@ from spikedrf.theory.batch import MAX_NODES, Batch, Part, features_die_out, pose
 from spikedrf.theory.convergence import INFINITE, check_accuracy, left_to_caller, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, solve_latents
+from spikedrf.theory.latents.solve import Learned
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, share_solutions
 from spikedrf.theory.solution import Solution
 
@@ -84,8 +85,9 @@ def solve(
         Standard deviation of the label noise, >= 0.
     inputs : Covariance, Mixture or None
         Inputs with a covariance or of several classes; None is ``N(0, I_d)``. With these, or with
-        several directions, theory.md, section 12, is solved: for real labels, the square loss and
-        the isotropic bulk, which the covariance shapes.
+        several directions, theory.md, section 12, is solved, for the isotropic bulk, which the
+        covariance shapes. Weights of classes are those in the readout's loss; reported losses and
+        errors count all samples alike.
     init : {"sphere", "gaussian"}
         Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``.
     bulk : {"isotropic", "network"}, optional
@@ -98,10 +100,11 @@ def solve(
     loss : str or Loss
         Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
         as ``losses.Huber(delta=0.5)``. Those of the margin (logistic, hinge, squared hinge) are
-        for sign labels.
+        for sign labels, which a `Mixture` with the labels +1 and -1 by class has then, too.
     labels : {"real", "sign"}
-        Whether the network learns ``g + noise N(0, 1)`` or its sign. With signs ``test_error`` and
-        ``train_error`` are rates of wrong signs.
+        Whether the network learns ``g + noise N(0, 1)`` or its sign; g is the number or function
+        that a `Mixture` labels with, where it does. With signs ``test_error`` and ``train_error``
+        are rates of wrong signs.
     flip : float or array_like
         Share of sign labels that are turned around, in [0, 0.5].
     rtol : float
@@ -153,22 +156,28 @@ def solve(
     0.06505
     """
     kind = losses.resolve(loss)
-    losses.check_labels(labels, kind)
-    law = latent_population(inputs, target, init, step)
-    if law is not None:
-        own = producer_of(step).own_bulk if bulk is None else bulk
-        refuse_beyond_latents(step, own, kind, labels, flip)
-        values = check_values(alpha, beta, lam, noise)
-        accuracy = check_accuracy(rtol)
-        sigma = resolve(activation, "activation")
-        solution = solve_latents(values, sigma, law, step, init, accuracy, thread_count(workers))
-        solution = replace(solution, about=description(sigma, solution.target, step))
-        warn(solution, accuracy)
-        return solution
+    labels = losses.check_labels(labels, kind, numbers_of(inputs))
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
     signs = labels == "sign"
     if not signs and chance.any():
         raise ValueError("flip is for labels='sign': real labels have noise instead")
+    law = latent_population(inputs, target, init, step)
+    if law is not None:
+        own = producer_of(step).own_bulk if bulk is None else bulk
+        refuse_beyond_latents(own)
+        values = check_values(alpha, beta, lam, noise)
+        accuracy = check_accuracy(rtol)
+        sigma = resolve(activation, "activation")
+        learned = None
+        if signs or kind != losses.Square():
+            values |= {"flip": chance} if signs else {}
+            learned = Learned(kind, signs)
+        solution = solve_latents(
+            values, sigma, law, step, init, accuracy, thread_count(workers), learned
+        )
+        solution = replace(solution, about=description(sigma, solution.target, step))
+        warn(solution, accuracy)
+        return solution
     accuracy = check_accuracy(rtol)
     batch = pose(
         alpha,

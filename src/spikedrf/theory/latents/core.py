@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.inputs.frame import Frame, frame_of
+from spikedrf.inputs.labels import Readout, label_rows
 from spikedrf.inputs.tables import Tables, make_tables, on_a_grid
 from spikedrf.theory.core import Results, run
 from spikedrf.theory.linear_groups import share_solutions
@@ -29,10 +30,14 @@ class Shape:
         The frame's latents: that of the spike, those in which the means of classes differ from
         zero (together they are coupled), then the free ones.
     latents : tuple
-        How many of each kind, as the core takes it, and whether there are columns of lengths.
+        How many of each kind, as the core takes it, whether there are columns of lengths, and which
+        of the latents beside the spike labels depend on, bit by bit.
+    axes : list of int
+        These, in the order of the core, by their numbers among all that labels depend on.
     """
 
     order: NDArray[np.int64]
+    axes: list[int]
     latents: _core.Latents
 
     @classmethod
@@ -43,12 +48,15 @@ class Shape:
         order = np.concatenate([np.arange(frame.spikes), beside[coupled], beside[~coupled]])
         lengths = bool((frame.layer.ve > 0.0).any())
         count = frame.spikes + int(coupled.sum())
-        return cls(order, (frame.spikes, count, int((~coupled).sum()), lengths))
+        number = order[frame.spikes :] - frame.spikes
+        labelled = sum(1 << place for place, at in enumerate(number) if at < frame.labels)
+        kinds = (frame.spikes, count, int((~coupled).sum()), lengths, labelled)
+        return cls(order, number[number < frame.labels].tolist(), kinds)
 
 
 def core_rows(frame: Frame, shape: Shape, tables: Tables) -> tuple[Floats, list[int]]:
     """Return tables as the core takes them, the nodes of one class after those of another."""
-    spans, coupled, _, lengths = shape.latents
+    spans, coupled, _, lengths, _ = shape.latents
     count = np.diff(tables.begin)
     inverse = np.repeat(1.0 / frame.population.weights, count)
     rows = [tables.weight, inverse, tables.y, tables.rest]
@@ -73,17 +81,37 @@ def core_bulk(frame: Frame, shape: Shape) -> tuple[Floats, Floats] | None:
     return np.ascontiguousarray(sigma.T[None]), np.ascontiguousarray(weight)
 
 
-def frame_problem(frame: Frame, shape: Shape, sigma: Activation, rtol: float) -> _core.Problem:
-    """Return the problem that a first layer poses."""
+def frame_problem(
+    frame: Frame, shape: Shape, sigma: Activation, rtol: float, readout: Readout | None = None
+) -> _core.Problem:
+    """Return the problem that a first layer poses, by default to ridge regression."""
     layer = frame.layer
     made: dict[int, tuple[Floats, list[int]] | None] = {}
+    nodes: dict[int, tuple[Floats, list[int]]] = {}
+    labels: dict[tuple[int, int], tuple[Floats, list[int]] | None] = {}
 
     def tables_at(level: int) -> tuple[Floats, list[int]] | None:
         if level not in made:
-            tables = make_tables(frame, sigma, level)
+            tables = make_tables(frame, sigma, level, readout)
             made[level] = None if tables is None else core_rows(frame, shape, tables)
+            if tables is not None:
+                nodes[level] = tables.kappa, tables.begin
         return made[level]
 
+    def labels_at(level: int, fine: int) -> tuple[Floats, list[int]] | None:
+        if (level, fine) not in labels:
+            assert readout is not None
+            found = label_rows(frame, readout, *nodes[level], fine)
+            if found is not None:
+                rows, first = found
+                order = [0, 1, *(2 + axis for axis in shape.axes)]
+                found = np.ascontiguousarray(rows[order]), first
+            labels[level, fine] = found
+        return labels[level, fine]
+
+    how: dict[str, Any] = {}
+    if readout is not None:
+        how = {"loss": readout.loss, "signs": readout.signs}
     return _core.Problem(
         sigma.core,
         None,
@@ -95,19 +123,26 @@ def frame_problem(frame: Frame, shape: Shape, sigma: Activation, rtol: float) ->
         rtol=rtol,
         latents=shape.latents,
         tables_at=tables_at,
+        labels_at=labels_at,
         classes=len(frame.means),
         doubtful=on_a_grid(frame),
+        **how,
     )
 
 
 def _run(
-    problem: _core.Problem, at: dict[str, Floats], wanted: Results, threads: int | None
+    problem: _core.Problem,
+    at: dict[str, Floats],
+    wanted: Results,
+    threads: int | None,
+    size: int = 4096,
 ) -> Results:
     count = at["alpha"].size
     points = _core.Points(
-        np.zeros(count, dtype=np.int64), at["alpha"], at["beta"], lam=at["lam"], noise=at["noise"]
-    )
-    chunks = [slice(i, min(i + 4096, count)) for i in range(0, count, 4096)]
+        np.zeros(count, dtype=np.int64), at["alpha"], at["beta"], lam=at["lam"], noise=at["noise"],
+        flip=at.get("flip"),
+    )  # fmt: skip
+    chunks = [slice(i, min(i + size, count)) for i in range(0, count, size)]
     return run(problem, points, wanted, chunks, threads)
 
 
@@ -135,13 +170,22 @@ def _merged(frame: Frame, sigma: Activation) -> Frame:
 
 
 def solve_frame(
-    frame: Frame, sigma: Activation, at: dict[str, Floats], rtol: float, threads: int | None
+    frame: Frame,
+    sigma: Activation,
+    at: dict[str, Floats],
+    rtol: float,
+    threads: int | None,
+    readout: Readout | None = None,
 ) -> tuple[Shape, _core.Solutions]:
-    """Solve points of one first layer, arrays ``alpha, beta, lam, noise``, certified."""
+    """Solve points of one first layer, arrays ``alpha, beta, lam, noise``, certified.
+
+    With a readout ``flip`` too, and labels that are signs have one noise.
+    """
     one = _merged(frame, sigma)
     shape, count = Shape.of(one), at["alpha"].size
     out = _core.Solutions(count, one.layer.pi.size, shape.latents, len(one.means))
-    _run(frame_problem(one, shape, sigma, rtol), at, out, threads)
+    problem = frame_problem(one, shape, sigma, rtol, readout)
+    _run(problem, at, out, threads, 4096 if readout is None else 16)
     if one is frame:
         return shape, out
     layer = frame.layer

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import losses
 from spikedrf.activations import Activation, resolve
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
@@ -15,7 +14,7 @@ from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.population import Population, check_init, population
 from spikedrf.parameters import real_array
-from spikedrf.theory.latents.solve import Solved, solve_points
+from spikedrf.theory.latents.solve import Learned, Solved, solve_points
 from spikedrf.theory.solution import Solution
 
 Floats = NDArray[np.float64]
@@ -39,9 +38,7 @@ def check_values(
     }
 
 
-def refuse_beyond_latents(
-    step: Any, bulk: str | None, loss: losses.Loss, labels: str, flip: ArrayLike
-) -> None:
+def refuse_beyond_latents(bulk: str | None) -> None:
     """Refuse what section 12 has not been combined with.
 
     Raises
@@ -52,15 +49,6 @@ def refuse_beyond_latents(
     where = "with inputs, a target of several directions or init='gaussian'"
     if bulk not in (None, "isotropic"):
         raise ValueError(f"bulk must be 'isotropic' {where}, got {bulk!r}")
-    if loss != losses.Square():
-        raise ValueError(f"loss must be 'square' {where}, got {loss.name!r}; simulate takes any")
-    if labels != "real":
-        raise ValueError(
-            f"labels must be 'real' {where}, got {labels!r}: give Mixture(labels=) numbers +1 and "
-            f"-1 for rates of wrong signs, or simulate"
-        )
-    if np.any(real_array("flip", flip, minimum=0.0, maximum=0.5)):
-        raise ValueError("flip is for labels='sign': real labels have noise instead")
 
 
 def solve_latents(
@@ -71,21 +59,28 @@ def solve_latents(
     init: str,
     rtol: float,
     threads: int | None,
+    learned: Learned | None = None,
 ) -> Solution:
     """Solve section 12 and give the answer the shape of the call; see `theory.solve`."""
-    solved = solve_points(values, sigma, population, step, init, rtol, threads)
+    solved = solve_points(values, sigma, population, step, init, rtol, threads, learned)
     parameters: dict[str, Any] = dict(values)
+    more: dict[str, Any] = {}
+    signs = learned is not None and learned.signs
+    if learned is not None:
+        parameters |= vars(learned.loss)
+        more = {"loss": learned.loss.name, "labels": "sign" if signs else "real"}
+    if signs:
+        more |= {name: solved.arrange(name) for name in ("margin", "train_margin")}
     producer = producer_of(step)
     parameters |= producer.steered
     get = solved.arrange
     scalar = not solved.shape
-    test, train = get("test"), get("train")
     theta, psi = columns_of(solved)
     status, success = get("status"), get("status") == 0
     by_class = population.mixture is not None
     return Solution(
-        test_error=test,
-        train_error=train,
+        test_error=get("test"),
+        train_error=get("train"),
         excess_error=get("excess"),
         norm=get("norm"),
         m=get("m"),
@@ -102,10 +97,10 @@ def solve_latents(
         nodes=int(get("nodes")) if scalar else get("nodes"),
         quadrature_error=get("error"),
         spike=spike_of(solved.frames, solved.which, solved.shape),
-        test_loss=0.5 * test,
-        train_loss=0.5 * train,
+        test_loss=get("test_loss"),
+        train_loss=get("train_loss"),
         class_error=get("by_class") if by_class else None,
-        class_error_rate=get("wrong") if population.signs else None,
+        class_error_rate=get("wrong") if population.signs or (signs and by_class) else None,
         proportions=_proportions(population) if by_class else None,
         inputs=population.mixture or population.covariance,
         target=population.target.name,
@@ -113,6 +108,7 @@ def solve_latents(
         parameters=parameters,
         _activation=sigma,
         _solved=solved,
+        **more,
     )
 
 

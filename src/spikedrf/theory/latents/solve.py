@@ -12,19 +12,54 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.frame import Frame, frame_of
+from spikedrf.inputs.labels import Readout, least_rates
 from spikedrf.inputs.latent_layer import latent_layers
 from spikedrf.inputs.neurons import LatentLayer
 from spikedrf.inputs.population import Population
+from spikedrf.losses import Loss
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
+from spikedrf.theory.convex import refuse_limits
 from spikedrf.theory.latents.core import Shape, solve_frame
 
 Floats = NDArray[np.float64]
 
 _SCALARS = ("test", "excess", "train", "norm", "residual", "error")
+_OF_LOSS = ("test_loss", "train_loss", "margin", "train_margin")
 _PER_CLASS = ("by_class", "wrong")
 _PER_GROUP = ("m", "q2", "V2", "lengths")
 _MATRICES = ("q1", "V1")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Another loss than the square one, or labels that are signs.
+
+    Attributes
+    ----------
+    loss : Loss
+    signs : bool
+        Whether labels are the signs of ``g + noise N(0, 1)``, some of them turned around.
+    """
+
+    loss: Loss
+    signs: bool
+
+    def readout(self, noise: float) -> Readout:
+        """Return it as the labels' rules see it."""
+        return Readout(self.loss.core, self.signs, noise)
+
+    def refuse_limits(self, values: dict[str, Floats], population: Population) -> None:
+        """Raise ValueError where these equations are not solved."""
+        labels = "sign" if self.signs else "real"
+        refuse_limits(values["alpha"], values["lam"], self.loss, labels)
+        if self.signs and np.any((values["noise"] == 0.0) & (values["flip"] == 0.0)):
+            sign = population.only_sign
+            if sign is not None:
+                raise ValueError(
+                    f"labels='sign': all labels are {'+1' if sign > 0 else '-1'} with these inputs "
+                    f"and this target; noise or flip must be > 0"
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +69,8 @@ class Solved:
     Attributes
     ----------
     values : dict of ndarray
-        ``test, excess, train, norm, residual, error`` (P,), ``status, nit`` and ``nodes`` (P,),
+        ``test, excess, train, norm, residual, error``, ``test_loss, train_loss, margin,
+        train_margin`` (P,), ``status, nit`` and ``nodes`` (P,),
         ``by_class, wrong`` (P, C), ``m, q2, V2, lengths`` (P, K), ``q1, V1`` (P, K, K) and
         ``columns`` (P, K, L').
     frames : list of Frame
@@ -146,20 +182,24 @@ def solve_points(
     init: str,
     rtol: float,
     threads: int | None,
+    learned: Learned | None = None,
 ) -> Solved:
-    """Solve every point of the broadcast parameters.
+    """Solve every point of the broadcast parameters, by default for ridge regression.
 
     Raises
     ------
     TypeError, ValueError
-        As `pose_latents`.
+        As `pose_latents`; with a loss or labels of their own also if ``lam = 0``, ``alpha = inf``
+        or if all labels are the same.
     """
+    if learned is not None:
+        learned.refuse_limits(values, population)
     posed = pose_latents(values, sigma, population, step, init)
     groups = posed.frames[0].layer.pi.size
     size = max((frame.size for frame in posed.frames), default=1)
     classes, count = population.classes, posed.which.size
     out: dict[str, NDArray[Any]] = {
-        **{name: np.full(count, np.nan) for name in _SCALARS},
+        **{name: np.full(count, np.nan) for name in (*_SCALARS, *_OF_LOSS)},
         **{name: np.zeros(count, dtype=np.int32) for name in ("status", "nit")},
         "nodes": np.zeros(count, dtype=np.int64),
         **{name: np.full((count, classes), np.nan) for name in _PER_CLASS},
@@ -171,10 +211,19 @@ def solve_points(
     def run(
         frame: Frame, live: NDArray[np.int64], points: NDArray[np.int64], threads: int | None
     ) -> None:
-        shape, solutions = solve_frame(frame, sigma, posed.at(points), rtol, threads)
-        _put(out, frame, shape, solutions, live, points)
+        # Signs of one noise have one set of labels.
+        noise = posed.flat["noise"][points]
+        parts = np.unique(noise) if learned is not None and learned.signs else noise[:1]
+        for level in parts:
+            part = points[noise == level] if parts.size > 1 else points
+            readout = None if learned is None else learned.readout(float(level))
+            found = solve_frame(frame, sigma, posed.at(part), rtol, threads, readout)
+            _put(out, frame, *found, live, part)
 
     posed.for_each_layer(run, threads)
+    if learned is not None and learned.signs:
+        least = least_rates(population, posed.flat["noise"], posed.flat["flip"])
+        out["excess"] = out["test"] - least
     missed = posed.missed
     if missed.any():
         out["error"] = np.maximum(out["error"], missed)
@@ -217,8 +266,7 @@ def _put(
 ) -> None:
     """Scatter the solutions of one first layer, in the order of its frame."""
     K, count = live.size, at.size
-    names = ("test", "excess", "train", "norm", "residual", "error")
-    for name, values in zip(names, solutions.scalars[:6], strict=True):
+    for name, values in zip((*_SCALARS, *_OF_LOSS), solutions.scalars, strict=True):
         out[name][at] = values
     vectors = dict(zip(("m", "theta", "psi", "q2", "V2"), solutions.vectors, strict=True))
     for name in ("m", "q2", "V2"):
@@ -229,7 +277,7 @@ def _put(
     out["nodes"][at] = solutions.nodes
     for name, values in zip(("by_class", "wrong"), solutions.by_class, strict=True):
         out[name][np.ix_(at, frame.population.which)] = values
-    _, coupled, free, lengths = shape.latents
+    _, coupled, free, lengths, _ = shape.latents
     columns = np.zeros((count, frame.size, K))
     ends = np.cumsum([coupled * K, K if lengths else 0])
     columns[:, shape.order[:coupled]] = solutions.columns[:, : ends[0]].reshape(count, coupled, K)

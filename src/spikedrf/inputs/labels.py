@@ -1,0 +1,207 @@
+"""Labels on the nodes of kappa, for losses that need more of them than their moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from spikedrf import _core
+from spikedrf.inputs.frame import Frame
+from spikedrf.inputs.population import Population, gaussian_grid
+
+Floats = NDArray[Any]
+
+# Points an axis of the trapezoid rule over one, two or three latents, level by level.
+_GRID = {
+    1: (33, 49, 73, 109, 163, 245, 367, 551),
+    2: (25, 33, 49, 73, 109, 163),
+    3: (17, 25, 33, 43),
+}
+# The same where the least rate of wrong signs is found, in the latents that labels depend on.
+_LEAST = {1: 2401, 2: 401, 3: 81}
+#: So many labels there are at most, on all nodes together.
+MOST_LABELS = 1 << 21
+
+# Where a function of one latent changes its sign: it is looked at in so many places.
+_REACH, _SCAN, _HALVINGS = 9.0, 721, 50
+_NEAR = 1e-5
+_MOST_NODES, _NEGLIGIBLE = 1 << 13, 1e-18
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What the readout learns, and under which loss.
+
+    Attributes
+    ----------
+    loss : tuple
+        Number and parameter of the core's loss.
+    signs : bool
+        Whether labels are the signs of ``g + noise N(0, 1)``.
+    noise : float
+        Of these signs; real labels bring theirs into the equations themselves.
+    """
+
+    loss: tuple[int, float]
+    signs: bool
+    noise: float
+
+
+def label_rows(
+    frame: Frame, readout: Readout, kappa: Floats, begin: list[int], fine: int
+) -> tuple[Floats, list[int]] | None:
+    """Return labels on the nodes of kappa, as the core takes them, None beyond the finest rule.
+
+    Parameters
+    ----------
+    frame : Frame
+    readout : Readout
+    kappa : ndarray, shape (R, N)
+        Nodes.
+    begin : list of int
+        Where those of each class begin, and the last end.
+    fine : int
+        Level of the rule over the latents beside kappa that labels depend on.
+
+    Returns
+    -------
+    rows : ndarray, shape (2 + D, entries)
+        Weights, labels (of signs the chance of +1), and those D latents, from the class's mean.
+    first : list of int
+        Where the entries of each node begin, and the last end.
+    """
+    parts = []
+    for i in range(len(frame.means)):
+        shift = kappa[:, begin[i] : begin[i + 1]] - frame.means[i, : frame.spikes, None]
+        part = _of_class(frame, readout, i, np.ascontiguousarray(shift), fine)
+        if part is None:
+            return None
+        parts.append(part)
+    first = [0]
+    for _, own in parts:
+        first += (first[-1] + np.asarray(own[1:])).tolist()
+    if first[-1] > MOST_LABELS:
+        return None
+    return np.ascontiguousarray(np.concatenate([rows for rows, _ in parts], axis=1)), first
+
+
+def _of_class(
+    frame: Frame, readout: Readout, i: int, shift: Floats, fine: int
+) -> tuple[Floats, Any] | None:
+    """Do so for class i, at nodes that are ``shift`` away from its mean."""
+    law, nodes = frame.population, shift.shape[1]
+    if law.scalar is not None and frame.labels:
+        offset, along, across = frame.scalar(i)
+        found = _core.label_rule(
+            _core.Function(law.scalar.core), np.ascontiguousarray(offset + along @ shift),
+            abs(across), readout.signs, readout.noise, fine,
+        )  # fmt: skip
+        if found is None:
+            return None
+        rows, first = found
+        rows[2] *= np.sign(across)
+        return rows, first
+    if not frame.labels:
+        value = _values(frame, readout, i, shift, np.zeros((1, 0)))[:, 0]
+        return np.array([np.ones(nodes), value]), np.arange(nodes + 1)
+    if frame.labels == 1 and readout.signs:
+        return _along_a_line(frame, readout, i, shift, fine)
+    points = _GRID[frame.labels]
+    if fine >= len(points) or points[fine] ** frame.labels * nodes > 2 * MOST_LABELS:
+        return None
+    zeta, weight = gaussian_grid(frame.labels, points[fine])
+    value = _values(frame, readout, i, shift, zeta)
+    rows = np.vstack([np.tile(weight, nodes), value.ravel(), np.tile(zeta.T, (1, nodes))])
+    return rows, np.arange(nodes + 1) * weight.size
+
+
+def _latents(frame: Frame, i: int, shift: Floats, zeta: Floats) -> Floats:
+    """Return the population's latents at nodes (R, n, 1) and beside them, zeta (n or 1, m, D)."""
+    law, spikes = frame.population, frame.spikes
+    s = law.means[i] + zeta @ frame.turn[spikes : spikes + frame.labels]
+    return np.asarray(s + np.einsum("r...,rl->...l", shift, frame.turn[:spikes]))
+
+
+def _values(frame: Frame, readout: Readout, i: int, shift: Floats, zeta: Floats) -> Floats:
+    """Return labels at every node and every zeta, (n, m), of signs the chance of +1."""
+    law = frame.population
+    if law.numbers is not None:
+        value = np.full((shift.shape[1], len(zeta)), law.numbers[i])
+    else:
+        value = np.asarray(law.label(_latents(frame, i, shift[..., None], zeta[None]), i))
+    return _chance(value, readout.noise) if readout.signs else value
+
+
+def _chance(g: Floats, noise: float) -> Floats:
+    if noise > 0.0:
+        return np.asarray(ndtr(g / noise))
+    return (g >= 0.0).astype(np.float64)
+
+
+def _along_a_line(
+    frame: Frame, readout: Readout, i: int, shift: Floats, fine: int
+) -> tuple[Floats, Any] | None:
+    """Signs of a function of one latent beside kappa: panels end where it changes its sign."""
+    law = frame.population
+
+    def g(at: Floats, zeta: Floats) -> Floats:
+        return np.asarray(law.label(_latents(frame, i, at, zeta[..., None]), i))
+
+    scan = np.linspace(-_REACH, _REACH, _SCAN) + 1e-4
+    value = g(shift[..., None], scan[None, :])
+    node, place = np.nonzero((value[:, 1:] >= 0.0) != (value[:, :-1] >= 0.0))
+    left, right = scan[place], scan[place + 1]
+    below = value[node, place] >= 0.0
+    at = shift[:, node]
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (left + right)
+        same = (g(at, middle) >= 0.0) == below
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    beside = [np.abs(g(at, left - _NEAR)), np.abs(g(at, right + _NEAR))]
+    slope = np.maximum(*beside) / _NEAR if node.size else left
+    width = np.zeros_like(left)
+    if readout.noise > 0.0:
+        width = readout.noise / np.maximum(slope, 1e-300)
+    parts, first = [], [0]
+    for n in range(shift.shape[1]):
+        mine = node == n
+        rule = _core.feature_rule(
+            np.ascontiguousarray(left[mine]), np.ascontiguousarray(width[mine]), fine,
+            _MOST_NODES, _NEGLIGIBLE,
+        )  # fmt: skip
+        if rule is None:
+            return None
+        chance = _chance(g(shift[:, n, None], rule[0]), readout.noise)
+        parts.append(np.array([rule[1], chance, rule[0]]))
+        first.append(first[-1] + rule.shape[1])
+    return np.concatenate(parts, axis=1), first
+
+
+def least_rates(population: Population, noise: Floats, flip: Floats) -> Floats:
+    """Return the rate of wrong signs of the labels themselves, class and latents known.
+
+    ``E min(P(y = 1), P(y = -1))`` at every point: what noise and turned labels cost any classifier.
+    """
+    levels, which = np.unique(noise, return_inverse=True)
+    least = np.array([_least_rate(population, float(level)) for level in levels])[which]
+    return np.asarray(flip + (1.0 - 2.0 * flip) * least)
+
+
+def _least_rate(law: Population, noise: float) -> float:
+    if noise == 0.0:
+        return 0.0
+    total = 0.0
+    for i, (mean, rho) in enumerate(zip(law.means, law.proportions, strict=True)):
+        if law.numbers is not None:
+            total += rho * float(ndtr(-abs(law.numbers[i]) / noise))
+            continue
+        used = law.directions
+        zeta, weight = gaussian_grid(used, _LEAST[used])
+        s = np.broadcast_to(mean, (len(zeta), mean.size)).copy()
+        s[:, :used] += zeta
+        total += rho * float(weight @ ndtr(-np.abs(law.label(s, i)) / noise))
+    return total
