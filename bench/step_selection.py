@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from estimator_table import from_file
 from page import insert, markdown
 from spikedrf import SpikedRFRegressor
-from spikedrf.estimators import selection
+from spikedrf.estimators import cross_fitting
 
 FEATURES = 400
 INPUTS, TEST = 50, 5000
@@ -76,12 +76,13 @@ def compare(case, activation, seed, folder):
     X, y, X_test, y_test = data
 
     def fit(**setting):
-        model = SpikedRFRegressor(FEATURES, activation=activation, random_state=seed, **setting)
+        one = {"n_steps": 1, "metric": None, "activation": activation, "random_state": seed}
+        model = SpikedRFRegressor(FEATURES, **one, **setting)
         return model.fit(X, y)
 
     with threadpool_limits(1):
         plain = fit(step_size=0.0)
-        with mock.patch.object(selection, "MARGIN", -np.inf):
+        with mock.patch.object(cross_fitting, "MARGIN", -np.inf):
             stepped = fit()  # the best step, whatever it gains
         half = fit(step_fraction=0.5)
         refit = fit(step_size=half.step_size_) if half.step_size_ else plain

@@ -229,6 +229,9 @@ class LeftOut:
     def blocks(self):
         yield Block(slice(None), self.Phi.copy(), self.y, self.weight)
 
+    def take(self, index):
+        return LeftOut(self.Phi[index], self.y[index], self.weight[index])
+
     def sum(self, measure):
         return measure(self)
 

@@ -1,5 +1,6 @@
 """Streams, merging and persistence of the estimators."""
 
+import copy
 import io
 import pickle
 import subprocess
@@ -120,6 +121,25 @@ def test_what_cannot_be_merged():
     other = clone(model).set_params(random_state=1).partial_fit(X, y)
     with pytest.raises(ValueError, match="first layers"):
         streamed.merge(other)
+
+
+def test_streams_of_several_steps_are_merged():
+    """Workers begin with a copy that has seen no rows; its bounds are those of the layer."""
+    X, y = data(n=1800)
+    model = SpikedRFRegressor(30, random_state=0).partial_fit(X[:1200], y[:1200])
+    assert model.bounds_ is not None
+    whole = copy.deepcopy(model).partial_fit(X[1200:], y[1200:])
+    others = [model.without_rows() for _ in range(2)]
+    np.testing.assert_array_equal(others[0].predict(X), model.predict(X))
+    for other, rows in zip(others, (slice(1200, 1500), slice(1500, None)), strict=True):
+        model.merge(other.partial_fit(X[rows], y[rows]))
+    assert model.statistics_n_ == 1800
+    np.testing.assert_allclose(model.predict(X), whole.predict(X), rtol=1e-9, atol=1e-10)
+
+    W = np.column_stack([model.weights_, model.offsets_])
+    given = SpikedRFRegressor(30, W0=W, step_size=0, alpha=model.alpha_)
+    with pytest.raises(ValueError, match=r"bounds .* without_rows"):
+        model.merge(given.partial_fit(X, y))
 
 
 def test_a_fit_keeps_nothing_to_add_to():

@@ -45,14 +45,12 @@ ax.set(
 # Streams on two machines
 # -----------------------
 #
-# Two estimators that share a first layer can each see half of the rows, and be merged. The second
-# starts from the weights of the first. (Of one step: a layer of several also clips its inputs,
-# which weights do not tell, so that another estimator cannot be given it.)
+# Estimators that share a first layer can each see a part of the rows, and be merged. The second
+# begins as a copy of the first that has seen no rows: weights, scaling and ridge are the same.
 
-first = SpikedRFRegressor(300, n_steps=1, metric=None, random_state=0)
+first = SpikedRFRegressor(300, random_state=0)
 first.partial_fit(*block(4000))
-layer = np.column_stack([first.weights_, first.offsets_])
-second = SpikedRFRegressor(300, W0=layer, step_size=0, alpha=first.alpha_)
+second = first.without_rows()
 for _ in range(5):
     first.partial_fit(*block(1000))
     second.partial_fit(*block(1000))

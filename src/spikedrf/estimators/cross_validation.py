@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,14 @@ from spikedrf.estimators.layer import SteppedLayer
 from spikedrf.estimators.rows import Rows
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats
-from spikedrf.readout.convex import Readout, ReadoutProblem, best_constant
+from spikedrf.readout.convex import Path, Readout, ReadoutProblem, best_constant
 from spikedrf.running.workers import fits_at_a_time
 
 _FOLDS = 5
 #: Ridges that are fitted together: always so many, so that no result depends on where it ends.
 _AT_A_TIME = 7
+#: Ridges of another loss are tried from so many times that of the square on, if none is given.
+_ABOVE = 10.0**1.5
 #: Relative accuracy of the fits that are compared: far below what tells two ridges apart.
 _ACCURACY = 1e-4
 #: Smaller ridges are not tried where the loss is larger than its minimum by this factor.
@@ -40,12 +42,15 @@ class Penalties(NamedTuple):
     at_best : ndarray, shape (n, targets)
         The loss of each row, left out, at that; NaN where it could not be judged. In units of what
         the best constant costs.
+    starts : list of Readout or None
+        Of each target a readout near that on all rows, if the loss is smooth: of the first fold.
     """
 
     alphas: Floats
     losses: Floats
     best: NDArray[np.int64]
     at_best: Floats
+    starts: list[Readout | None]
 
     @property
     def mean(self) -> Floats:
@@ -103,7 +108,11 @@ class CrossFit:
     n_jobs: int | None
 
     def judge(
-        self, stepped: SteppedLayer, rows: Rows, fold: NDArray[np.int64] | None = None
+        self,
+        stepped: SteppedLayer,
+        rows: Rows,
+        fold: NDArray[np.int64] | None = None,
+        expected: float | None = None,
     ) -> Penalties:
         """Choose the ridge of the readout on a layer that has taken its step.
 
@@ -113,7 +122,15 @@ class CrossFit:
         rows : Rows
         fold : ndarray of int, optional
             Which fold leaves each row out, -1 for none; by default all rows are dealt out.
+        expected : float, optional
+            The ridge of another loss: much larger ones are tried only if they may be better.
         """
+        if expected is not None:
+            few = replace(self, alphas=self.alphas[self.alphas <= _ABOVE * expected])
+            if few.alphas.size:
+                found = few.judge(stepped, rows, fold)
+                if (found.alphas[found.best] < found.alphas.max()).all():
+                    return found
         if fold is None:
             strata = None
             if self.losses[0].margin:
@@ -133,7 +150,10 @@ class CrossFit:
 
         order = np.argsort(-self.alphas, kind="stable")
         alphas = self.alphas[order]
-        first = self._left_out(stepped, rows, fold == 0, alphas, worse if self.stop_early else None)
+        paths: list[Path] = []
+        first = self._left_out(
+            stepped, rows, fold == 0, alphas, worse if self.stop_early else None, paths
+        )
         alphas, order = alphas[: first.shape[1]], order[: first.shape[1]]
         fits = (
             delayed(self._left_out)(stepped, rows, fold == f, alphas)
@@ -147,7 +167,13 @@ class CrossFit:
         losses = np.array([_mean(each[:, :, t], rows.weight) for t in range(unit.size)]).T
         best = _best(losses / unit, self.per_target)
         at_best = each[:, best, np.arange(unit.size)] / unit
-        return Penalties(self.alphas[np.sort(order)], losses, best, at_best)
+        starts: list[Readout | None] = [None] * unit.size
+        if paths and not np.isnan(first).any():
+            a = np.concatenate([path.a for path in paths], axis=1)
+            b = np.concatenate([path.b for path in paths])
+            at = np.argsort(order)[best]  # among the ridges from the largest on
+            starts = [_start(a[:, i, t].copy(), float(b[i, t])) for t, i in enumerate(at)]
+        return Penalties(self.alphas[np.sort(order)], losses, best, at_best, starts)
 
     def _left_out(
         self,
@@ -156,6 +182,7 @@ class CrossFit:
         out: NDArray[np.bool_],
         alphas: Floats,
         enough: Callable[[Floats], bool] | None = None,
+        paths: list[Path] | None = None,
     ) -> Floats:
         """Leave some rows out of step and readout, and predict them.
 
@@ -171,6 +198,8 @@ class CrossFit:
             Ridges, the largest first.
         enough : callable, optional
             Whether the mean losses so far are enough, and other ridges need not be tried.
+        paths : list, optional
+            Gets the fits, if the loss is smooth.
 
         Returns
         -------
@@ -191,7 +220,7 @@ class CrossFit:
         )
         features = stepped.features(held, weights) / np.sqrt(problem.p)
         means = np.zeros((len(alphas), len(targets)))
-        for some, outputs in self._outputs(problem, kept, able, alphas, features):
+        for some, outputs in self._outputs(problem, kept, able, alphas, features, paths):
             for t, h in zip(able, outputs.T, strict=True):
                 losses[:, some, t] = self.losses[t].value(held.y[:, [t]], h.T)
                 means[some, t] = held.weight @ losses[:, some, t] / held.weight.sum()
@@ -208,6 +237,7 @@ class CrossFit:
         able: list[int],
         alphas: Floats,
         features: Floats,
+        paths: list[Path] | None,
     ) -> Iterator[tuple[slice, Floats]]:
         """Yield what fits predict of some features, shape (rows, some of the ridges, targets).
 
@@ -220,6 +250,8 @@ class CrossFit:
                 path = problem.fit_path(
                     kept.y[:, able], losses, alphas[some], start=path, tol=_ACCURACY
                 )
+                if paths is not None:
+                    paths.append(path)
                 yield some, np.tensordot(features, path.a, axes=1) + path.b
             return
         fits: dict[int, Readout] = {}
@@ -230,6 +262,11 @@ class CrossFit:
                 )
             outputs = [features @ fits[t].a + fits[t].b for t in able]
             yield slice(i, i + 1), np.stack(outputs, axis=1)[:, None]
+
+
+def _start(a: Floats, b: float) -> Readout:
+    """Return a readout to start from, of which nothing else is known."""
+    return Readout(a, b, np.nan, np.inf, 0, False, np.empty(0))
 
 
 def _mean(losses: Floats, weight: Floats) -> Floats:

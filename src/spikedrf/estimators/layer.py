@@ -255,6 +255,9 @@ class _Features:
     def blocks(self) -> Iterator[Block]:
         return self.layer.feature_blocks(self.rows, self.weights)
 
+    def take(self, index: NDArray[np.bool_]) -> _Features:
+        return _Features(self.layer, self.rows.take(index), self.weights)
+
     def sum(self, measure: Callable[[_Features], T]) -> T:
         return self.rows.sum(partial(_measured, measure, self.layer, self.weights))
 

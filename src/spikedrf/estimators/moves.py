@@ -180,8 +180,7 @@ class Mover:
         if data.weight is not None:
             residual *= data.weight[:, None]
         total = np.zeros_like(layer)
-        for rows in data.blocks():
-            x = data.x[rows]
+        for rows, x in data.blocks():
             slope = slopes(x, layer, self.activation)
             if targets == 1:
                 total += slope.T @ (x * residual[rows])

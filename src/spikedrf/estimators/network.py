@@ -12,21 +12,24 @@ from sklearn.exceptions import ConvergenceWarning
 
 from spikedrf.arrays import Array
 from spikedrf.estimators.base import FirstLayerMixin
+from spikedrf.estimators.cross_fitting import MARGIN, cross_fit
 from spikedrf.estimators.cross_validation import CrossFit, Penalties
 from spikedrf.estimators.layer import Layer, Step, SteppedLayer
 from spikedrf.estimators.moves import Entry, Move
 from spikedrf.estimators.planning import MOST_ROWS, Clipped, Plan, PlannedLayer
 from spikedrf.estimators.rows import Rows, dense_blocks
-from spikedrf.estimators.selection import MARGIN, Choice, Task, choose_on, cross_fit
+from spikedrf.estimators.selection import Choice, Task, choose_on
 from spikedrf.features import feature_map
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats, flag, real_array
-from spikedrf.readout.convex import ReadoutProblem, best_constant
+from spikedrf.readout.convex import Readout, ReadoutProblem, best_constant
 
 #: Rows that a step is chosen on: at least so many, and so many for each feature.
 _ENOUGH_ROWS, _ENOUGH_PER_FEATURE = 10_000, 10
 #: Relative duality gap that a readout is brought to, if rounding lets it, and that it must have.
 _AIM, _ACCURACY = 1e-18, 1e-8
+#: So many rows that have taken none of the moves choose the ridge alone.
+_JUDGES = 500
 
 
 class FirstLayer(NamedTuple):
@@ -65,7 +68,7 @@ class NetworkMixin(FirstLayerMixin):
     verbose: bool
 
     def _fit_first_layer(
-        self, rows: Rows, alphas: Floats | None, *, per_target: bool
+        self, rows: Rows, alphas: Floats | None, *, per_target: bool, squares: bool = True
     ) -> FirstLayer:
         """Choose and take the step, by the squared error of ridge regression on its features.
 
@@ -77,6 +80,8 @@ class NetworkMixin(FirstLayerMixin):
             Ridges to choose from at the same time, in the same units.
         per_target : bool
             Whether each target has its own ridge.
+        squares : bool
+            Whether the ridge is that of the readout; otherwise none is chosen with a plan.
         """
         step_sizes = self._candidates("step_size", self.step_size)
         layer, salt = self._draw(rows)
@@ -93,7 +98,7 @@ class NetworkMixin(FirstLayerMixin):
             found = self._search(layer, rows, salt, intercept=intercept, n_jobs=self.n_jobs)
             if found.layer is not None:
                 return self._fit_planned_layer(
-                    found, layer, rows, alphas, salt, per_target=per_target
+                    found, layer, rows, alphas, salt, per_target=per_target, squares=squares
                 )
             steps, step_sizes = False, np.zeros(1)
         elif steps and self._protocol:
@@ -137,23 +142,33 @@ class NetworkMixin(FirstLayerMixin):
         salt: int,
         *,
         per_target: bool,
+        squares: bool,
     ) -> FirstLayer:
         """Choose the ridge on a layer that a plan has made, by the leave-one-out error.
 
-        Of rows that have taken the steps that error is optimistic, though it ranks ridges well:
-        all are scaled so that the one at the choice is that of the rows held out of the plan.
+        Of the rows that have taken no step, if there are enough of these. Of the others that error
+        is optimistic, though it ranks ridges well. All errors are scaled so that the one at the
+        choice is that of the rows held out of the plan.
         """
         planned = found.layer
         assert planned is not None
         layer, rows = planned.layer, found.rows
         self._store_layer(layer, None, 0.0, rows.y.shape[1])
         self._store_plan(found, rows)
+        if not squares:
+            error = found.error * np.where(rows.variance > 0, rows.variance, 1.0)
+            sizes, at = np.array([found.size]), np.zeros(error.size, np.int64)
+            gains = found.gain, found.gain_sem
+            choice = Choice(found.size, at, error, sizes, error[None, None], *gains)
+            return FirstLayer(planned, rows, np.ones(1), choice, salt, drawn)
         if alphas is None:
             alphas = self._default_alphas(layer, rows, salt)
         intercept = flag("fit_intercept", self.fit_intercept)
         task = Task(layer, np.zeros(1), alphas, per_target, intercept, self.n_jobs)
         some = self._enough(rows, salt)
-        choice = choose_on(task, None, some, some)
+        apart = planned.apart(some)
+        judging = apart if np.count_nonzero(apart) >= _JUDGES else None
+        choice = choose_on(task, None, some, some, judging=judging)
         mean = float(np.mean(choice.error / task.unit(rows)))
         factor = found.error / mean if 0.0 < mean < np.inf else 1.0
         choice = replace(
@@ -266,6 +281,7 @@ class NetworkMixin(FirstLayerMixin):
             rows.labelled(rows.y if loss.margin else -pull),
             None if several else np.ones(1),
             per_target=False,
+            squares=False,
         )
         self.step_sizes_ = np.array([first.stepped.step_size])
         if first.choice is not None:
@@ -278,16 +294,20 @@ class NetworkMixin(FirstLayerMixin):
         if first.stepped.step is not None:
             fresh = self._split(rows, first.salt)[1]
         stop_early = alphas is None
+        expected = None
         if alphas is None:
             # In units of the parabola that pulls as much as the loss does.
             size = (rows.weight @ np.abs(rows.y - constants)).sum()
             unit = (rows.weight @ np.abs(pull)).sum() / size if size > 0 else 1.0
             alphas = unit * self._default_alphas(first.drawn, given, first.salt)
+            expected = unit / units.weight * self._moves[:, 2]
         intercept = flag("fit_intercept", self.fit_intercept)
         task = CrossFit(losses, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs)
         stepped, ours, chosen = first.stepped, fresh, None
         if isinstance(stepped, PlannedLayer):
-            stepped, ours, chosen = self._plan_that_helps(task, stepped, first.drawn, rows)
+            stepped, ours, chosen = self._plan_that_helps(
+                task, stepped, first.drawn, rows, expected
+            )
         elif several and stepped.step is not None:
             stepped, ours, chosen = self._step_that_helps(task, stepped, fresh, rows)
         elif alphas.size > 1:
@@ -300,7 +320,8 @@ class NetworkMixin(FirstLayerMixin):
             error = chosen.losses[chosen.best, np.arange(alpha.size)] * units.y**loss.degree
             self.cv_loss_: Any = error if per_target else float(self.cv_losses_[chosen.best[0]])
         self.alpha_: Any = ridge * alpha if per_target else float(ridge * alpha[0])
-        self._fit_readout(stepped, ours, losses, alpha, intercept, units.y)
+        starts = [None] * len(losses) if chosen is None else chosen.starts
+        self._fit_readout(stepped, ours, losses, alpha, intercept, units.y, starts)
         self._store_metric(first.drawn.activation, ours)
 
     def _in_units_of(self, loss: Loss, y: Floats, weight: Floats, unit: float) -> Loss:
@@ -328,11 +349,17 @@ class NetworkMixin(FirstLayerMixin):
         return still, rows, plain
 
     def _plan_that_helps(
-        self, task: CrossFit, planned: PlannedLayer, drawn: Layer, rows: Rows
+        self,
+        task: CrossFit,
+        planned: PlannedLayer,
+        drawn: Layer,
+        rows: Rows,
+        expected: Floats | None,
     ) -> tuple[SteppedLayer, Rows, Penalties]:
         """Keep a plan that squares have found only if it helps the loss on rows held out of it.
 
-        Returns as `_step_that_helps`.
+        Beside what `_step_that_helps` takes it gets the ridges that squares have chosen, of the
+        plain features first and of the plan last. Returns as that.
         """
         fold = planned.fold(rows)
         if len(rows) > MOST_ROWS:
@@ -340,11 +367,13 @@ class NetworkMixin(FirstLayerMixin):
             some, fold = rows.take(searched), fold[searched]
         else:
             some = rows
-        chosen = task.judge(planned, some, fold)
+        chosen = task.judge(planned, some, fold, None if expected is None else expected[-1])
         scaling = some.scaling
         assert isinstance(scaling, Clipped)
         still = SteppedLayer(drawn, None, 0.0, None)
-        plain = task.judge(still, some.scaled(scaling.scaling), fold)
+        plain = task.judge(
+            still, some.scaled(scaling.scaling), fold, None if expected is None else expected[0]
+        )
         copies = np.unique(some.keys(task.salt), return_inverse=True)[1]
         self.step_gain_, self.step_gain_sem_ = chosen.gain(plain, some.weight, copies)
         if self.step_gain_ > MARGIN * self.step_gain_sem_:
@@ -363,14 +392,15 @@ class NetworkMixin(FirstLayerMixin):
         alpha: Floats,
         intercept: bool,
         unit: float,
+        starts: Sequence[Readout | None],
     ) -> None:
         """Fit the readout to rows whose targets are in units of ``unit``."""
         problem = ReadoutProblem(
             stepped.features(rows, stepped.weights), rows.weight, intercept=intercept
         )
         fits = [
-            problem.fit(y, loss, float(lam), tol=_AIM)
-            for y, loss, lam in zip(rows.y.T, losses, alpha, strict=True)
+            problem.fit(y, loss, float(lam), start=start, tol=_AIM)
+            for y, loss, lam, start in zip(rows.y.T, losses, alpha, starts, strict=True)
         ]
         self.n_iter_ = np.array([fit.nit for fit in fits])
         gap = max(fit.gap / fit.objective if fit.gap > 0.0 else 0.0 for fit in fits)

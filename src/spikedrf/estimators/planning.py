@@ -31,7 +31,7 @@ _MOST_FOR_FULL = 512
 MOST_ROWS, _ONE_FOLD_ROWS = 8192, 3000
 #: Folds below that number, and where it is below `FEWEST_ROWS` or only one of them judges.
 _FOLDS, _FOLDS_OF_FEW = 3, 5
-#: A gain of fewer standard errors than this is looked at again, on other folds.
+#: A gain of fewer standard errors than this is looked at again, on all of other folds.
 _DOUBT = 5.0
 #: Neurons that are moved; the rest is drawn in the metric that the plan ends with.
 WIDTH = 500
@@ -87,6 +87,13 @@ class PlannedLayer(SteppedLayer):
             if not np.isin(numbers, rows.number).any():
                 return layer
         return self.weights
+
+    def apart(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which of some rows have taken none of the moves."""
+        moved = np.isin(rows.number, self.searched)
+        if len(self.numbers) == 1:  # its layer was kept, that of several was made anew
+            moved &= ~np.isin(rows.number, self.numbers[0])
+        return ~moved
 
     def fold(self, rows: Rows) -> NDArray[np.int64]:
         """Return which fold holds each of some rows out; -1 is none."""
@@ -289,9 +296,12 @@ class _Planning:
             entries = (*entries, trial.entry(Move("width", float(p))))
         gain, sem = judge.gain(squares, reference.squares)
         taken = len(found.best.plan) > 1 and gain > MARGIN * sem
-        if taken and gain < _DOUBT * sem:
-            gain, sem = self._again(mover, found.best, node, more, entries[-1].ridge, plain)
+        # What is replayed on all rows has not been judged: a replay on others has to gain too.
+        for looks in self._looks(gain < _DOUBT * sem) if taken else ():
+            gain, sem = self._again(mover, found.best, node, more, entries[-1].ridge, plain, looks)
             taken = gain > MARGIN * sem
+            if taken:
+                break
         if not taken:
             fit = Fit(reference.readouts[0], reference.ridge, reference.a[0])
             return Plan((base,), None, self.rows, base.error, 0.0, gain, sem, *fit.gradients)
@@ -320,15 +330,28 @@ class _Planning:
             *fit.gradients,
         )
 
+    def _looks(self, doubt: bool) -> tuple[int, ...]:
+        """Return on how many other folds a plan is looked at again: these, or else these."""
+        if doubt:
+            return (self.folds,)
+        return (1, self.folds) if self.folds > 1 else ()
+
     def _again(
-        self, mover: Mover, best: Node, node: Node, more: Draw, ridge: float, plain: Array
+        self,
+        mover: Mover,
+        best: Node,
+        node: Node,
+        more: Draw,
+        ridge: float,
+        plain: Array,
+        some: int,
     ) -> tuple[float, float]:
-        """Make a plan on other folds, where it has not been chosen, and return its gain there.
+        """Make a plan on some other folds, where it has not been chosen; return its gain there.
 
         The best of many moves gains more than nothing on the rows that chose it, on noise too.
         """
         fold = _dealt(self.some, self.salt, 1)
-        folds = [Fold(*self._parts(f, fold)) for f in range(self.folds)]
+        folds = [Fold(*self._parts(f, fold)) for f in range(some)]
         judge = Judge(folds, mover, self.n_jobs)
         layers = []
         for kept, _ in folds:

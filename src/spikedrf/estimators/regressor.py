@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -44,6 +45,13 @@ _OF_OTHERS = ("delta_", "step_errors_", "cv_loss_", "cv_losses_", "n_iter_")
 
 def _is_square(model: Any) -> bool:
     return bool(model.loss == "square" or isinstance(model.loss, Square))
+
+
+def _same_bounds(one: Any, other: Any) -> bool:
+    """Whether inputs are clipped at the same bounds; None is none."""
+    if one is None or other is None:
+        return one is other
+    return bool(np.array_equal(one, other))
 
 
 def _sums_squares(model: Any) -> bool:
@@ -156,10 +164,12 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     step_sizes_, alphas_ : ndarray, shapes (S,) and (A,)
         What was tried.
     loo_errors_ : ndarray, shape (S, A)
-        The same estimate for each, averaged over targets. Of a step that was only screened it is
-        that of a fifth of the rows, scaled by the error without a step there and everywhere. After
-        several steps one row: leave-one-out errors of the readout, which rank ridges but have seen
-        the rows take the steps, scaled so that the chosen one is ``loo_error_``.
+        The same estimate for each, averaged over targets. Of a step that was only screened, or
+        compared, it is that of a fifth of the rows or some, with half of the neurons, scaled by the
+        errors without a step there and everywhere, and by those of the best size with half of the
+        neurons and all; from 2000 rows on also of ridges that are not near the best. After several
+        steps one row: leave-one-out errors of the readout, scaled so that the chosen one is
+        ``loo_error_``, of the rows that have taken none of the steps; of all where these are few.
     steps_ : structured ndarray
         The moves that made the first layer, in their order: ``kind``, ``size``, ``ridge`` and
         ``error``, the mean squared error on rows held out, NaN where none were. Kinds are
@@ -240,8 +250,11 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
     and then ``3 n p^2`` once for the width. Memory is ``O(p^2)`` and 8192 rows of inputs. It works
     on one thread, or ``n_jobs`` of them, and does not depend on their number.
 
-    One step costs a pass over the rows for each size that is tried, for the features and their
-    p x p Gram matrix (n x n if there are fewer rows than features). Memory is O(p^2), not O(n p).
+    One step costs a pass over the rows, for the features and their p x p Gram matrix (n x n if
+    there are fewer rows than features), for each of five fits without a fifth of the rows, a
+    quarter of one for each of nine sizes, which half of the neurons rank, and one without a step.
+    From 2000 rows on these are in single precision unless the best ridge is below 1e-3 of the
+    features' variance. Memory is O(p^2), not O(n p).
 
     With a loss other than the square the targets of the step are ``-loss'(y, b)`` at the best
     constant ``b``: deviations from the mean for the square loss, and bounded for those that do not
@@ -449,14 +462,52 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         return self
 
     @available_if(_sums_squares)
+    def without_rows(self) -> Any:
+        """Return a copy with this first layer and ridge that has seen no rows.
+
+        For `partial_fit` on rows elsewhere, and `merge`; it predicts as this one until it gets
+        rows.
+
+        Returns
+        -------
+        SpikedRFRegressor
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If there is no first layer yet.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikedrf import SpikedRFRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.standard_normal((3000, 5))
+        >>> y = np.sin(2.0 * X[:, 0])
+        >>> model = SpikedRFRegressor(50, random_state=0).partial_fit(X[:2000], y[:2000])
+        >>> other = model.without_rows().partial_fit(X[2000:], y[2000:])
+        >>> model.merge(other).statistics_n_
+        3000.0
+        """
+        check_is_fitted(self, "readout_coef_")
+        other = copy.deepcopy(self)
+        other.__dict__.pop("forecast_statistics_", None)
+        targets = np.atleast_2d(self.readout_coef_).shape[0]
+        nothing = RidgeStatistics(
+            len(self.layer_), targets=targets, intercept=bool(self.fit_intercept)
+        )
+        for name in _STATISTICS:
+            setattr(other, f"statistics_{name}_", getattr(nothing, name))
+        return other
+
+    @available_if(_sums_squares)
     def merge(self, other: SpikedRFRegressor) -> Any:
         """Add the rows that another estimator with the same first layer has seen.
 
-        Both must have been made by `partial_fit`. A second estimator with the first layer of
-        ``model`` is ``SpikedRFRegressor(model.n_components, W0=W, step_size=0,
-        alpha=model.alpha_, ...)`` with ``W`` its weights and, as last column, its offsets. That is
-        for layers of one step (``n_steps=1, metric=None``) or none: those of several clip their
-        inputs, and only estimators with the same bounds can be merged.
+        Both must have been made by `partial_fit`, the other one from `without_rows` of this one or
+        of its copy. (Or with ``W0`` the weights of this one and, as last column, its offsets, and
+        ``step_size=0``: that is for layers of one step or none, as those of several clip their
+        inputs, and can be merged only if their ``bounds_`` are the same.)
 
         Parameters
         ----------
@@ -487,13 +538,12 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
             and self.activation == other.activation
             and self.readout_coef_.shape == other.readout_coef_.shape
             and self.fit_intercept == other.fit_intercept
-            and (self.bounds_ is None) == (other.bounds_ is None)
-            and (self.bounds_ is None or np.array_equal(self.bounds_, other.bounds_))
+            and _same_bounds(self.bounds_, other.bounds_)
         )
         if not same:
             raise ValueError(
                 "cannot merge estimators whose first layers, bounds of the inputs, targets or "
-                "intercepts differ"
+                "intercepts differ: without_rows() makes one that fits"
             )
         targets = np.atleast_2d(self.readout_coef_).shape[0]
         statistics = self._statistics(targets)

@@ -8,18 +8,17 @@ input. Two honest ways out:
 * fresh rows: the step sees one part of them, the readout the rest, of which the exact
   leave-one-out error is that of the theory (`leave_one_out`);
 * cross-fitting: the whole fit, step and readout on the same rows, is repeated without one fifth
-  of the rows at a time, and judged on these (`cross_fit`). What is judged is then what will be
-  used, with nearly as many rows; nothing is lost to a split.
+  of the rows at a time, and judged on these (`spikedrf.estimators.cross_fitting`). What is judged
+  is then what will be used, with nearly as many rows; nothing is lost to a split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from joblib import delayed
 from numpy.typing import NDArray
 
 from spikedrf.estimators.layer import Layer, Step
@@ -27,14 +26,9 @@ from spikedrf.estimators.rows import Rows
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import RidgePath
 from spikedrf.running.progress import counted
-from spikedrf.running.workers import fits_at_a_time
 
 #: Strengths of the steps that are tried first, on the scale of `Step.strength`.
 _STRENGTHS = np.array([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
-_FOLDS = 5
-#: A step must be better than none by this many standard errors of the difference. A gain that k
-#: rows make alike is worth sqrt(k) of them: at one, a single row far out would decide.
-MARGIN = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +113,7 @@ class Task:
         return alpha, float(relative[alpha, np.arange(targets)].mean())
 
 
-def _finalists(
-    task: Task, unit: float, errors: Callable[[list[float]], list[float]]
-) -> list[float]:
+def finalists(task: Task, unit: float, errors: Callable[[list[float]], list[float]]) -> list[float]:
     """Return the steps worth a closer look: those given, or the best strength and its neighbours.
 
     Parameters
@@ -142,7 +134,13 @@ def _finalists(
 
 
 def choose_on(
-    task: Task, step: Step | None, fresh: Rows, everything: Rows, *, forced: float | None = None
+    task: Task,
+    step: Step | None,
+    fresh: Rows,
+    everything: Rows,
+    *,
+    forced: float | None = None,
+    judging: NDArray[np.bool_] | None = None,
 ) -> Choice:
     """Choose by the exact leave-one-out error of the rows that feed the readout.
 
@@ -157,6 +155,8 @@ def choose_on(
         The rows of the readout with a step and without it, of distinct inputs.
     forced : float, optional
         The step size, if only the ridge is to be chosen.
+    judging : ndarray of bool, optional
+        Which of the rows of the readout judge; by default all.
     """
     table: dict[float, Floats] = {}
     best: tuple[float, RidgePath] | None = None
@@ -170,7 +170,7 @@ def choose_on(
         for eta in counted(new, len(new), "leave-one-out"):
             rows = fresh if eta else everything
             path = task.path(rows, step, eta)
-            table[eta] = path.mean_square()
+            table[eta] = path.mean_square(judging)
             # In doubt the smaller step; only the fit of the best is kept.
             if best is None or (error(eta), abs(eta)) < (error(best[0]), abs(best[0])):
                 best = eta, path
@@ -180,14 +180,15 @@ def choose_on(
         errors([forced])
     else:
         errors([0.0])
-        errors([] if step is None else _finalists(task, step.strength, errors))
+        errors([] if step is None else finalists(task, step.strength, errors))
     assert best is not None
-    return _choice(task, table, best[0], everything, path=best[1])
+    return choice_of(task, table, best[0], everything, path=best[1])
 
 
-def _choice(
+def choice_of(
     task: Task, table: dict[float, Floats], chosen: float, rows: Rows, **more: Any
 ) -> Choice:
+    """Return the choice of a step, and of its best ridges, from the errors of all."""
     alpha, _ = task.best(table[chosen], rows)
     targets = np.arange(alpha.size)
     etas = sorted(table)
@@ -198,175 +199,6 @@ def _choice(
         step_sizes=np.array(etas),
         errors=np.stack([table[eta] for eta in etas]),
         **more,
-    )
-
-
-class _Sums(NamedTuple):
-    """Sums over rows of weight w: of ``w residual^2``, ``w gain``, ``w^2 gain``, ``(w gain)^2``.
-
-    The gain is that over no step, targets standardised. Of shape (alphas, targets), the latter
-    (alphas, 1), averaged over targets first, if these have the same ridge.
-    """
-
-    square: Floats
-    gain: Floats
-    weighted: Floats
-    gain2: Floats
-
-
-def _left_out(
-    task: Task, rows: Rows, out: NDArray[Any], before: Floats, step: Step, eta: float
-) -> _Sums:
-    """Leave some rows out of step and readout, and predict them.
-
-    Parameters
-    ----------
-    task : Task
-    rows : Rows
-    out : ndarray of bool, shape (n,)
-        Those left out.
-    before : ndarray, shape (n, targets)
-        Squared residuals without a step.
-    step : Step
-        That of the other rows.
-    eta : float
-        Its size.
-    """
-    held, before, unit = rows.take(out), before[out], task.unit(rows)
-    path = task.path(rows.take(~out), step, eta)
-    shape = task.alphas.size, rows.y.shape[1]
-    square = np.zeros(shape)
-    gain, weighted, gain2 = np.zeros((3, shape[0], shape[1] if task.per_target else 1))
-    a, b = path.readouts
-    flat = a.reshape(len(a), -1)
-    for part, phi, y, weight in task.layer.feature_blocks(held, task.layer.weights(step, eta)):
-        after = ((phi @ flat).reshape(-1, *b.shape) + b - y[:, None, :]) ** 2
-        square += np.einsum("i,iat->at", weight, after)
-        gained = (before[part, None, :] - after) / unit
-        if not task.per_target:
-            gained = gained.mean(axis=2, keepdims=True)
-        gained *= weight[:, None, None]
-        gain += gained.sum(axis=0)
-        weighted += np.einsum("i,iat->at", weight, gained)
-        gain2 += np.einsum("iat,iat->at", gained, gained)
-    if held.within is not None:
-        square += held.weight @ held.within
-    return _Sums(square, gain, weighted, gain2)
-
-
-def _steps_left_out(
-    task: Task,
-    rows: Rows,
-    out: NDArray[Any],
-    before: Floats,
-    step: Step | None,
-    etas: list[float],
-) -> list[_Sums]:
-    """Do `_left_out` for several sizes of a step, which is taken here if it is not given."""
-    if etas and step is None:
-        step = task.layer.step(rows.take(~out))
-    return [_left_out(task, rows, out, before, step, eta) for eta in etas]  # type: ignore[arg-type]
-
-
-def cross_fit(
-    task: Task, rows: Rows, unit: float, salt: int, *, forced: float | None = None
-) -> Choice:
-    """Choose by fits that leave out a fifth of the rows from the step as well as the readout.
-
-    The steps are screened on the first fifth; the best and its neighbours are then judged on all
-    of them, against the leave-one-out error without a step: a step is taken only if it is better
-    by two standard errors of the difference, row by row. (Of several targets with a ridge each,
-    the mean of their standard errors, which is not less than that of the mean.)
-
-    Parameters
-    ----------
-    task : Task
-    rows : Rows
-        Of distinct inputs.
-    unit : float
-        Strength of a step of size one on these rows.
-    salt : int
-        What the rows are dealt out by.
-    forced : float, optional
-        The step size, if only the ridge is to be chosen.
-    """
-    total = rows.weight.sum()
-    fold = rows.deal(salt, _FOLDS)
-    folds = int(fold.max()) + 1
-    targets = np.arange(rows.y.shape[1])
-
-    # Without a step the leave-one-out error is exact and uses every row. A second pass for the
-    # residuals at the best ridge: those at every ridge would be n x alphas x targets numbers.
-    path = task.path(rows, None, 0.0)
-    plain = np.zeros((folds, task.alphas.size, targets.size))
-    for part, residual in path.leave_one_out():
-        for f in range(folds):
-            ours = fold[part] == f
-            plain[f] += np.einsum("i,iat->at", rows.weight[part][ours], residual[ours] ** 2)
-    if rows.within is not None:
-        for f in range(folds):
-            plain[f] += rows.weight[fold == f] @ rows.within[fold == f]
-    table = {0.0: plain.sum(axis=0) / total}
-    alpha, _ = task.best(table[0.0], rows)
-    before = np.empty((len(rows), targets.size))
-    for part, residual in path.leave_one_out():
-        before[part] = residual[:, alpha, targets] ** 2
-    if folds < 2:
-        if forced is None:
-            return _choice(task, table, 0.0, rows, path=path)
-        return choose_on(task, task.layer.step(rows), rows, rows, forced=forced)
-
-    # One step at a time (and worker): of many inputs each is as large as all other things.
-    first = task.layer.step(rows.take(fold != 0))
-    known: dict[tuple[float, int], _Sums] = {}
-
-    def screen(etas: list[float]) -> list[float]:
-        """Judge on the first fold, on the scale of all rows by the error without a step."""
-        fits = (delayed(_left_out)(task, rows, fold == 0, before, first, eta) for eta in etas)
-        found = fits_at_a_time(fits, task.n_jobs, "sizes of the step")
-        known.update(((eta, 0), sums) for eta, sums in zip(etas, found, strict=True))
-        for eta in etas:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                scaled = known[eta, 0].square / plain[0] * table[0.0]
-            table[eta] = np.where(np.isnan(scaled), np.inf, scaled)
-        return [task.best(table[eta], rows)[1] for eta in etas]
-
-    finalists = [forced] if forced is not None else _finalists(task, unit, screen)
-    if not finalists:
-        return _choice(task, table, 0.0, rows, path=path)
-    new = [[eta for eta in finalists if (eta, f) not in known] for f in range(folds)]
-    fits = (
-        delayed(_steps_left_out)(task, rows, fold == f, before, None if f else first, new[f])
-        for f in range(folds)
-    )
-    for f, found in enumerate(fits_at_a_time(fits, task.n_jobs, "the step, a fifth left out")):
-        known.update(((eta, f), sums) for eta, sums in zip(new[f], found, strict=True))
-    sums = {eta: [known[eta, f] for f in range(folds)] for eta in finalists}
-    for eta in finalists:
-        table[eta] = np.add.reduce([s.square for s in sums[eta]]) / total
-    if forced is not None:
-        return _choice(task, {forced: table[forced]}, forced, rows)
-
-    best = min(finalists, key=lambda eta: task.best(table[eta], rows)[1])
-    alpha, _ = task.best(table[best], rows)
-    gain = np.add.reduce([s.gain for s in sums[best]]) / total
-    # The error of a weighted mean, of which a common factor of the weights changes nothing.
-    with np.errstate(invalid="ignore"):  # infinite if nothing is known of the fit without a step
-        weighted = np.add.reduce([s.weighted for s in sums[best]])
-        gain2 = np.add.reduce([s.gain2 for s in sums[best]])
-        variance = (gain2 - gain * (2.0 * weighted - gain * (rows.weight @ rows.weight))) / total**2
-    at = alpha[: gain.shape[1]], np.arange(gain.shape[1])
-    mean = float(gain[at].mean())
-    sem = float(np.sqrt(np.maximum(variance[at], 0.0)).mean())
-    taken = mean > MARGIN * sem
-    return _choice(
-        task,
-        table,
-        best if taken else 0.0,
-        rows,
-        gain=mean,
-        gain_sem=sem,
-        path=None if taken else path,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
@@ -28,6 +28,25 @@ _FACTORISATIONS = 6
 _METRIC_RIDGE = 0.1
 
 
+class Samples(Protocol):
+    """Rows of a readout, wherever their inputs are."""
+
+    @property
+    def y(self) -> Array:
+        """Targets, shape (n, targets)."""
+
+    @property
+    def weight(self) -> Array | None:
+        """Weights, shape (n,), or None."""
+
+    @property
+    def total(self) -> float:
+        """Sum of the weights."""
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Yield the inputs in blocks."""
+
+
 class Data(NamedTuple):
     """Rows ``x`` (n, d + 1), standardised targets ``y`` (n, targets) and weights, or None."""
 
@@ -42,9 +61,9 @@ class Data(NamedTuple):
             return float(len(self.y))
         return float(self.weight.sum(dtype=np.float64))
 
-    def blocks(self) -> Iterator[slice]:
-        """Yield the rows in blocks."""
-        return row_blocks(len(self.y), _BLOCK)
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Yield the inputs in blocks."""
+        return ((rows, self.x[rows]) for rows in row_blocks(len(self.y), _BLOCK))
 
 
 class Fold(NamedTuple):
@@ -62,7 +81,7 @@ class Readout:
     ----------
     layer : ndarray of float32, shape (p, d + 1)
         Weights, the offsets as last column.
-    data : Data
+    data : Samples
         The rows of the fit.
     activation : Activation
     gram : ndarray, shape (p, p)
@@ -76,7 +95,7 @@ class Readout:
     """
 
     layer: Array
-    data: Data
+    data: Samples
     activation: Activation
     gram: Floats
     moment: Floats
@@ -85,7 +104,7 @@ class Readout:
     unit: float
 
     @classmethod
-    def of(cls, layer: Array, data: Data, activation: Activation, *, intercept: bool) -> Readout:
+    def of(cls, layer: Array, data: Samples, activation: Activation, *, intercept: bool) -> Readout:
         """Sum up the features of the rows."""
         p, total = len(layer), data.total
         y = data.y.astype(np.float64)
@@ -93,8 +112,8 @@ class Readout:
         mean_y = share @ y if intercept else np.zeros(y.shape[1])
         gram, moment, mean = np.zeros((p, p)), np.zeros((p, y.shape[1])), np.zeros(p)
         shift, product = np.zeros(p, np.float32), np.empty((p, p), np.float32)
-        for rows in data.blocks():
-            phi = features(data.x[rows], layer, activation)
+        for rows, x in data.blocks():
+            phi = features(x, layer, activation)
             label = (y[rows] - mean_y).astype(np.float32)
             if intercept:
                 # Deviations from a guess, so that single precision loses little.
@@ -133,17 +152,17 @@ class Readout:
         for i, ridge in enumerate(ridges):
             shifted = self.gram.copy().T
             shifted[np.diag_indices(p)] += self.unit * ridge
-            factor, failed = lapack.dpotrf(shifted, lower=0, clean=0, overwrite_a=1)
+            factor, failed = lapack.dpotrf(shifted, lower=1, clean=0, overwrite_a=1)
             if not failed:
-                out[:, i] = lapack.dpotrs(factor, self.moment, lower=0)[0]
+                out[:, i] = lapack.dpotrs(factor, self.moment, lower=1)[0]
         return out
 
-    def predictions(self, data: Data, a: Floats) -> Iterator[tuple[slice, Array]]:
+    def predictions(self, data: Samples, a: Floats) -> Iterator[tuple[slice, Array]]:
         """Yield what readouts (p, ...) predict of blocks of rows."""
         flat = a.reshape(len(a), -1).astype(np.float32)
         offset = self.mean_y - np.tensordot(self.mean, a, axes=1)
-        for rows in data.blocks():
-            phi = features(data.x[rows], self.layer, self.activation)
+        for rows, x in data.blocks():
+            phi = features(x, self.layer, self.activation)
             yield rows, (phi @ flat).reshape(-1, *a.shape[1:]) + offset.astype(np.float32)
 
     def squares(self, held: Data, a: Floats) -> Floats:
@@ -204,15 +223,14 @@ class Fit:
         if self.a.shape[1] == 1:
             own = len(self.a) * self.a[:, 0]
             gradient = LayerGradient(readout.layer, own, readout.activation)
-            for rows in data.blocks():
+            for rows, x in data.blocks():
                 weight = None if data.weight is None else data.weight[rows]
-                gradient.update(data.x[rows], data.y[rows, 0] - offset, weight)
+                gradient.update(x, data.y[rows, 0] - offset, weight)
             total = gradient.total * np.sign(own)[:, None].astype(np.float32)
         else:
             a = self.a.astype(np.float32)
             total = np.zeros_like(readout.layer)
-            for rows in data.blocks():
-                x = data.x[rows]
+            for rows, x in data.blocks():
                 residual = data.y[rows] - features(x, readout.layer, readout.activation) @ a
                 residual -= offset
                 if data.weight is not None:
@@ -246,7 +264,7 @@ def slopes(x: Array, layer: Array, activation: Activation) -> Array:
 
 
 def gradients(
-    layer: Array, a: Floats, data: Data, activation: Activation, d: int
+    layer: Array, a: Floats, data: Samples, activation: Activation, d: int
 ) -> tuple[Floats, Floats]:
     """Return the means of ``grad f grad f^T`` and of ``grad f`` over rows, for each target.
 
@@ -254,7 +272,7 @@ def gradients(
     ----------
     layer : ndarray of float32, shape (p, d) or (p, d + 1)
     a : ndarray, shape (p, targets)
-    data : Data
+    data : Samples
     activation : Activation
     d : int
         Number of inputs.
@@ -267,8 +285,8 @@ def gradients(
     square, mean = np.zeros((targets, d, d)), np.zeros((targets, d))
     W = layer[:, :d]
     scaled = [np.ascontiguousarray(column[:, None] * W) for column in a.T.astype(np.float32)]
-    for rows in data.blocks():
-        slope = slopes(data.x[rows], layer, activation)
+    for rows, x in data.blocks():
+        slope = slopes(x, layer, activation)
         for t in range(targets):
             gradient = slope @ scaled[t]
             weighted = gradient

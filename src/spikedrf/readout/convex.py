@@ -204,7 +204,9 @@ class ReadoutProblem:
         require_memory(size, f"a readout on features of shape {Phi.shape}", "use fewer features")
         self.weight = np.ones(n) if weight is None else weight
         self.p = p
-        features = Phi / np.sqrt(np.float64(p))
+        A = np.ones((n, p + int(intercept)))
+        features = A[:, :p]
+        np.divide(Phi, np.sqrt(np.float64(p)), out=features, dtype=np.float64)
         # Deviations from the mean, not for what is fitted but for its condition.
         self.mean = np.zeros(p)
         if intercept:
@@ -212,13 +214,10 @@ class ReadoutProblem:
             features -= self.mean
         self.basis: Floats | None = None
         if n < p:
-            self.basis, triangle = linalg.qr(
-                features.T, mode="economic", overwrite_a=True, check_finite=False
-            )
-            features = triangle.T
-        if intercept:
-            features = np.column_stack([features, np.ones(n)])
-        self.design = Design(np.ascontiguousarray(features), self.weight, intercept)
+            self.basis, triangle = linalg.qr(features.T, mode="economic", check_finite=False)
+            A = np.ones((n, n + int(intercept)))
+            A[:, :n] = triangle.T
+        self.design = Design(A, self.weight, intercept)
 
     def fit(
         self,
@@ -240,7 +239,8 @@ class ReadoutProblem:
         lam : float
             Penalty, > 0.
         start : Readout, optional
-            A fit to start from: of the same features, of a similar loss, penalty or labels.
+            A fit to start from: of the same features, of a similar loss, penalty or labels. If the
+            fit is to be proven, of the same loss, so near that Newton's method needs no other.
         tol : float
             Relative accuracy of the objective.
         proven : bool
@@ -272,10 +272,11 @@ class ReadoutProblem:
         y = y - origin
         x = self._start(constant - origin, origin, start)
         if loss.smooth:
-            x, nit, gap, dual = self._smooth(y, loss, lam, x, tol, proven)
+            near = proven and start is not None and not _widths(y, loss, self.weight).size
+            x, nit, gap, dual = self._smooth(y, loss, lam, x, tol, proven, near)
         else:
             x, nit, gap, dual = self._kinked(y, loss, lam, x, start, tol)
-        h = self.design.A @ x
+        h = self.design.outputs(x)
         objective = float(self.weight @ loss.value(y, h) + 0.5 * lam * self._norm(x))
         coefficients = x[:-1] if self.design.intercept else x
         a = coefficients if self.basis is None else self.basis @ coefficients
@@ -318,7 +319,7 @@ class ReadoutProblem:
         if self.design.intercept:
             constants = np.array([best_constant(its, loss, self.weight) for its, loss in pairs])
         origin = np.where([loss.margin for loss in losses], 0.0, constants)
-        x = np.zeros((self.design.A.shape[1], targets))
+        x = np.zeros((self.design.q, targets))
         if start is not None:
             x = start.x[:, -1].copy()
         elif self.design.intercept:
@@ -352,7 +353,7 @@ class ReadoutProblem:
             for i, penalty in enumerate(lam):
                 fit = self.fit(y[:, t], loss, float(penalty), start=fit, tol=tol, proven=False)
                 a[:, i, t], b[i, t] = fit.a, fit.b
-        x = np.zeros((self.design.A.shape[1], *shape))
+        x = np.zeros((self.design.q, *shape))
         return Path(a, b, x)
 
     def _norm(self, x: Floats) -> float:
@@ -360,7 +361,7 @@ class ReadoutProblem:
         return float(coefficients @ coefficients)
 
     def _start(self, constant: float, origin: float, start: Readout | None) -> Floats:
-        x = np.zeros(self.design.A.shape[1])
+        x = np.zeros(self.design.q)
         if start is not None:
             a = start.a if self.basis is None else start.a @ self.basis
             x[: len(a)] = a
@@ -369,19 +370,22 @@ class ReadoutProblem:
         return x
 
     def _smooth(
-        self, y: Floats, loss: Loss, lam: float, x: Floats, tol: float, proven: bool
+        self, y: Floats, loss: Loss, lam: float, x: Floats, tol: float, proven: bool, near: bool
     ) -> tuple[Floats, int, float, Floats]:
-        for width in _widths(y, loss, self.weight):
+        for width in () if near else _widths(y, loss, self.weight):
             wide, ridge = type(loss)(width), lam * width / loss.delta  # type: ignore
             x, _ = newton(_objective(self.design, y, wide, ridge), x, _NEARBY)
         objective = _objective(self.design, y, loss, lam)
-        # L-BFGS compares values of the objective, of which rounding leaves eight digits of x.
-        x, nit, success = lbfgs(objective, x, max(tol, 1e-12))
+        nit, success = 0, False
+        if not near:
+            # L-BFGS compares values of the objective, of which rounding leaves eight digits of x.
+            x, nit, success = lbfgs(objective, x, max(tol, 1e-12))
         if proven or not success:
             x, more = newton(objective, x, tol)
             nit += more
-        gap = objective.bound(objective(x)[1], x)
-        return x, nit, gap, loss.derivative(y, self.design.A @ x)
+        h = self.design.outputs(x)
+        gap = objective.bound(objective.at(x, h)[1], x, h)
+        return x, nit, gap, loss.derivative(y, h)
 
     def _kinked(
         self, y: Floats, loss: Loss, lam: float, x: Floats, start: Readout | None, tol: float
@@ -404,13 +408,13 @@ class ReadoutProblem:
 
         def judged(x: Floats, dual: Floats) -> tuple[float, float, float]:
             """Return the objective and the parts of its gap: of the kinks, of the gradient."""
-            h = design.A @ x
+            h = design.outputs(x)
             value = float(w @ loss.value(y, h) + 0.5 * lam * self._norm(x))
-            gradient = (w * dual) @ design.A + design.penalty(lam) * x
+            gradient = design.back(w * dual) + design.penalty(lam) * x
             slack = np.where(h < y, below, above) - dual  # of the sign of h - y
             return value, float(w @ (slack * (h - y))), design.bound(gradient, x, lam, reach)
 
-        h = design.A @ x
+        h = design.outputs(x)
         dual = np.zeros(len(y)) if start is None else np.clip(start.dual, below, above)
         best = (sum(judged(x, dual)[1:]), x, dual)
         spread, off = (float(w @ np.abs(t) / w.sum()) for t in (y, h - y))
@@ -424,7 +428,7 @@ class ReadoutProblem:
             objective = Objective(design, terms, lam, 1.0 / s, reach)
             x, more = newton(objective, x, 0.1 * tol)
             nit += more
-            dual = np.clip(dual + (design.A @ x - y) / s, below, above)
+            dual = np.clip(dual + (design.outputs(x) - y) / s, below, above)
             if design.intercept:
                 # They add up to zero, but for rounding over s: that is shared out.
                 free = (dual > below) & (dual < above)
@@ -441,7 +445,7 @@ class ReadoutProblem:
         gap, x, dual = best
         if design.intercept:
             middle = x.copy()
-            middle[-1] += _middle(y - design.A @ x, below, above, w)
+            middle[-1] += _middle(y - design.outputs(x), below, above, w)
             value, *parts = judged(middle, dual)
             if sum(parts) <= max(gap, tol * value):
                 x, gap = middle, sum(parts)

@@ -19,6 +19,7 @@ from functools import cached_property, partial
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 from scipy.linalg import blas
 
@@ -59,6 +60,9 @@ class Samples(Protocol):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the samples, anew at every call; the features may be overwritten."""
+
+    def take(self, index: NDArray[np.bool_]) -> Self:
+        """Return some of the samples."""
 
     def sum(self, measure: Callable[[Self], T]) -> T:
         """Return what is measured, added up over the parts that the samples are in."""
@@ -130,8 +134,11 @@ class RidgePath(Protocol):
     def squares(self) -> Squares:
         """Their squares, summed over rows and their copies in blocks."""
 
-    def mean_square(self) -> Floats:
-        """Return the mean square over rows and their copies, shape (penalties, targets)."""
+    def mean_square(self, of: NDArray[np.bool_] | None = None) -> Floats:
+        """Return the mean square over all rows and their copies, or over some of the rows.
+
+        Shape (penalties, targets).
+        """
 
     @property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -173,8 +180,10 @@ class _Primal:
     def squares(self) -> Squares:
         return self.samples.sum(self.fit.squares)
 
-    def mean_square(self) -> Floats:
-        return self.squares.mean()
+    def mean_square(self, of: NDArray[np.bool_] | None = None) -> Floats:
+        if of is None:
+            return self.squares.mean()
+        return self.samples.take(of).sum(self.fit.squares).mean()
 
     @property
     def readouts(self) -> tuple[Floats, Floats]:
@@ -331,8 +340,12 @@ class _Dual:
     def squares(self) -> Squares:
         return _in_blocks(self.leave_one_out(), self.weight, self.within)
 
-    def mean_square(self) -> Floats:
-        return self.squares.mean()
+    def mean_square(self, of: NDArray[np.bool_] | None = None) -> Floats:
+        if of is None:
+            return self.squares.mean()
+        some = ((slice(0, int(of.sum())), residual[of]) for _, residual in self.leave_one_out())
+        within = None if self.within is None else self.within[of]
+        return _in_blocks(some, self.weight[of], within).mean()
 
     def moments(self) -> Moments:
         present = self.value > 0.0

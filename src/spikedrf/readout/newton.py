@@ -25,6 +25,8 @@ _NEWTON_STEPS = 200
 _LINE_STEPS = 60
 #: A step along a line is long enough if the slope has fallen to this part.
 _FLAT = 0.1
+#: A step with an old Hessian that leaves more than this part of the bound is followed by a new one.
+_STALE = 1e-2
 #: The intercept, which has no penalty, keeps this part of the largest curvature it can have.
 _STIFFNESS = 1e-9
 #: Where Newton's steps promise less than this part of the objective they are near its minimum.
@@ -66,6 +68,19 @@ class Design:
     weight: Floats
     intercept: bool
 
+    @property
+    def q(self) -> int:
+        """Number of coefficients."""
+        return int(self.A.shape[1])
+
+    def outputs(self, x: Floats) -> Floats:
+        """Return ``A x``, of one vector or of several as columns."""
+        return np.asarray(self.A @ x)
+
+    def back(self, slopes: Floats) -> Floats:
+        """Return ``A^T slopes``, likewise."""
+        return np.asarray(self.A.T @ slopes)
+
     @cached_property
     def gram(self) -> Floats:
         """``A^T diag(weight) A``, its upper triangle."""
@@ -89,17 +104,22 @@ class Design:
 
     def weighted_gram(self, weight: Floats) -> Floats:
         """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing."""
-        q = self.A.shape[1]
-        gram = np.zeros((q, q), order="F")
-        present = np.flatnonzero(weight)
-        for rows in row_blocks(len(present), _BLOCK):
-            some = present[rows]
-            add_gram(self.A[some] * np.sqrt(weight[some])[:, None], gram)
+        gram = np.zeros((self.q, self.q), order="F")
+        root = np.sqrt(weight)
+        for rows in row_blocks(len(root), _BLOCK):
+            present = np.flatnonzero(root[rows])
+            if not present.size:
+                continue
+            if len(present) < 0.9 * (rows.stop - rows.start):
+                block = self.A[rows][present] * root[rows][present, None]
+            else:
+                block = self.A[rows] * root[rows, None]
+            add_gram(block, gram)
         return gram
 
     def penalty(self, lam: float) -> Floats:
         """Return the penalty of each coefficient."""
-        penalty = np.full(self.A.shape[1], lam)
+        penalty = np.full(self.q, lam)
         if self.intercept:
             penalty[-1] = 0.0
         return penalty
@@ -113,7 +133,7 @@ class Design:
         """
         if not self.intercept:
             return float(gradient @ gradient) / (2.0 * lam)
-        reach += float(np.abs(self.A @ x).max())
+        reach += float(np.abs(self.outputs(x)).max())
         return float(gradient[:-1] @ gradient[:-1] / (2.0 * lam) + abs(gradient[-1]) * reach)
 
 
@@ -147,16 +167,19 @@ class Objective:
 
     def __call__(self, x: Floats) -> tuple[float, Floats]:
         """Return the value and the gradient."""
-        A, weight = self.design.A, self.design.weight
-        h = A @ x
+        return self.at(x, self.design.outputs(x))
+
+    def at(self, x: Floats, h: Floats) -> tuple[float, Floats]:
+        """Return the value and the gradient where the outputs ``h`` are known."""
+        weight = self.design.weight
         value = float(weight @ self.terms.value(h) + 0.5 * self.penalty @ (x * x))
-        return value, (weight * self.terms.slope(h)) @ A + self.penalty * x
+        return value, self.design.back(weight * self.terms.slope(h)) + self.penalty * x
 
-    def curvature(self, x: Floats) -> Floats:
+    def curvature(self, h: Floats) -> Floats:
         """Return the weighted second derivatives of the rows."""
-        return np.asarray(self.design.weight * self.terms.curvature(self.design.A @ x))
+        return np.asarray(self.design.weight * self.terms.curvature(h))
 
-    def bound(self, gradient: Floats, x: Floats) -> float:
+    def bound(self, gradient: Floats, x: Floats, h: Floats) -> float:
         """Return how much lower the minimum can be: the duality gap of the slopes at ``x``.
 
         As `Design.bound`, if the intercept is far off. Near its minimum the slopes are moved so
@@ -165,10 +188,10 @@ class Objective:
         """
         design = self.design
         if design.intercept:
-            curvature = self.curvature(x)
+            curvature = self.curvature(h)
             along, total = float(gradient[-1]), float(curvature.sum())
             if abs(along) < _CLOSE * total * self.reach:
-                rest = gradient[:-1] - (along / total) * (curvature @ design.A)[:-1]
+                rest = gradient[:-1] - (along / total) * design.back(curvature)[:-1]
                 return float(rest @ rest) / (2.0 * self.lam) + along**2 / total
         return design.bound(gradient, x, self.lam, self.reach)
 
@@ -207,7 +230,7 @@ def lbfgs(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int, boo
     # The stopping rule of SciPy is in absolute terms, and the objective may fall a long way.
     for _ in range(4):
         # Every row's curvature the same: the Gram matrix serves all losses, labels and penalties.
-        here = float(objective.curvature(x).sum()) / total
+        here = float(objective.curvature(objective.design.outputs(x)).sum()) / total
         if here == 0.0:  # no row bends: how far the minimum is this cannot tell
             return x, nit, False
         if typical == 0.0 or here < 0.5 * typical:
@@ -259,35 +282,44 @@ def newton(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int]:
     nit : int
     """
     design = objective.design
-    value, gradient = objective(x)
-    bound = objective.bound(gradient, x)
-    nit, failed = 0, 0
+    h = design.outputs(x)
+    value, gradient = objective.at(x, h)
+    bound = objective.bound(gradient, x, h)
+    nit, failed, new = 0, 0, True
     while nit < _NEWTON_STEPS and bound > tol * value:
-        factor = objective.factor(design.weighted_gram(objective.curvature(x)))
+        if new:
+            factor = objective.factor(design.weighted_gram(objective.curvature(h)))
         step = -linalg.cho_solve((factor, False), gradient, check_finite=False)
         fall = -0.5 * float(gradient @ step)
-        there = x + _along(objective, x, step) * step
-        found, slope = objective(there)
+        there = x + _along(objective, x, h, step) * step
+        outputs = design.outputs(there)
+        found, slope = objective.at(there, outputs)
         if not found <= value * (1.0 + _NEAR):  # a direction made of rounding
-            break
-        x, value, gradient = there, found, slope
-        before, bound = bound, objective.bound(gradient, x)
+            if new:
+                break
+            new = True
+            continue
+        x, h, value, gradient = there, outputs, found, slope
+        before, bound = bound, objective.bound(gradient, x, h)
         nit += 1
+        # A Hessian costs as much as a hundred products with a vector: it is kept while it serves.
+        old, new = not new, bound > _STALE * before
         # Near the minimum a step gains many digits, or there are none left to gain.
-        failed = failed + 1 if fall <= _NEAR * value and bound > 0.5 * before else 0
+        if not old:
+            failed = failed + 1 if fall <= _NEAR * value and bound > 0.5 * before else 0
         if failed == 2:
             break
     return x, nit
 
 
-def _along(objective: Objective, x: Floats, step: Floats) -> float:
+def _along(objective: Objective, x: Floats, h: Floats, step: Floats) -> float:
     """Return how far to go along a direction of descent: where the slope has nearly vanished.
 
     By Newton's method on the slope, which increases, between bounds. Function values, of which
     rounding leaves nothing near the minimum, only have to show no rise.
     """
     design, penalty, terms = objective.design, objective.penalty, objective.terms
-    h, along = design.A @ x, design.A @ step
+    along = design.outputs(step)
     start, stiff = float(penalty @ (x * step)), float(penalty @ (step * step))
 
     def slope(t: float) -> float:

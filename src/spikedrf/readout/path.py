@@ -59,7 +59,7 @@ class Family:
     @property
     def penalty(self) -> Floats:
         """The penalty of each coefficient, shape (q, problems)."""
-        penalty = np.tile(self.lam, (self.design.A.shape[1], 1))
+        penalty = np.tile(self.lam, (self.design.q, 1))
         if self.design.intercept:
             penalty[-1] = 0.0
         return penalty
@@ -87,11 +87,11 @@ def minimise(
         Whether it came to that.
     """
     value, vector = family.design.spectrum
-    A, weight = family.design.A, family.design.weight[:, None]
+    design, weight = family.design, family.design.weight[:, None]
     found, nit = x.copy(), np.zeros(x.shape[1], np.int64)
     success = np.zeros(x.shape[1], bool)
     at = np.arange(x.shape[1])
-    h, z = A @ x, vector.T @ x
+    h, z = design.outputs(x), vector.T @ x
     unit = np.zeros((len(value), at.size))
     history: list[tuple[Floats, Floats]] = []
     before: tuple[Floats, Floats] | None = None
@@ -103,7 +103,7 @@ def minimise(
             unit = 1.0 / np.sqrt(np.maximum(typical, 1e-12) * value[:, None] + penalty)
             history, before = [], None
         slope = weight * family.of_rows("derivative", h)
-        gradient = vector.T @ (A.T @ slope) + penalty * z
+        gradient = vector.T @ design.back(slope) + penalty * z
         objective = weight[:, 0] @ family.of_rows("value", h) + 0.5 * (penalty * z * z).sum(axis=0)
         near = gradient * gradient / (np.maximum(typical, 1e-300) * value[:, None] + penalty)
         done = (0.5 * near.sum(axis=0) <= tol * objective) & (typical > 0.0)
@@ -122,7 +122,7 @@ def minimise(
         if before is not None:
             history = [*history[1 - _MEMORY :], (before[0], white - before[1])]
         direction = unit * _two_loops(history, white)
-        forward = A @ (vector @ direction)
+        forward = design.outputs(vector @ direction)
         t = _along(family, h, forward, penalty, z, direction)
         before = (t * direction / unit, white)
         z, h = z + t * direction, h + t * forward

@@ -414,6 +414,10 @@ class _Given:
 
         yield Block(slice(0, len(self)), self.Phi.copy(), self.y, self.weight)
 
+    def take(self, index: Any) -> _Given:
+        within = None if self.within is None else self.within[index]
+        return _Given(self.Phi[index], self.y[index], self.weight[index], within)
+
     def sum(self, measure: Callable[[_Given], T]) -> T:
         return measure(self)
 
