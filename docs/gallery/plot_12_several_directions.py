@@ -67,4 +67,33 @@ ax.axhline(0.01, linewidth=0.8, color="0.7", label="label noise")
 ax.set(xlabel=r"samples over dimension $\alpha$", ylabel="test error")
 ax.legend()
 
+# %%
+# Several steps, each on fresh samples, climb what one cannot: a staircase. On ``s1 + s1 s2`` with
+# relu and two values of the readout the first step finds the first direction. Then the two groups
+# of neurons lie on its two sides, where the product has slopes of opposite sign: the second step
+# moves both along the second direction. The spikes span a plane, ``span=2``, and the components of
+# each group on the two directions are ``r @ gamma``.
+
+step = GradientStep(eta=1.5, alpha0=8.0, u=[1.0, -1.0])
+model = {"activation": "relu", "target": "staircase", "beta": 2.0, "lam": 0.1, "noise": 0.1}
+for count in (1, 2, 3):
+    solution = theory.solve(4.0, step=[step] * count, rtol=1e-6, **model)
+    spike = solution.spike
+    parts = spike.r @ spike.gamma if spike.span == 2 else np.outer(spike.r, spike.gamma)
+    print(
+        count, "steps: test error", round(solution.test_error, 3), "spikes", parts.round(2).tolist()
+    )
+
+# %%
+# Trained networks take the same steps:
+
+networks = simulate(4.0, d=150, model="network", replicates=4, rng=0, step=[step] * 3, **model)
+print(round(networks.test_error, 3), "+-", round(networks.test_error_sem, 3))
+
+# %%
+# The size of one of the steps can be differentiated by, and optimised: ``eta_2``, or ``eta`` of all.
+
+slope = theory.gradient(4.0, step=[step] * 2, wrt=("eta_1", "eta_2"), rtol=1e-6, **model)
+print(slope)
+
 plt.show()

@@ -139,7 +139,7 @@ class Activation:
         return np.linspace(-_CUTOFF, _CUTOFF, 44 * split + 1)[None, :]
 
     def _edges(self, mean: Floats, sd: float, split: int, shift: int) -> Floats:
-        """Panel edges in z for f(mean + sd z), one row for each mean.
+        """Panel edges in z for f(mean + sd z), one row for each mean, or one for all of them.
 
         ``shift`` more panels of equal width: what hides at the ends of the others is inside these.
         """
@@ -149,6 +149,8 @@ class Activation:
         uniform = np.linspace(-_CUTOFF, _CUTOFF, count + 1)
         own = (np.asarray(breaks)[None, :] - mean[:, None]) / sd
         own = own[:, np.any(np.abs(own) < _CUTOFF, axis=0)]
+        if not own.size:
+            return uniform[None, :]
         edges = [np.broadcast_to(uniform, (mean.size, uniform.size)), own]
         return np.sort(np.clip(np.concatenate(edges, axis=1), -_CUTOFF, _CUTOFF), axis=1)
 
@@ -237,9 +239,15 @@ class Activation:
         return "zero" if sd == 1.0 else "lost"
 
 
+@lru_cache(maxsize=16)
+def _legendre(degree: int) -> tuple[Floats, Floats]:
+    node, weight = np.polynomial.legendre.leggauss(degree)
+    return node, weight
+
+
 def _panel_rule(edges: Floats, degree: int) -> tuple[Floats, Floats]:
     """Nodes and N(0, 1) weights on the panels of each row of edges, flattened within the row."""
-    node, weight = np.polynomial.legendre.leggauss(degree)
+    node, weight = _legendre(degree)
     half = 0.5 * np.diff(edges, axis=1)[:, :, None]
     z = edges[:, :-1, None] + half * (1.0 + node)
     w = half * weight * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)

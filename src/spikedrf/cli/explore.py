@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--port", type=_port, default=5006, metavar="N", help="0 takes a free one (%(default)d)"
     )
     group.add_argument("--show", action="store_true", help="open it in a browser")
-    vocabulary.add(parser, "model", "first layer", "readout", without=("alpha", "flip", "steps"))
+    vocabulary.add(parser, "model", "first layer", "readout", without=("alpha", "flip"))
     parser.add_argument(
         "--alpha", type=float, default=2.0, metavar="X", help="samples over dimension (%(default)g)"
     )
@@ -77,7 +77,8 @@ def _state(args: argparse.Namespace) -> State:
     from spikedrf.explore.state import State
     from spikedrf.explore.view import view
 
-    names = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "activation", "target", "bulk")
+    words = ("activation", "target", "bulk")
+    names = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "steps", *words)
     if args.loss != losses.resolve(args.loss.name):
         raise ValueError("loss has no parameter on the page: give its name alone")
     state = State(

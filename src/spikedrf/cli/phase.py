@@ -47,6 +47,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     groups = ("model", "inputs", "first layer", "readout", "accuracy")
     vocabulary.add(parser, *groups, numbers="grids", without=("steps",))
+    parser.add_argument(
+        "--steps",
+        action=vocabulary.InOrder,
+        type=values.number_or_grid,
+        default=1.0,
+        metavar="X",
+        help="how many such steps, each on fresh samples (1)",
+    )
     group = parser.add_argument_group("work")
     group.add_argument(
         "--workers", type=int, metavar="N", help="threads, which change no digit (one a core)"
@@ -116,6 +124,8 @@ def _compute(args: argparse.Namespace, axes: list[str]) -> PhaseDiagram:
 
     model = vocabulary.model_of(args)
     numbers = {"alpha": args.alpha, "eta": args.eta, "alpha0": args.alpha0, "u": args.u}
+    if np.any(args.steps != 1.0):
+        numbers["steps"] = args.steps
     # The first array is the horizontal axis.
     given = {name: getattr(args, name) for name in axes} | numbers | model
     for name in args.over:

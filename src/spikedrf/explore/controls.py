@@ -22,6 +22,7 @@ _LINEAR = {
     "eta": ("size of the step, η", 20.0, 0.05),
     "noise": ("noise of the labels", 2.0, 0.01),
     "power": ("inputs' eigenvalues k⁻ᵃ, a (0: white)", 1.5, 0.01),
+    "steps": ("how many steps, each on fresh samples", 5.0, 1.0),
 }
 _WORDS = {
     "activation": "activation of the network",
@@ -67,7 +68,7 @@ class Controls:
         reset.on_click(self._reset)
         self.widgets = [
             *(self._select(name) for name in ("activation", "target")),
-            *(self._number(name) for name in ("eta", "alpha0")),
+            *(self._number(name) for name in ("eta", "alpha0", "steps")),
             *(self._number(name) for name in ("alpha", "beta", "lam", "noise", "power")),
             *(self._select(name) for name in ("loss", "labels", "bulk")),
             *(self._list(name) for name in ("u", "pi")),
@@ -137,7 +138,8 @@ class Controls:
     def _linear(self, name: str) -> Slider:
         title, end, step = _LINEAR[name]
         value = getattr(self._first, name)
-        slider = Slider(title=title, start=0.0, end=end, step=step, value=min(value, end))
+        least = RANGES[name][0]
+        slider = Slider(title=title, start=least, end=end, step=step, value=min(value, end))
         slider.name = name
         slider.on_change("value", self._tell(name, lambda x: float(f"{x:.6g}")))
         return slider

@@ -34,6 +34,7 @@ RANGES = {
     "eta": (0.0, 100.0),
     "alpha0": (0.01, math.inf),
     "power": (0.0, 2.0),
+    "steps": (1, 8),
 }
 
 #: What the words may be.
@@ -54,6 +55,8 @@ class State:
     ----------
     alpha, beta, lam, noise, eta, alpha0 : float
         As in `theory.solve` and `GradientStep`, within `RANGES`.
+    steps : int
+        How many such steps, each on fresh samples.
     power : float
         Exponent of a power law of the inputs' eigenvalues; 0 is white inputs.
     activation, target : str
@@ -88,6 +91,7 @@ class State:
     noise: float = 0.0
     eta: float = 3.0
     alpha0: float = 20.0
+    steps: int = 1
     power: float = 0.0
     activation: str = "tanh"
     target: str = "sin"
@@ -102,6 +106,9 @@ class State:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {low:g} to {high:g}, got {value:g}")
+        if self.steps != int(self.steps):
+            raise ValueError(f"steps must be an integer, got {self.steps!r}")
+        object.__setattr__(self, "steps", int(self.steps))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -127,8 +134,15 @@ class State:
 
     @property
     def readout(self) -> dict[str, Any]:
-        """What `theory.solve` is told of the readout, beyond its ridge."""
-        return {} if self.ridge else {"loss": self.loss, "labels": self.labels, "rtol": RTOL}
+        """What `theory.solve` is told of the readout, beyond its ridge, and of the accuracy."""
+        if self.ridge:
+            return {"rtol": RTOL} if self.plane else {}
+        return {"loss": self.loss, "labels": self.labels, "rtol": RTOL}
+
+    @property
+    def plane(self) -> bool:
+        """Whether the spikes may span a plane, on which nothing is quick."""
+        return self.steps > 1 and len(self.u) > 1
 
     @classmethod
     def from_query(cls, query: str, default: State | None = None) -> State:
@@ -184,6 +198,7 @@ class State:
             if value != ():
                 several = value if isinstance(value, tuple) else (value,)
                 words += [f"--{name}", *map(_text, several)]
+        words += ["--steps", str(self.steps)] if self.steps > 1 else []
         words += ["--inputs", f"power:{_text(self.power)}"] if self.power else []
         words += ["--bulk", self.bulk]
         for name, given in self.readout.items():
@@ -202,14 +217,21 @@ class State:
         if self.target in NAMED:
             learned = f"here.learned_function(np.stack([{line}, np.zeros(121)], axis=-1))"
         imports = "Covariance, GradientStep, theory" if self.power else "GradientStep, theory"
+        before, after = ("[", f"] * {self.steps}") if self.steps > 1 else ("", "")
         alpha0 = "np.inf" if math.isinf(self.alpha0) else repr(self.alpha0)
+        spectrum = f"""\
+spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, bulk="{self.bulk}",
+                           **picture, **features)
+"""
+        if self.plane:
+            spectrum = ""
         return f"""\
 import numpy as np
 from spikedrf import {imports}
 
 model = {{"beta": {self.beta!r}, "lam": {self.lam!r}, "noise": {self.noise!r},
          "activation": "{self.activation}", "target": "{self.target}"{readout}{law}}}
-step = GradientStep(eta={self.eta!r}, alpha0={alpha0}, u={list(self.u)}{shares})
+step = {before}GradientStep(eta={self.eta!r}, alpha0={alpha0}, u={list(self.u)}{shares}){after}
 alpha = np.geomspace({LOWEST!r}, {HIGHEST!r}, {self.points})
 with_step = theory.solve(alpha, step=step, bulk="{self.bulk}", **model).test_error
 without_step = theory.solve(alpha, **model).test_error
@@ -217,9 +239,7 @@ here = theory.solve({self.alpha!r}, step=step, bulk="{self.bulk}", **model)
 learned = {learned}
 features = {{name: model[name] for name in {tuple(names)!r}}}
 picture = {{"resolution": {SPECTRUM["resolution"]!r}, "rtol": {SPECTRUM["rtol"]!r}}}
-spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, bulk="{self.bulk}",
-                           **picture, **features)
-print(here)
+{spectrum}print(here)
 """
 
 

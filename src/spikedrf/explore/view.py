@@ -40,7 +40,7 @@ class View:
     target, learned, learned_without : ndarray, shape (M,)
         The target and the mean outputs there, at the alpha of the state.
     spectrum, spectrum_without : Spectrum or None
-        The spectra of the features at the alpha of the state.
+        The spectra of the features at the alpha of the state; None for spikes that span a plane.
     spike : Spike or None
         What the step leaves.
     lost : int
@@ -73,7 +73,7 @@ class _Network:
     curve: Floats
     here: float
     learned: Floats
-    spectrum: Spectrum
+    spectrum: Spectrum | None
     spike: Spike
     lost: int
 
@@ -94,7 +94,8 @@ def view(state: State) -> View:
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by `lost`
         plain = _network(state, alpha, s, None)
         try:
-            step = GradientStep(state.eta, state.alpha0, u=list(state.u), pi=list(state.pi) or None)
+            one = GradientStep(state.eta, state.alpha0, u=list(state.u), pi=list(state.pi) or None)
+            step: Any = [one] * state.steps if state.steps > 1 else one
             stepped = _network(state, alpha, s, step)
         except ValueError as error:
             missing = str(error)
@@ -132,7 +133,7 @@ def _along_first(name: str, s: Floats) -> Floats:
     return target(_plane(s)) if isinstance(target, MultiIndex) else target(s)
 
 
-def _network(state: State, alpha: Floats, s: Floats, step: GradientStep | None) -> _Network:
+def _network(state: State, alpha: Floats, s: Floats, step: Any) -> _Network:
     features: dict[str, Any] = {
         "beta": state.beta,
         "noise": state.noise,
@@ -145,8 +146,10 @@ def _network(state: State, alpha: Floats, s: Floats, step: GradientStep | None) 
     curve, here = (
         theory.solve(at, lam=state.lam, **features, **state.readout) for at in (alpha, state.alpha)
     )
-    spectrum = theory.spectrum(alpha=state.alpha, **SPECTRUM, **features)
-    reached = (curve.success, here.success, spectrum.success)
+    spectrum = None
+    if here.spike.span == 1:
+        spectrum = theory.spectrum(alpha=state.alpha, **SPECTRUM, **features)
+    reached = [curve.success, *([] if spectrum is None else [spectrum.success])]
     return _Network(
         curve=curve.test_error,
         here=float(here.test_error),
@@ -155,5 +158,5 @@ def _network(state: State, alpha: Floats, s: Floats, step: GradientStep | None) 
         else here.learned_along_target(s),
         spectrum=spectrum,
         spike=here.spike,
-        lost=sum(int(np.count_nonzero(~np.asarray(success))) for success in reached[::2]),
+        lost=sum(int(np.count_nonzero(~np.asarray(success))) for success in reached),
     )

@@ -35,6 +35,7 @@ _FIRST = (
     "trained-network",
     "small-batch",
     "multi-index",
+    "staircase",
     "power-law",
     "two-classes",
     "deep-features",

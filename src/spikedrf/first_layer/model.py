@@ -99,9 +99,18 @@ class Producer(ABC):
             for name, value in self.varying.items()
         ]
 
+    def choose(self, name: str) -> Producer:
+        """Return the same, with ``eta`` and ``alpha0`` those of one of several steps."""
+        raise ValueError(f"{name} needs several steps; got {self!r}")
+
     def parameter(self, name: str) -> Any:
         """Return a parameter by its name."""
         return self.varying[name]
+
+    @property
+    def together(self) -> int:
+        """How many steps move with ``eta``."""
+        return 1
 
     @property
     def leading(self) -> Producer:

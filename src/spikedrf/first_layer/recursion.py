@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,12 @@ Floats = NDArray[np.float64]
 _STILL = 1e-11
 # What is smaller, relative, is what rounding leaves of nothing.
 _NOTHING = 1e-14
+
+
+@lru_cache(maxsize=16)
+def slope_of(sigma: Activation) -> Activation:
+    """Return the derivative of an activation as a function of its own."""
+    return Activation(f"{sigma.name}'", function=sigma.derivative, argument="activation")
 
 
 class _Averages(NamedTuple):
@@ -91,7 +98,7 @@ def walk(
     values, w = population.values, population.dimensions
     vectors = np.zeros((K, J, L + K))
     bulk = np.repeat(values[None], K, axis=0)
-    slope = Activation(f"{sigma.name}'", function=sigma.derivative, argument="activation")
+    slope = slope_of(sigma)
     missed = 0.0
     for eta, alpha0 in steps:
         if eta == 0.0 or alpha0 == 0.0:

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import Isotropic, check_bulk
-from spikedrf.first_layer.model import FirstLayer, Producer, Spike, proportions
-from spikedrf.first_layer.recursion import walk
+from spikedrf.first_layer.differences import OFFSETS, WEIGHTS
+from spikedrf.first_layer.model import FirstLayer, Move, Producer, Spike, proportions
+from spikedrf.first_layer.recursion import slope_of, walk
 from spikedrf.inputs.neurons import Neurons, finished
 from spikedrf.inputs.population import Population
 from spikedrf.inputs.population import population as population_of
@@ -25,6 +26,9 @@ Floats = NDArray[np.float64]
 
 # What steps have in common, unless they are told apart by numbers.
 _OF_ALL = ("eta", "alpha0")
+
+# The larger step of differences, relative, and how far those of half of it may be away.
+_DIFFERENCE, _AGREE = 0.02, 1e-6
 
 # The rules for averages over kappa: their reach, nodes of the first and of the finest, and by how
 # much the spike may still move from one to the next.
@@ -70,7 +74,8 @@ class SeveralSteps(Producer):
 
     sees_labels: ClassVar[bool] = True
 
-    def __init__(self, steps: Sequence[Any]) -> None:
+    def __init__(self, steps: Sequence[Any], chosen: int | None = None) -> None:
+        self._chosen = chosen
         self.steps: tuple[GradientStep, ...] = tuple(steps)
         if not self.steps:
             raise ValueError("step has no steps: give None for plain random features")
@@ -133,19 +138,14 @@ class SeveralSteps(Producer):
         Raises
         ------
         TypeError, ValueError
-            As `GradientStep.first_layer`, and for spikes that span more than a plane, another
-            bulk, or moves with the noise.
+            As `GradientStep.first_layer`, and for spikes that span more than a plane or another
+            bulk.
         """
         check_bulk(name := "isotropic" if bulk is None else bulk)
         if name != "isotropic":
             raise ValueError(
                 f"bulk={name!r} has no closed form after several steps, use bulk='isotropic' or "
                 f"simulate(model='network'); got step={self!r}"
-            )
-        if "noise" in wrt:
-            raise ValueError(
-                f"wrt='noise' needs a GradientStep: how several steps move with the noise is not "
-                f"known; got step={self!r}"
             )
         sigma, g = resolve(activation, "activation"), resolve_target(target)
         sd = real_array("noise", noise, minimum=0.0)
@@ -154,25 +154,63 @@ class SeveralSteps(Producer):
         if isinstance(g, MultiIndex) or self.several_directions:
             return self._in_latents(sigma, population_of(None, g), sd)
         shape = broadcast_shape({"step": self._shape(), "noise": sd.shape})
+        r, c, gamma = self._on_the_line(sigma, g, sd)
+        moves = {name: self._move(name, sigma, g, sd) for name in wrt if self._has(name)}
+        if not shape:
+            spike = Spike(float(r), float(c), float(gamma))
+        else:
+            spike = Spike(r[..., None], c[..., None], gamma)
+        return FirstLayer.along_one(spike, moves=moves)
+
+    def _has(self, name: str) -> bool:
+        return name == "noise" or name in self.steerable
+
+    def _on_the_line(self, sigma: Activation, g: Activation, noise: Floats) -> Floats:
+        """Return ``r, c, gamma`` of one group's steps, shape (3, ...)."""
+        shape = broadcast_shape({"step": self._shape(), "noise": noise.shape})
         etas, batches = (
             [np.broadcast_to(getattr(step, name), shape) for step in self.steps]
             for name in ("eta", "alpha0")
         )
         found = np.empty((3, *shape))
-        levels = np.broadcast_to(sd, shape)
+        levels = np.broadcast_to(noise, shape)
+        u = float(np.ravel(self.steps[0].u)[0])
         for at in np.ndindex(shape):
-            of = GradientStep(etas[0][at], batches[0][at], self.steps[0].u)
-            first = of.spike(sigma, g, levels[at])
-            r, c, gamma, _ = first.arrays()
-            state = _State(float(r[0]), float(c[0]), float(gamma))
-            walk = _Walk(sigma, g, float(levels[at]), float(np.ravel(self.steps[0].u)[0]))
+            first = GradientStep(etas[0][at], batches[0][at], u).spike(sigma, g, levels[at])
+            state = _State(float(first.r), float(first.c), float(first.gamma))
+            walk = _Walk(sigma, g, float(levels[at]), u)
             for eta, alpha0 in zip(etas[1:], batches[1:], strict=True):
                 state = walk.step(state, float(eta[at]), float(alpha0[at]))
             found[(slice(None), *at)] = state
-        if not shape:
-            return FirstLayer.along_one(Spike(float(found[0]), float(found[1]), float(found[2])))
-        r, c, gamma = found
-        return FirstLayer.along_one(Spike(r[..., None], c[..., None], gamma))
+        return found
+
+    def _move(self, name: str, sigma: Activation, g: Activation, noise: Floats) -> Move:
+        """Differentiate the spike by central differences, NaN where those of two steps differ."""
+        x = noise if name == "noise" else np.asarray(self.parameter(name), dtype=np.float64)
+        if name.startswith("alpha0"):
+            scale = np.where(np.isfinite(x), x, 0.0)
+        else:
+            scale = np.maximum(np.abs(x), 0.1)
+        found = []
+        for step in (_DIFFERENCE, 0.5 * _DIFFERENCE):
+            total = np.zeros(3)
+            for offset, weight in zip(OFFSETS, WEIGHTS, strict=True):
+                at = x + offset * step * scale
+                if name == "noise":
+                    part = self._on_the_line(sigma, g, np.abs(at))
+                else:
+                    part = self.moved({name: at})._on_the_line(sigma, g, noise)
+                total = total + weight * np.moveaxis(part, 0, -1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                over = (step * scale)[..., None]
+                found.append(np.where(over > 0.0, total / over, 0.0))
+        size = np.abs(found[1]).max(axis=-1, keepdims=True)
+        agree = np.abs(found[1] - found[0]) <= _AGREE * np.maximum(size, 1e-3)
+        # At alpha0 = 0 there is no step, and beside it an infinite spike.
+        r, c, gamma = np.moveaxis(
+            np.where(agree & ((x > 0) | (name[:6] != "alpha0"))[..., None], found[1], np.nan), -1, 0
+        )
+        return Move(r[..., None], c[..., None], gamma, np.maximum(scale, 1.0))
 
     def _in_latents(self, sigma: Activation, law: Population, noise: Floats) -> FirstLayer:
         """Return the layer for one noise and single steps, its spikes on a line if they are."""
@@ -212,11 +250,18 @@ class SeveralSteps(Producer):
         found: dict[str, Any] = {}
         for name in _OF_ALL:
             values = [getattr(step, name) for step in self.steps]
-            if all(np.array_equal(value, values[0]) for value in values):
+            each = {f"{name}_{i + 1}": value for i, value in enumerate(values)}
+            if self._chosen is not None:
+                found |= {name: each.pop(f"{name}_{self._chosen}")} | each
+            elif all(np.array_equal(value, values[0]) for value in values):
                 found[name] = values[0]
             else:
-                found |= {f"{name}_{i + 1}": value for i, value in enumerate(values)}
+                found |= each
         return {**found, "u": self.steps[0].u, "pi": self.steps[0].pi, "steps": len(self.steps)}
+
+    def choose(self, name: str) -> SeveralSteps:
+        """Return the same steps, with ``eta`` and ``alpha0`` those of the one in ``eta_2``."""
+        return SeveralSteps(self.steps, int(name.rsplit("_", 1)[1]))
 
     @property
     def varying(self) -> dict[str, Any]:
@@ -243,13 +288,19 @@ class SeveralSteps(Producer):
         return getattr(self.steps[int(number) - 1], kind)
 
     def moved(self, values: dict[str, Any]) -> SeveralSteps:
-        """Return the steps with other values of `steerable`, ``u`` or ``pi``."""
+        """Return the steps with other values of `steerable`."""
         steps = list(self.steps)
         for name, value in values.items():
             kind, _, number = name.partition("_")
-            for i in [int(number) - 1] if number else range(len(steps)):
+            which = int(number) if number else self._chosen
+            for i in range(len(steps)) if which is None else [which - 1]:
                 steps[i] = replace(steps[i], **{kind: value})
-        return SeveralSteps(steps)
+        return SeveralSteps(steps, self._chosen)
+
+    @property
+    def together(self) -> int:
+        """All of them, unless one was chosen."""
+        return len(self.steps) if self._chosen is None else 1
 
     @property
     def leading(self) -> GradientStep:
@@ -280,8 +331,7 @@ class _Walk:
     def __init__(self, sigma: Activation, g: Activation, noise: float, u: float) -> None:
         self.g, self.noise, self.u = g, noise, u
         self.feature = _core.Function(sigma.core)
-        slope = Activation(f"{sigma.name}'", function=sigma.derivative, argument="activation")
-        self.slope = _core.Function(slope.core)
+        self.slope = _core.Function(slope_of(sigma).core)
         self.label = _core.Function(g.core)
 
     def step(self, state: _State, eta: float, alpha0: float) -> _State:

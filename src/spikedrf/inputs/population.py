@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import roots_hermitenorm
 
 from spikedrf.activations import Activation
 from spikedrf.inputs.covariance import Covariance
@@ -207,8 +208,17 @@ class Population:
 def gaussian_grid(dimensions: int, points: int) -> tuple[Floats, Floats]:
     """Trapezoid rule for averages over ``N(0, I)``: nodes (N, dimensions) and weights (N,)."""
     z = np.linspace(-_REACH, _REACH, points)
-    w = np.exp(-0.5 * z * z)
-    w /= w.sum()
+    return _product_grid(z, np.exp(-0.5 * z * z), dimensions)
+
+
+def hermite_grid(dimensions: int, points: int) -> tuple[Floats, Floats]:
+    """Gauss-Hermite rule for averages over ``N(0, I)``, as `gaussian_grid`."""
+    z, w = roots_hermitenorm(points)
+    return _product_grid(z, w, dimensions)
+
+
+def _product_grid(z: Floats, w: Floats, dimensions: int) -> tuple[Floats, Floats]:
+    w = w / w.sum()
     nodes = np.array(list(product(z, repeat=dimensions)), dtype=np.float64)
     weights = np.ones(1)
     for _ in range(dimensions):

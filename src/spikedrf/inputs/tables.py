@@ -12,20 +12,26 @@ from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.inputs.frame import Frame
 from spikedrf.inputs.labels import Readout
-from spikedrf.inputs.population import gaussian_grid
+from spikedrf.inputs.population import gaussian_grid, hermite_grid
 
 Floats = NDArray[Any]
 
 #: Nodes of kappa at most, for each class: along a line, and in a plane.
 MOST_NODES, MOST_NODES_OF_PLANE = 1 << 15, 1 << 19
 
-# Points an axis of the trapezoid rule over one, two or three latents, level by level.
+# Points an axis of the trapezoid rule over one, two or three latents, level by level; beside a
+# plane of kappa, whose nodes are thousands, of Gauss-Hermite rules, which need fewer.
 _REST = {
     1: (33, 49, 73, 109, 163, 245, 367, 551),
     2: (25, 33, 49, 73, 109, 163, 245),
     3: (17, 25, 33, 43, 55),
 }
-_EVALUATIONS = 2_000_000
+_BESIDE_PLANE = {
+    1: (12, 18, 26, 38, 54, 80, 120),
+    2: (10, 14, 20, 28, 40, 56),
+    3: (8, 12, 16, 22, 30),
+}
+_EVALUATIONS = 1_000_000
 _MOST_LEVELS = 9
 
 
@@ -108,7 +114,12 @@ def on_a_grid(frame: Frame) -> bool:
 
 def _levels(frame: Frame) -> int:
     """Return how many rules there are: each must be finer than the last, beside kappa too."""
-    return len(_REST[frame.labels]) if on_a_grid(frame) else _MOST_LEVELS
+    return len(_points(frame)) if on_a_grid(frame) else _MOST_LEVELS
+
+
+def _points(frame: Frame) -> tuple[int, ...]:
+    """Points an axis of the rule over what of the labels is beside kappa, level by level."""
+    return (_BESIDE_PLANE if frame.spikes > 1 else _REST)[frame.labels]
 
 
 def _rule(
@@ -152,8 +163,8 @@ def _labels(
             slope[:, 0] = e[1]
         return
     if frame.labels:
-        points = _REST[frame.labels]
-        zeta, w = gaussian_grid(frame.labels, points[level])
+        grid = hermite_grid if spikes > 1 else gaussian_grid
+        zeta, w = grid(frame.labels, _points(frame)[level])
     else:
         zeta, w = np.zeros((1, 0)), np.ones(1)
     # Latents of the population at a node: their mean given kappa, then what the rest adds.

@@ -32,7 +32,6 @@ from spikedrf.theory.solve import set_infinite_aside
 #: What the test error can be differentiated by: the readout's side, the step, the spiked model.
 PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")
 _OF_STEP = ("eta", "alpha0")
-_THROUGH_STEP = ("eta", "alpha0", "noise")
 _OF_SPIKE = ("gamma", "r", "c")
 _SCALARS = ("alpha", "beta", "lam", "noise")
 
@@ -134,7 +133,9 @@ def gradient(
         * ``alpha``, ``beta``, ``lam``;
         * ``noise``: through the labels of both stages if ``step`` is a `GradientStep` (whose
           ``r, c, gamma`` depend on it), of the second stage only if it is a `Spike`;
-        * ``eta``, ``alpha0``: of a `GradientStep`, through ``r, c, gamma``;
+        * ``eta``, ``alpha0``: of a `GradientStep`, through ``r, c, gamma``; of a list of steps
+          those of all together, which must then be the same, and ``eta_1``, ``alpha0_2`` and so
+          on those of one;
         * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed;
           not with ``bulk="network"``, where they do not move alone.
     rtol : float
@@ -171,7 +172,8 @@ def gradient(
 
     With inputs of their own, several directions or Gaussian rows, derivatives through the first
     layer (``eta, alpha0, r, c, gamma``, and ``noise`` of a `GradientStep`) are central differences
-    of sixth order, and ``quadrature_error`` holds what halving their step changes.
+    of sixth order, and ``quadrature_error`` holds what halving their step changes. How several
+    steps of one value of ``u`` move a spike is such a difference too, NaN where it is in doubt.
 
     Source: theory.md, sections 2 and 4 to 6; the Maxwell relations above are worked out in
     csrc/equations/sensitivity.hpp.
@@ -212,7 +214,7 @@ def gradient(
         noise=noise,
         bulk=bulk,
         rtol=accuracy,
-        wrt=[name for name in _THROUGH_STEP if name in names],
+        wrt=[name for name in names if name in ("noise", *producer_of(step).steerable)],
     )
     batch, infinite = set_infinite_aside(batch)
     result = differentiate(batch, names, accuracy, threads, infinite)
@@ -259,8 +261,8 @@ def _in_latents(
 
 
 def _check_names(wrt: str | Sequence[str], step: StepLike, bulk: str | None) -> tuple[str, ...]:
-    names = names_among("wrt", wrt, PARAMETERS)
     producer = producer_of(step)
+    names = names_among("wrt", wrt, dict.fromkeys((*PARAMETERS, *producer.steerable)))
     check_bulk(own := producer.own_bulk if bulk is None else bulk)
     for name in names:
         if name in _OF_STEP and name not in producer.steerable:

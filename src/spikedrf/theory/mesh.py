@@ -30,6 +30,7 @@ class Parameters(TypedDict, total=False):
     r: ArrayLike
     c: ArrayLike
     gamma: ArrayLike
+    steps: ArrayLike
 
 
 _RANGES: dict[str, dict[str, Any]] = {
@@ -42,7 +43,9 @@ _RANGES: dict[str, dict[str, Any]] = {
     "r": {},
     "c": {"minimum": 0.0, "exclusive": True},
     "gamma": {"minimum": -1.0, "maximum": 1.0},
+    "steps": {"minimum": 0.0, "maximum": 100.0},
 }
+_KINDS = "a GradientStep, a list of these, a Spike, a Layer or None"
 _OF_STEP, _OF_SPIKE = ("eta", "alpha0"), ("r", "c", "gamma")
 
 # A piece of work for one thread and one line of a checkpoint: a tenth of a second, whether the
@@ -104,7 +107,12 @@ class Mesh:
         step = self.step
         if "eta" in at:
             u = 1.0 if self.u is None else self.u
-            step = GradientStep(eta=at["eta"], alpha0=at["alpha0"], u=u, pi=self.pi)
+            eta, count = at["eta"], int(np.ravel(at.get("steps", 1))[0])
+            one = GradientStep(eta=eta if count else 0.0, alpha0=at["alpha0"], u=u, pi=self.pi)
+            step = [one] * count if count > 1 else one
+        numbered = {name: at[name] for name in at if name in producer_of(step).steerable}
+        if numbered and self.step is not None:
+            step = producer_of(step).moved(numbered)
         if "r" in at:
             r, c = (np.asarray(at[name])[..., None] for name in ("r", "c"))
             step = Spike(r=r, c=c, gamma=at["gamma"])
@@ -115,14 +123,17 @@ class Mesh:
 
         They depend on nothing but the mesh, so that a checkpoint fits whatever ``workers`` is.
         """
-        sees_labels = self._by_parameters or producer_of(self.step).sees_labels
-        moving = {*_OF_STEP, *_OF_SPIKE} | ({"noise"} if sees_labels else set())
+        given = producer_of(self.step)
+        sees_labels = self._by_parameters or given.sees_labels
+        moving = {*_OF_STEP, *_OF_SPIKE, *given.steerable} | ({"noise"} if sees_labels else set())
         moves = [name in moving for name in self.names]
         size, spikes, points = [1, 1], _SPIKES, _POINTS
         if self.over:  # tens of points to find each optimum, or of optima
             spikes, points = (max(1, limit // 32 ** len(self.over)) for limit in (spikes, points))
         # First as much as possible of an axis along which the spike stays the same.
         for axis in sorted((1, 0), key=lambda axis: moves[axis]):
+            if self.names[axis] == "steps":  # one list of steps for each
+                continue
             size[axis] = min(self.shape[axis], spikes if moves[axis] else points, points)
             points = max(1, points // size[axis])
             spikes = max(1, spikes // size[axis]) if moves[axis] else spikes
@@ -152,12 +163,17 @@ def mesh(given: Mapping[str, Any], step: Any, u: Any, pi: Any, over: tuple[str, 
         the step is given in no way or in two; the message names the argument.
     """
     arrays = {"beta": np.array(1.0), "noise": np.array(0.0)}
+    numbered = [n for n in producer_of(step, _KINDS).steerable if n[-1].isdigit() and "_" in n]
     for name, entry in given.items():
-        if name not in _RANGES:
+        if name not in _RANGES and name not in numbered:
             raise TypeError(
-                f"{name} is no parameter of a phase diagram; those are {', '.join(_RANGES)}"
+                f"{name} is no parameter of a phase diagram; those are {', '.join(_RANGES)}, and "
+                f"eta_1, alpha0_1 and so on of a list of steps"
             )
-        array = real_array(name, entry, **_RANGES[name])
+        kind = name.partition("_")[0] if name in numbered else name
+        array = real_array(name, entry, **_RANGES[kind])
+        if name == "steps" and (array != np.floor(array)).any():
+            raise ValueError(f"steps must be integers, got {entry!r}")
         if array.ndim > 1 or not array.size:
             raise ValueError(
                 f"{name} must be a number or a one-dimensional array, got shape {array.shape}"
@@ -207,9 +223,11 @@ def _check_step(given: Collection[str], step: Any, u: Any, pi: Any) -> None:
     for name, entry in {"u": u, "pi": pi}.items():
         if entry is not None and "eta" not in given:
             raise ValueError(f"{name} belongs to eta and alpha0, which are not given")
+        if name == "pi" and "steps" in given and "eta" not in given:
+            raise ValueError("steps belongs to eta and alpha0, which are not given")
         if entry is not None and np.ndim(entry) > 1:
             raise ValueError(f"{name} must be a number or one-dimensional, got {entry!r}")
-    if any(producer_of(step, "a GradientStep, a Spike, a Layer or None").shapes()):
+    if any(producer_of(step, _KINDS).shapes()):
         raise ValueError(
             f"step must be one step, got an array of them, {step!r}: give its parameters instead"
         )

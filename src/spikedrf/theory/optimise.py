@@ -117,6 +117,7 @@ def optimise(
     >>> theory.optimise(2.0, over="eta", lam=0.1, step=step, target="sin")
     Optimum(eta=4.7328, test_error=0.02606848, at_bound=False, success=True)
     """
+    over, step, bounds = _of_one_step(over, step, bounds)
     names = check_over(over, step)
     accuracy = check_accuracy(rtol)
     limits = _check_bounds(bounds, names)
@@ -144,7 +145,7 @@ def optimise(
         shapes |= {f"{end} of {name}": at.shape for end, at in zip(_ENDS, ends, strict=True)}
     shape = broadcast_shape(shapes)
     problems = Problems.posed(parameters, step, limits, shape)
-    search = Search(names, solver)
+    search = Search(names, solver, step)
     found = {name: Optimal.unknown(problems.size) for name in names}
     minima = np.zeros(problems.size, dtype=np.int64)
     doubtful = np.zeros(problems.size, dtype=bool)
@@ -228,6 +229,20 @@ def _posed(
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     producer = producer_of(step)
     return values | producer.steered, broadcast_shape(shapes)
+
+
+def _of_one_step(over: Any, step: StepLike, bounds: Any) -> tuple[Any, StepLike, Any]:
+    """Turn ``eta_2`` of several steps into ``eta`` of steps of which that one is chosen."""
+    producer = producer_of(step)
+    names = (over,) if isinstance(over, str) else tuple(over)
+    chosen = [n for n in names if n in producer.steerable and str(n).startswith("eta_")]
+    if not chosen:
+        return over, step, bounds
+    if len(chosen) > 1 or "eta" in names:
+        raise ValueError(f"over may name the eta of one step, or of all together; got {over!r}")
+    called = {chosen[0]: "eta"}
+    ends = None if bounds is None else {called.get(n, n): end for n, end in bounds.items()}
+    return tuple(called.get(n, n) for n in names), producer.choose(chosen[0]), ends
 
 
 def check_over(over: str | Sequence[str], step: Any) -> tuple[str, ...]:

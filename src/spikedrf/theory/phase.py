@@ -17,6 +17,7 @@ from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.producers import StepLike, producer_of
+from spikedrf.inputs.latent_layer import latent_population
 from spikedrf.inputs.population import Inputs, Population, beyond_white
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -96,10 +97,12 @@ def phase_diagram(
     progress : callable or bool, optional
         Called as ``progress(finished, points)`` after each piece; with a checkpoint, finished
         points are on the disk. True shows a bar, which needs tqdm.
-    alpha, lam, beta, noise, eta, alpha0, r, c, gamma : float or array_like
+    alpha, lam, beta, noise, eta, alpha0, r, c, gamma, steps : float or array_like
         As in `theory.solve`, `GradientStep` and `Spike`: two of them one-dimensional, the others
         numbers. ``alpha`` and ``lam`` are needed unless optimised; ``beta`` is 1 and ``noise`` 0
-        unless given. ``r`` and ``c`` belong to a single readout group.
+        unless given. ``r`` and ``c`` belong to a single readout group. ``steps`` is the number of
+        equal steps of size ``eta``, each on ``alpha0 d`` samples; 1 unless given, 0 is none. With
+        a list of steps as ``step``, ``eta_1``, ``alpha0_2`` and so on are those of one of them.
 
     Returns
     -------
@@ -255,10 +258,13 @@ class _Plan:
                 raise ValueError(
                     "value='gain' compares a step with none: give eta and alpha0, a spike or a step"
                 )
-            if self.law is not None:
+            law = latent_population(self.solver["inputs"], self.g, self.solver["init"], step)
+            if law is not None:
                 given = {n: v for n, v in self.solver.items() if n not in ("loss", "rtol")}
-                one: dict[str, Any] = {n: np.ravel(v)[:1] for n, v in values.items()}
-                solve(**one, step=step, **functions, **given)
+                # A first point says what the others would.
+                rows, columns = (slice(part.start, part.start + 1) for part in piece)
+                values, step = self.mesh.at((rows, columns))
+                solve(**values, step=step, **functions, **given)
                 possible = True
                 continue
             produce = producer_of(step).first_layer

@@ -14,8 +14,8 @@ from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import Producer
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers
-from spikedrf.inputs.population import Population, beyond_white
+from spikedrf.inputs.latent_layer import latent_layers, latent_population
+from spikedrf.inputs.population import Population
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.gradient import gradient
@@ -94,6 +94,12 @@ class Problems:
         """Number of problems."""
         return self.values["alpha"].size
 
+    @property
+    def groups(self) -> int:
+        """Number of readout groups."""
+        given = self.values.get("u", self.step.parameters.get("u", 1.0))
+        return int(np.atleast_1d(given).shape[-1])
+
     def take(self, which: Integers) -> Problems:
         """Return some of the problems, any number of times."""
         return replace(self, values={name: value[which] for name, value in self.values.items()})
@@ -152,16 +158,19 @@ class Search:
         What is optimised.
     solver : dict
         The arguments of the theory that are no parameters.
+    step : StepLike
+        The step; its numbers do not matter.
     """
 
     over: tuple[str, ...]
     solver: dict[str, Any]
+    step: StepLike
 
     @cached_property
     def law(self) -> Population | None:
-        """The inputs and labels, unless inputs are white and the target has one direction."""
-        names = ("inputs", "target", "init")
-        return beyond_white(*(self.solver[name] for name in names))
+        """The inputs and labels where latent coordinates are needed."""
+        inputs, target, init = (self.solver[name] for name in ("inputs", "target", "init"))
+        return latent_population(inputs, target, init, self.step)
 
     @property
     def block(self) -> int:
@@ -262,10 +271,12 @@ class Search:
         lengths = np.hypot(batch.r, np.sqrt(batch.c))[batch.which]
         return batch.arrange(threshold | saturated) & finite, batch.arrange(lengths)
 
-    def _neurons(self, problems: Problems) -> tuple[Floats, Floats]:
-        """``r`` and ``c`` of every problem, (N, K), on inputs with latents."""
+    def _neurons(self, problems: Problems, leading: bool = False) -> tuple[Floats, Floats]:
+        """``|r|`` and ``c`` of every problem, (N, K), on latents; after the first step only."""
         assert self.law is not None
         given = problems.arguments()
+        if leading:
+            given["step"] = producer_of(given["step"]).leading
         sigma, init = self.solver["activation"], self.solver["init"]
         layers, which = latent_layers(given["step"], sigma, self.law, given["noise"], init)
         which = np.broadcast_to(which, (problems.size,))
@@ -279,17 +290,17 @@ class Search:
             functions = self.solver["activation"], self.solver["target"]
             growth = step.growth(*functions, problems.values["noise"])
             return np.asarray(np.broadcast_to(growth, problems.size))
-        r, c = self._neurons(problems.moved(eta=np.full(problems.size, _FAR)))
+        r, c = self._neurons(problems.moved(eta=np.full(problems.size, _FAR)), leading=True)
         return np.asarray(np.hypot(r, np.sqrt(c)).max(axis=1) / _FAR)
 
     def eta_grid(self, problems: Problems) -> tuple[Floats, Floats, Floats]:
         """Points for the step, its unit, and the least step that is one."""
         growth = self._growth(problems)
         scale = 1.0 / np.where(growth > 0, growth, 1.0)
-        groups = problems.values["u"].shape[-1]
-        unit, least = _ETA_UNIT * scale, _least_step(self.solver["activation"], groups) * scale
+        least = _least_step(self.solver["activation"], problems.groups) * scale
+        unit = _ETA_UNIT * scale
         low = problems.bound("lowest eta", np.zeros(problems.size))
-        high = problems.bound("highest eta", _ETA_MOST * scale)
+        high = problems.bound("highest eta", _ETA_MOST * scale / problems.step.together)
         ends = np.arcsinh(low / unit), np.arcsinh(high / unit)
         grid = unit * np.sinh(np.linspace(*ends, _count(ends[1] - ends[0], _ETA_SPACING)))
         grid[0], grid[-1] = low, high

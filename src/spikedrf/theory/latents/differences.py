@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
+from spikedrf.first_layer.differences import OFFSETS, WEIGHTS
 from spikedrf.first_layer.model import Producer
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.population import Population
@@ -16,10 +17,9 @@ from spikedrf.theory.latents.solve import solve_points
 
 Floats = NDArray[np.float64]
 
-# Central differences of sixth order, at these multiples of a step, which is the second time halved.
-_OFFSETS = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
-_WEIGHTS = np.array([-1.0, 9.0, -45.0, 45.0, -9.0, 1.0]) / 60.0
-_STEP, _ACCURACY = 0.02, 1e-11
+# The step of the differences, which is the second time halved. What they are of is as accurate as
+# can be, but where spikes span a plane, whose rules grow with the square of what a line takes.
+_STEP, _ACCURACY, _OF_PLANE = 0.02, 1e-11, 1e-9
 # A derivative is held against itself or against so much of the error over the parameter's scale.
 _LEAST = 1e-4
 
@@ -63,7 +63,8 @@ class Slopes:
 
     def _solve(self, values: dict[str, Floats], producer: Producer) -> Any:
         sigma, population, init = self._model
-        return solve_points(values, sigma, population, producer, init, _ACCURACY, self._threads)
+        accuracy = _OF_PLANE if producer.several_directions else _ACCURACY
+        return solve_points(values, sigma, population, producer, init, accuracy, self._threads)
 
     def _by(self, name: str) -> Floats:
         if name in self._values or name in self._producer.steerable:
@@ -84,7 +85,7 @@ class Slopes:
         for half in range(self._halvings):
             step = _STEP * 0.5**half
             total = np.zeros(shape)
-            for offset, weight in zip(_OFFSETS, _WEIGHTS, strict=True):
+            for offset, weight in zip(OFFSETS, WEIGHTS, strict=True):
                 moved, scale = self._moved(name, entry, offset * step)
                 total = total + weight * np.asarray(moved.arrange("test"))
             with np.errstate(invalid="ignore", divide="ignore"):
