@@ -226,3 +226,15 @@ def test_plan_simulates_what_it_is_told():
         expected = simulate([1.0], d=20, replicates=2, model="network", step=s, rng=rng, **shared)
         np.testing.assert_array_equal(given[label].test_error, expected.test_error)
     assert Plan().simulate([1.0], {"a": {}}, **shared) == {}
+
+
+def test_the_staircase_is_climbed(made):
+    errors = lines(made["staircase"], "errors")
+    assert [*errors] == ["no step", "one step", "two steps", "three steps"]
+    order = [s.y[-1] for s in errors.values()]
+    assert order == sorted(order, reverse=True)
+    spikes = lines(made["staircase"], "spikes")
+    beside = [np.abs(s.y).max() for s in spikes.values()]
+    # Networks of d = 400 have 0, .33 and .69 along the second direction.
+    np.testing.assert_allclose(beside, [0.0, 0.33, 0.69], atol=0.01)
+    assert all(s.x[0] * s.x[1] < 0 for s in spikes.values())

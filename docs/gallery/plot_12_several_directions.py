@@ -91,7 +91,8 @@ networks = simulate(4.0, d=150, model="network", replicates=4, rng=0, step=[step
 print(round(networks.test_error, 3), "+-", round(networks.test_error_sem, 3))
 
 # %%
-# The size of one of the steps can be differentiated by, and optimised: ``eta_2``, or ``eta`` of all.
+# One can differentiate by the size of one of the steps, ``eta_2``, or by that of all, ``eta``, and
+# optimise it:
 
 slope = theory.gradient(4.0, step=[step] * 2, wrt=("eta_1", "eta_2"), rtol=1e-6, **model)
 print(slope)

@@ -91,4 +91,5 @@ def _in_the_plane(solution: Solution) -> np.ndarray:
 
 def _measured(simulation: Simulation) -> np.ndarray:
     """Return the same of networks, on average."""
-    return np.asarray(simulation.r[:, None] * np.atleast_2d(simulation.gamma))
+    length = np.asarray(simulation.r)
+    return np.asarray(length[:, None] * np.atleast_2d(simulation.gamma))
