@@ -8,6 +8,7 @@
 #include "named.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/moments.hpp"
+#include "tables/plane_rule.hpp"
 
 using namespace spikedrf;
 
@@ -165,8 +166,37 @@ void split_bulk() {
   }
 }
 
+// Averages that have closed forms, on rules for mild lines, steep ones, and nearly parallel ones.
+void rules_of_a_plane() {
+  NamedMoments activation(named::tanh);
+  const double lines[][4] = {{1.2, 0.4, 1.2, -0.4}, {20.0, 3.0, 2.0, 9.0}, {8.0, 0.5, 8.0, 0.49}};
+  for (const auto& r : lines) {
+    const Array<PlaneFunction> functions{{&activation, 0.3, r[0], r[1], 1.0},
+                                         {&activation, -0.2, r[2], r[3], 0.8}};
+    Index before = 0;
+    for (int level = 0; level < 3; ++level) {
+      PlaneRule rule;
+      check::that(plane_rule(functions, 1 << 21, level, rule), "there is one");
+      check::that(rule.weight.size() > before, "it gets finer");
+      before = rule.weight.size();
+      double whole = 0.0, wave = 0.0;
+      for (Index i = 0; i < rule.weight.size(); ++i) {
+        whole += rule.weight[i];
+        wave += rule.weight[i] * std::cos(1.5 * rule.first[i] - 0.7 * rule.second[i]);
+      }
+      const double accuracy = level == 0 ? 1e-7 : 1e-12;
+      check::near(whole, 1.0, accuracy, 0.0, "the whole");
+      check::near(wave, std::exp(-0.5 * (1.5 * 1.5 + 0.7 * 0.7)), accuracy, 0.0, "a wave");
+    }
+    PlaneRule rule;
+    check::that(!plane_rule(functions, 100, 1, rule), "none of so few nodes");
+    check::that(plane_rule(functions, 100, 0, rule), "but always a first");
+  }
+}
+
 const check::Register t0("the smallest case of the general form", smallest_case);
 const check::Register t1("weights in the loss", weights_in_the_loss);
 const check::Register t2("a bulk of equal nodes, four directions", split_bulk);
+const check::Register t3("rules of a plane", rules_of_a_plane);
 
 }  // namespace

@@ -17,7 +17,7 @@ from spikedrf.inputs.population import gaussian_grid, hermite_grid
 Floats = NDArray[Any]
 
 #: Nodes of kappa at most, for each class: along a line, and in a plane.
-MOST_NODES, MOST_NODES_OF_PLANE = 1 << 15, 1 << 19
+MOST_NODES, MOST_NODES_OF_PLANE = 1 << 15, 1 << 20
 
 # Points an axis of the trapezoid rule over one, two or three latents, level by level; beside a
 # plane of kappa, whose nodes are thousands, of Gauss-Hermite rules, which need fewer.

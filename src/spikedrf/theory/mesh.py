@@ -45,7 +45,7 @@ _RANGES: dict[str, dict[str, Any]] = {
     "gamma": {"minimum": -1.0, "maximum": 1.0},
     "steps": {"minimum": 0.0, "maximum": 100.0},
 }
-_KINDS = "a GradientStep, a list of these, a Spike, a Layer or None"
+_KINDS = "a GradientStep, a Spike, a Layer or None"
 _OF_STEP, _OF_SPIKE = ("eta", "alpha0"), ("r", "c", "gamma")
 
 # A piece of work for one thread and one line of a checkpoint: a tenth of a second, whether the
