@@ -379,8 +379,6 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
         ({**GOOD, "flip": 0.1}, ValueError, "flip is for labels='sign'"),
         ({**GOOD, "labels": "sign", "flip": [0.1]}, ValueError, "flip must be a number"),
         ({**GOOD, "loss": "huber", "alpha": [1.0, np.inf]}, ValueError, "alpha must be finite"),
-        ({**BEST[1], "labels": "sign"}, ValueError, "loss must be 'square' and labels 'real' with"),
-        ({**BEST[1], "loss": "huber"}, ValueError, "loss must be 'square' and labels 'real' with"),
         ({**GOOD, "workers": 0}, ValueError, "workers must be >= 1"),
         ({**GOOD, "activation": "step"}, ValueError, "activation must be a callable or one of"),
         ({**GOOD, "progress": 3}, TypeError, "progress must be a callable, a bool or None"),

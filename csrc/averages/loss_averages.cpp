@@ -100,14 +100,16 @@ LossAverages::LossAverages(Loss loss, LabelKind kind) : loss_(loss), kind_(kind)
 // One entry for every zeta, or with sign labels for every zeta and label: the mean mu of
 // x = sigma (y - omega) and the weight. Real labels bring their noise into the variance of x.
 void LossAverages::branch(const LabelTable& labels, Index node, double noise, double flip,
-                          const CavityField& field) {
+                          const CavityField& field, bool differentiate) {
   const Index first = labels.begin(node);
   const Index last = labels.begin(node + 1);
   const bool signs = kind_ == LabelKind::sign;
   const Index most = (signs ? 2 : 1) * labels.largest();
   if (capacity_ < most) {
     capacity_ = most;
-    for (auto* array : {&mu_, &weight_, &signed_, &label_}) array->resize(most);
+    for (auto* array : {&mu_, &weight_, &signed_, &label_, &by_noise_, &by_flip_}) {
+      array->resize(most);
+    }
     zeta_.resize(kMostLabelDirections * most);
     rows_.resize(kRows * most);
   }
@@ -116,7 +118,7 @@ void LossAverages::branch(const LabelTable& labels, Index node, double noise, do
   const bool margin = traits(loss_).margin;
   count_ = 0;
   const auto add = [&](double weight, double y, Index entry) {
-    if (weight < kNegligible) return;
+    if (weight < kNegligible && !differentiate) return;
     const double sigma = margin ? y : 1.0;
     double omega = field.mean;
     for (int a = 0; a < directions_; ++a) {
@@ -137,6 +139,11 @@ void LossAverages::branch(const LabelTable& labels, Index node, double noise, do
       const double up = flip + (1.0 - 2.0 * flip) * value;
       add(weight * up, 1.0, j);
       add(weight * (1.0 - up), -1.0, j);
+      if (!differentiate) continue;
+      by_flip_[count_ - 2] = weight * (1.0 - 2.0 * value);
+      by_noise_[count_ - 2] = weight * (1.0 - 2.0 * flip) * labels.by_noise()[j];
+      by_flip_[count_ - 1] = -by_flip_[count_ - 2];
+      by_noise_[count_ - 1] = -by_noise_[count_ - 2];
     } else {
       add(weight, value, j);
     }
@@ -166,18 +173,32 @@ void Outcome::add(double weight, const Outcome& other) {
   train_wrong += weight * other.train_wrong;
 }
 
+void LossAverages::average(double V, bool hessian) {
+  if (traits(loss_).broken_line) {
+    Ramp ramp = ramp_of(loss_);
+    ramp.width += V;
+    ramp_averages(ramp, mu_.data(), count_, tau_, hessian, averages());
+  } else {
+    average_smooth(V, hessian, false);
+  }
+}
+
+void LossAverages::fresh_losses() {
+  constexpr double kNone = 1e-60;  // a response that changes nothing
+  if (!traits(loss_).broken_line) {
+    average_smooth(kNone, false, true);
+    return;
+  }
+  ramp_averages(ramp_of(loss_), mu_.data(), count_, tau_, false, averages());
+  ramp_fit(ramp_of(loss_), 0.0, mu_.data(), count_, tau_, row(kThird), row(kPhi2Slope));
+}
+
 EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double noise, double flip,
                                     const CavityField& field, bool hessian) {
   branch(labels, node, noise, flip, field);
+  average(field.V, hessian);
   double* rows[kRows];
   for (int i = 0; i < kRows; ++i) rows[i] = row(i);
-  if (traits(loss_).broken_line) {
-    Ramp ramp = ramp_of(loss_);
-    ramp.width += field.V;
-    ramp_averages(ramp, mu_.data(), count_, tau_, hessian, averages());
-  } else {
-    average_smooth(field.V, hessian, false);
-  }
   if (products_.size() < count_) products_.resize(count_);
   EnvelopeSums sums;
   const Index n = count_;

@@ -1,9 +1,9 @@
-// Certified derivatives of the test error under the square loss: rules are refined until the
-// derivatives agree, too.
+// Certified derivatives of the test error: rules are refined until the derivatives agree, too.
 #pragma once
 
 #include <cstdint>
 
+#include "averages/loss_averages.hpp"
 #include "batches/problem.hpp"
 #include "numerics/array.hpp"
 
@@ -24,17 +24,26 @@ struct Directions {
 struct Gradients {
   Directions directions;
   bool by_alpha, by_beta, by_lam, by_noise;  // which of these are certified too
+  // Of sign labels, and of a loss that has a parameter; not looked at under the square loss of real
+  // labels.
+  bool by_flip, by_parameter;
+  ObjectiveKind objective;
   double* test_error;
+  double* test_loss;  // this, flip and parameter not under the square loss of real labels
   double* alpha;
   double* beta;
   double* lam;
   double* noise;  // at a fixed spike
+  double* flip;
+  double* parameter;
   double* along;  // points x directions
   double* quadrature_error;
   std::int32_t* status;
 };
 
-// False if an activation or target could not be evaluated (the results are then incomplete).
+// Of the square loss of real labels, and of any other: finite alpha and lam > 0 then. False if an
+// activation or target could not be evaluated (the results are then incomplete).
 bool gradient(const Problem& problem, const Points& points, const Gradients& results);
+bool convex_gradient(const Problem& problem, const Points& points, const Gradients& results);
 
 }  // namespace spikedrf

@@ -8,10 +8,13 @@ namespace spikedrf {
 
 bool run(const Problem& problem, const Points& points, const Wanted& wanted) {
   if (wanted.transforms != nullptr) return spectrum(problem, points, *wanted.transforms);
-  if (wanted.gradients != nullptr) return gradient(problem, points, *wanted.gradients);
   // Everything but the responses has a closed form then.
   const bool square = problem.loss.kind == loss_of<losses::Square>();
   const bool ridge = square && problem.labels == LabelKind::real;
+  if (wanted.gradients != nullptr) {
+    return ridge ? gradient(problem, points, *wanted.gradients)
+                 : convex_gradient(problem, points, *wanted.gradients);
+  }
   return ridge ? solve_ridge(problem, points, *wanted.solutions)
                : solve_convex(problem, points, *wanted.solutions);
 }

@@ -39,7 +39,7 @@ constexpr double kNone = 1e-60;  // a variance that changes nothing
 
 SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
                              const FieldState& field, const Tables& tables,
-                             const LabelVariation& variation)
+                             const LabelVariation& variation, bool with_slopes)
     : gamma_(problem.spikes.gamma[index]),
       noise_(noise),
       // Of a loss of the margin phi = loss'(1) at h = 0, of another f = loss'(y).
@@ -48,7 +48,7 @@ SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
       variation_(variation),
       target_(*problem.target),
       field_(field),
-      tables_(problem, index, false, scales(field, tables), RuleLadder::Start::uniform) {}
+      tables_(problem, index, with_slopes, scales(field, tables), RuleLadder::Start::uniform) {}
 
 SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field, Index i) {
   Node result{0.0, 0.0, 0.0, 0.0};
@@ -130,6 +130,39 @@ SignRates SignRateRules::evaluate(Index level, const FieldState& field, double f
     rates.train += tables.weight()[i] * train;
   }
   return rates;
+}
+
+Objective SignRateRules::objective(Index level, const FieldState& field,
+                                   double flip) const {
+  constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+  const Tables& tables = tables_[level];
+  const LabelTable& labels = labels_[level];
+  Array<NodeObjective> at(tables.nodes);
+  for (Index i = 0; i < tables.nodes; ++i) {
+    const Node here = node(tables, field, i);
+    const AlongGamma along_gamma(tables.kappa()[i], gamma_);
+    const double inverse = 1.0 / std::sqrt(here.t);
+    NodeObjective& sum = at[i];
+    for (Index j = labels.begin(i); j < labels.begin(i + 1); ++j) {
+      const double zeta = labels.zeta()[j];
+      const double w = labels.weight()[j];
+      const double value = labels.value()[j];
+      const double up = flip + (1.0 - 2.0 * flip) * value;
+      const double z = std::clamp((here.mean + here.s * zeta) * inverse, -37.0, 37.0);
+      const double below = vmath::normal_cdf(-z);
+      const double above = vmath::normal_cdf(z);
+      const double rate = up * below + (1.0 - up) * above;
+      const double by_field = (1.0 - 2.0 * up) * kInvSqrtTwoPi * vmath::gaussian(z) * inverse;
+      sum.value += w * rate;
+      sum.mean += w * by_field;
+      sum.s += w * zeta * by_field;
+      sum.t -= w * by_field * 0.5 * z * inverse;
+      sum.labels.gamma += w * along_gamma(zeta, rate, here.s * by_field);
+      sum.labels.noise += w * (1.0 - 2.0 * flip) * labels.by_noise()[j] * (below - above);
+      sum.labels.flip += w * (1.0 - 2.0 * value) * (below - above);
+    }
+  }
+  return gather(tables, tables_.slopes(level), at, field);
 }
 
 }  // namespace spikedrf

@@ -9,6 +9,7 @@
 
 #include "batches/table_ladder.hpp"
 #include "equations/field_state.hpp"
+#include "equations/objective.hpp"
 #include "functions/loss.hpp"
 #include "numerics/array.hpp"
 #include "tables/labels.hpp"
@@ -24,11 +25,13 @@ class SignRateRules {
  public:
   // Rules that resolve the steps of this field on the nodes of `tables`, and the labels.
   SignRateRules(const Problem& problem, Index index, double noise, const FieldState& field,
-                const Tables& tables, const LabelVariation& variation);
+                const Tables& tables, const LabelVariation& variation, bool with_slopes = false);
 
   Reached reach(Index level);
   // On the rules of one level that was reached, for this field or one close to it.
   SignRates evaluate(Index level, const FieldState& field, double flip) const;
+  // The test rate and its derivatives, those through the tables only with slopes.
+  Objective objective(Index level, const FieldState& field, double flip) const;
 
  private:
   struct Node {

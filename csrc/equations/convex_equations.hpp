@@ -29,11 +29,19 @@
 #include "averages/loss_averages.hpp"
 #include "equations/bulk_potential.hpp"
 #include "equations/field_state.hpp"
+#include "equations/objective.hpp"
 #include "equations/resolvent.hpp"
 #include "equations/signal_basis.hpp"
 #include "numerics/array.hpp"
 
 namespace spikedrf {
+
+// The derivatives of an objective.
+struct ConvexSlopes {
+  double delta = 0.0, beta = 0.0, lam = 0.0;  // beta at fixed delta
+  LabelSlopes labels;
+  Array<double> r, c;  // as they enter the tables
+};
 
 class ConvexEquations : public Resolvent<0> {
  public:
@@ -63,6 +71,20 @@ class ConvexEquations : public Resolvent<0> {
   FieldState field() const;
   double power(const double* coefficients) const;  // E sum_a coefficients_a f_a
 
+  // Derivatives, convex_sensitivity.cpp: the Jacobian and m at the solution first (false if it is
+  // none), then any number of objectives. `slopes` may be null; without `of_labels` the derivatives
+  // by the labels are left out.
+  bool linearise();
+  Objective objective(ObjectiveKind kind, double gamma, const TableSlopes* slopes);
+  ConvexSlopes differentiate(const Objective& objective, double gamma, const TableSlopes* slopes,
+                             bool of_labels);
+  // Of the last one, along a move of the bulk as in sensitivity.hpp.
+  double along_values(const double* move) const;
+  double along_bulk(const double* move, int nodes) const;
+  // Whether objectives jump when the spike moves along (dr, dc).
+  bool jumps(const TableSlopes& slopes, const double* dr, const double* dc) const;
+  double response() const { return response_; }  // E V
+
  private:
   // How a raw variable of env moves one of its arguments: by a function of kappa.
   struct Term {
@@ -85,6 +107,7 @@ class ConvexEquations : public Resolvent<0> {
   void residual();
   void jacobian();
   void scale();
+  void move_state(const Objective& objective);
   double violation() const;
   double* z(int block) { return z_.data() + offset_[block]; }
   CavityField field_at(Index node) const;
@@ -121,6 +144,8 @@ class ConvexEquations : public Resolvent<0> {
   Array<double> s_;       // rest x stride
   Array<double> spread_;  // 2 s_l mu1_k, rest x groups x stride, where labels do not see l
   Array<EnvelopeSums> sums_;
+  Array<double> z_dot_;  // along an objective
+  double response_ = 0.0;
 };
 
 }  // namespace spikedrf

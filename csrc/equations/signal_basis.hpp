@@ -53,19 +53,34 @@ class SignalBasis {
   // The minimum-norm m of a mean function.
   void restore(const double* beta, const double* theta, double* m) const {
     const int K = groups_;
-    Array<double> right(K, 0.0), matrix(r_), null(K * K), work(K * K + K);
+    Array<double> right(K, 0.0);
     for (int j = 0; j < rank_; ++j) {
       right[j] = beta[j];
       for (int a = 0; a < columns_; ++a) right[j] -= s_[j * columns_ + a] * theta[a];
     }
-    int nullity = 0;
-    scaled_pseudo_solve(matrix.data(), right.data(), m, null.data(), &nullity, work.data(),
-                        work.data() + K * K, K, 1e-13);
+    solve(right.data(), m);
+  }
+
+  // Orthonormal vectors a with sum_k a_k mu0_k = 0, one after the other.
+  Array<double> dependencies() const {
+    Array<double> m(groups_), right(groups_, 0.0);
+    return solve(right.data(), m.data());
   }
 
  private:
   const double* row(int i) const { return rows_.data() + i * stride_; }
   double* row(int i) { return rows_.data() + i * stride_; }
+
+  // The minimum-norm solution of R m = right; returns what R takes to zero.
+  Array<double> solve(const double* right, double* m) const {
+    const int K = groups_;
+    Array<double> matrix(r_), null(K * K), work(K * K + K);
+    int nullity = 0;
+    scaled_pseudo_solve(matrix.data(), right, m, null.data(), &nullity, work.data(),
+                        work.data() + K * K, K, 1e-13);
+    null.resize(nullity * K);
+    return null;
+  }
 
   // f minus its projections on the Q_j (into every `step`-th entry of `projection`), which are
   // taken out twice; zero, and false, if they span f.

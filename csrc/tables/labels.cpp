@@ -13,6 +13,8 @@ namespace {
 constexpr double kReach = 12.0;
 constexpr int kScan = 2400;
 
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+
 constexpr Index kMostEntries = Index{1} << 22;
 
 // The function itself: its moments at sd = 0.
@@ -97,6 +99,17 @@ void LabelVariation::add(double slope, double sd, double noise, Variation& varia
   }
 }
 
+bool LabelVariation::differentiable_without_noise() const {
+  constexpr double kFlat = 1e-4;
+  for (const Crossing& crossing : crossing_) {
+    if (!(crossing.slope > kFlat)) return false;
+  }
+  for (Index i = 0; i + 1 < g_.size(); ++i) {
+    if (g_[i] == 0.0 && g_[i + 1] == 0.0) return false;
+  }
+  return true;
+}
+
 bool LabelTable::fill(LabelKind kind, const Array<double>& kappa, int level, double gamma,
                       double noise, const LabelVariation& labels, GaussianMoments& target,
                       const MoreScales& more) {
@@ -144,10 +157,17 @@ bool LabelTable::fill_around(LabelKind kind, const Array<double>& at, int level,
   }
   if (!Target(target)(x.data(), x.size(), value_.data())) return false;
   if (kind == LabelKind::sign) {
-    for (double& value : value_) {
+    by_noise_.resize(value_.size());
+    for (Index j = 0; j < value_.size(); ++j) {
+      double& value = value_[j];
       if (noise > 0.0) {
-        value = vmath::normal_cdf(value / noise);
+        const double z = value / noise;
+        // With z bounded: far out the density is nothing.
+        const double within = std::clamp(z, -37.0, 37.0);
+        by_noise_[j] = -within * kInvSqrtTwoPi * vmath::gaussian(within) / noise;
+        value = vmath::normal_cdf(z);
       } else {
+        by_noise_[j] = 0.0;  // the gain on one side of the step is the loss on the other
         value = value >= 0.0 ? 1.0 : 0.0;
       }
     }

@@ -35,6 +35,10 @@ class LabelVariation {
   // with z.
   void add(double slope, double sd, double noise, Variation& variation) const;
 
+  // Whether averages of the labels have a derivative by the noise at noise 0: not where g is 0 on a
+  // whole interval or meets 0 flatly.
+  bool differentiable_without_noise() const;
+
  private:
   Array<double> x_, g_;  // a scan of the target
   Array<Crossing> crossing_;
@@ -67,10 +71,12 @@ class LabelTable {
   const double* zeta(int axis = 0) const { return zeta_.data() + axis * weight_.size(); }
   const double* weight() const { return weight_.data(); }
   const double* value() const { return value_.data(); }
+  // Of sign labels: the derivative of that chance by the noise.
+  const double* by_noise() const { return by_noise_.data(); }
 
  private:
   Array<Index> begin_;
-  Array<double> zeta_, weight_, value_;
+  Array<double> zeta_, weight_, value_, by_noise_;
   Index largest_ = 0;
   int directions_ = 1;
   bool exhausted_ = false;

@@ -119,6 +119,7 @@ class Solutions:
 
 class Gradients:
     scalars: Floats
+    of_convex: Floats
     along: Floats
     status: NDArray[np.int32]
     def __init__(
@@ -128,6 +129,8 @@ class Gradients:
         scale: Floats,
         names: Sequence[str],
         bulk_direction: Floats | None = None,
+        *,
+        of_loss: bool = False,
     ) -> None: ...
 
 class Transforms:

@@ -197,6 +197,10 @@ cdef extern from "batches/solutions.hpp" namespace "spikedrf" nogil:
         double* class_error
         double* class_wrong
 
+cdef extern from "averages/loss_averages.hpp" namespace "spikedrf" nogil:
+    cdef enum class ObjectiveKind(int):
+        pass
+
 cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
     cdef struct Directions:
         Index count
@@ -209,11 +213,17 @@ cdef extern from "batches/gradient.hpp" namespace "spikedrf" nogil:
         cbool by_beta
         cbool by_lam
         cbool by_noise
+        cbool by_flip
+        cbool by_parameter
+        ObjectiveKind objective
         double* test_error
+        double* test_loss
         double* alpha
         double* beta
         double* lam
         double* noise
+        double* flip
+        double* parameter
         double* along
         double* quadrature_error
         int32_t* status
@@ -668,30 +678,36 @@ cdef class Solutions:
 
 
 cdef class Gradients:
-    """Derivatives of the test error under the square loss.
+    """Derivatives of the test error, or of the test loss if `of_loss`.
 
     direction (spikes x D x (2K + 1)) holds dr, dc, dgamma, scale (spikes x D) what matters;
     bulk_direction (spikes rules x D x nodes (K + weights)) is how the values of the bulk and then
-    its weights move; `names` are those among alpha, beta, lam, noise that are to be certified.
+    its weights move; `names` are those among alpha, beta, lam, noise, flip, parameter (of the loss) that are to be certified.
     scalars: test error, d/dalpha, d/dbeta, d/dlam, d/dnoise at a fixed spike, quadrature_error;
-    along (points x D): the directional derivatives; status.
+    of_convex, of any but the square loss of real labels: d/dflip, d/dparameter, test loss; along
+    (points x D): the directional derivatives; status.
     """
 
-    cdef readonly object scalars, along, status
+    cdef readonly object scalars, of_convex, along, status
     cdef const double[:, :, ::1] direction, bulk_direction
     cdef const double[:, ::1] scale
     cdef tuple names
+    cdef cbool of_loss
 
-    def __init__(self, Py_ssize_t points, direction, scale, names, bulk_direction=None):
+    def __init__(self, Py_ssize_t points, direction, scale, names, bulk_direction=None,
+                 *, of_loss=False):
+        self.of_loss = of_loss
         self.direction, self.scale, self.bulk_direction = direction, scale, bulk_direction
         self.names = tuple(names)
         self.scalars = np.zeros((6, points))
+        self.of_convex = np.zeros((3, points))
         self.along = np.zeros((points, self.direction.shape[1]))
         self.status = np.zeros(points, dtype=np.int32)
 
     cdef CoreGradients part(self, Py_ssize_t start):
         cdef CoreGradients to
         cdef double[:, ::1] scalars = self.scalars
+        cdef double[:, ::1] of_convex = self.of_convex
         cdef double[:, ::1] along = self.along
         cdef int32_t[::1] status = self.status
         to.directions = Directions(self.direction.shape[1], NULL, NULL, NULL)
@@ -712,6 +728,12 @@ cdef class Gradients:
         to.lam = &scalars[3, start]
         to.noise = &scalars[4, start]
         to.quadrature_error = &scalars[5, start]
+        to.flip = &of_convex[0, start]
+        to.parameter = &of_convex[1, start]
+        to.test_loss = &of_convex[2, start]
+        to.by_flip = "flip" in self.names
+        to.by_parameter = "parameter" in self.names
+        to.objective = <ObjectiveKind>(1 if self.of_loss else 0)
         to.status = &status[start]
         return to
 

@@ -34,6 +34,23 @@ def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:
             )
 
 
+def pose_part(batch: Batch, part: Part, loss: Loss, labels: str, rtol: float) -> _core.Problem:
+    """Return the problem that a part of a batch poses under any loss."""
+    signs = labels == "sign"
+    return core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES, loss=loss.core, signs=signs)
+
+
+def in_a_row(part: Part) -> NDArray[np.int64]:
+    """Return an order in which points of one spike and noise, which share tables, are in a row."""
+    return np.lexsort((part.values["noise"], part.which))
+
+
+def chunks(count: int, threads: int | None) -> list[slice]:
+    """Return pieces of work for one thread."""
+    size = int(np.clip(count // (4 * (threads or cores())), 1, 32))
+    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
+
+
 def refuse_limits(alpha: Floats, lam: Floats, loss: Loss, labels: str) -> None:
     """Raise ValueError where there is no ridge, or where there are infinitely many samples."""
     what = f"loss {loss.name!r} and labels={labels!r}"
@@ -53,14 +70,11 @@ def solve_part(
     batch: Batch, part: Part, loss: Loss, labels: str, rtol: float, threads: int | None
 ) -> _core.Solutions:
     """Solve the points of a part, those of one spike and noise, which share tables, in a row."""
-    signs = labels == "sign"
-    problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES, loss=loss.core, signs=signs)
+    problem = pose_part(batch, part, loss, labels, rtol)
     count, groups = part.which.size, part.r.shape[1]
-    order = np.lexsort((part.values["noise"], part.which))
-    size = int(np.clip(count // (4 * (threads or cores())), 1, 32))
-    chunks = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    order = in_a_row(part)
     found = _core.Solutions(count, groups)
-    run(problem, core_points(part, order), found, chunks, threads)
+    run(problem, core_points(part, order), found, chunks(count, threads), threads)
     out = _core.Solutions(count, groups)
     out.scalars[:, order], out.counts[:, order] = found.scalars, found.counts
     out.vectors[:, order], out.matrices[:, order] = found.vectors, found.matrices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from spikedrf.inputs.latent_layer import latent_population
 from spikedrf.inputs.population import Inputs, Population
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
-from spikedrf.parameters import names_among
+from spikedrf.parameters import names_among, real_array
 from spikedrf.running.workers import thread_count
+from spikedrf.theory import convex
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import INFINITE, check_accuracy, warn
 from spikedrf.theory.core import core_points, core_problem, run
@@ -29,32 +30,43 @@ from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
 from spikedrf.theory.solve import set_infinite_aside
 
-#: What the test error can be differentiated by: the readout's side, the step, the spiked model.
-PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c")
+#: What the test error can be differentiated by: the readout's side, the step, the spiked model,
+#: the labels and the loss.
+PARAMETERS = (
+    "alpha", "beta", "lam", "noise", "eta", "alpha0", "gamma", "r", "c", "flip", "delta", "level"
+)  # fmt: skip
 _OF_STEP = ("eta", "alpha0")
 _OF_SPIKE = ("gamma", "r", "c")
+_OF_LOSS = ("delta", "level")
 _SCALARS = ("alpha", "beta", "lam", "noise")
+
+#: What can be differentiated, and optimised.
+OBJECTIVES = ("test_error", "test_loss")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gradient(Mapping[str, Any]):
-    r"""Derivatives of the test error: a mapping from parameter names to arrays.
+    r"""Derivatives of the test error or loss: a mapping from parameter names to arrays.
 
     Attributes
     ----------
     test_error : float or ndarray, shape S
-        The test error itself; ``S`` is the broadcast shape of the parameters.
+        The test error; ``S`` is the broadcast shape of the parameters.
+    test_loss : float or ndarray, shape S
+        The loss of fresh samples.
+    objective : str
+        Which of the two has been differentiated.
     success : bool or ndarray, shape S
-        Whether the point reached ``rtol``, in the test error and in every derivative asked for.
+        Whether the point reached ``rtol``, in the objective and in every derivative asked for.
     status : int or ndarray, shape S
         As for `Solution`; 4: one of the derivatives does not exist there and is NaN; 7: the error
         itself is infinite, and the derivatives are NaN.
     quadrature_error : float or ndarray, shape S
         Largest relative change, from the last quadrature rule but one to the last, of the test
         error and of the derivatives asked for. A derivative is held against itself, or against
-        ``1e-4 test_error / scale`` where it is smaller than that (it may vanish); the scale is
-        that on which the parameter matters: alpha, beta, alpha0 and c themselves, ``1/V2`` for
-        lam, 1 or the parameter for the others.
+        ``1e-4 objective / scale`` where it is smaller than that (it may vanish); the scale is
+        that on which the parameter matters: alpha, beta, alpha0, c and delta themselves, ``1/V2``
+        for lam, 1 or the parameter for the others.
     spike : Spike
         The spiked model.
     parameters : dict
@@ -67,12 +79,19 @@ class Gradient(Mapping[str, Any]):
     quadrature_error: Any
     spike: Spike
     parameters: dict[str, Any] = field(default_factory=dict)
+    test_loss: Any = None
+    objective: str = "test_error"
     _values: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Broadcast shape of the parameters."""
         return np.shape(self.test_error)
+
+    @property
+    def value(self) -> Any:
+        """The objective itself."""
+        return getattr(self, self.objective)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -106,6 +125,9 @@ def gradient(
     noise: ArrayLike = 0.0,
     bulk: str | None = None,
     loss: LossLike = "square",
+    labels: str = "real",
+    flip: ArrayLike = 0.0,
+    objective: str = "test_error",
     inputs: Inputs = None,
     init: str = "sphere",
     rtol: float = 1e-8,
@@ -121,12 +143,19 @@ def gradient(
 
     for example ``d test_error/d lam = d norm/ds``. The motion of the order parameters along ``s``
     is one linear solve, shared by all parameters. There are no finite differences; the averages
-    are certified by two successive quadrature rules like those of `solve`.
+    are certified by two successive quadrature rules like those of `solve`. Under any other loss,
+    and for rates of wrong signs, ``s`` times the objective is added to the function of the order
+    parameters that is stationary there; the rest is the same.
 
     Parameters
     ----------
-    alpha, lam, beta, activation, target, step, noise, bulk, loss, inputs, init, workers
-        As for `solve`; only the square loss.
+    alpha, lam, beta, activation, target, step, noise, bulk, workers
+        As for `solve`.
+    loss, labels, flip, inputs, init
+        As for `solve`; with inputs or several directions the square loss of real labels.
+    objective : {"test_error", "test_loss"}
+        What to differentiate: the test error, with ``labels="sign"`` the rate of wrong signs, or
+        the loss of fresh samples.
     wrt : str or sequence of str
         The parameters, among
 
@@ -137,7 +166,9 @@ def gradient(
           those of all together, which must then be the same, and ``eta_1``, ``alpha0_2`` and so
           on those of one;
         * ``r``, ``c`` (each group on its own), ``gamma``: of the spiked model, the others fixed;
-          not with ``bulk="network"``, where they do not move alone.
+          not with ``bulk="network"``, where they do not move alone;
+        * ``flip``: with ``labels="sign"``;
+        * ``delta``, ``level``: of a loss that has it.
     rtol : float
         Quadrature nodes are added until the errors and the derivatives move by less than this.
 
@@ -150,7 +181,8 @@ def gradient(
     Raises
     ------
     TypeError, ValueError
-        As for `solve`, and if a name is unknown or ``step`` has no such parameter.
+        As for `solve`, and if a name is unknown or ``step``, the labels or the loss have no such
+        parameter.
 
     Warns
     -----
@@ -175,8 +207,12 @@ def gradient(
     of sixth order, and ``quadrature_error`` holds what halving their step changes. How several
     steps of one value of ``u`` move a spike is such a difference too, NaN where it is in doubt.
 
-    Source: theory.md, sections 2 and 4 to 6; the Maxwell relations above are worked out in
-    csrc/equations/sensitivity.hpp.
+    Without noise the derivative by ``noise`` of sign labels is 0 where the target crosses 0, and
+    NaN where it meets 0 flatly or is 0 on an interval: there the labels jump. At ``flip = 0`` and
+    ``noise = 0`` derivatives are one-sided.
+
+    Source: theory.md, sections 2, 4 to 6 and 11; the Maxwell relations above are worked out in
+    csrc/equations/sensitivity.hpp and convex_sensitivity.cpp.
 
     Examples
     --------
@@ -187,23 +223,33 @@ def gradient(
     Gradient(lam=-0.0410118, eta=-0.014605, success=True)
     >>> print(round(slope["eta"], 6))
     -0.014605
+    >>> signs = {"loss": "logistic", "labels": "sign"}
+    >>> print(theory.gradient(1.0, lam=0.1, target="sin", step=step, wrt="lam", **signs))
+    Gradient(lam=-0.00862425, success=True)
     """
+    kind = losses.resolve(loss)
+    losses.check_labels(labels, kind)
     names = _check_names(wrt, step, bulk)
-    if losses.resolve(loss) != losses.Square():
-        raise ValueError(
-            f"loss must be 'square', got {loss!r}: derivatives and optima are those of ridge "
-            f"regression; theory.solve takes any loss"
-        )
+    _check_readout(names, kind, labels, objective)
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
     law = latent_population(inputs, target, init, step)
     if law is not None:
+        own = producer_of(step).own_bulk if bulk is None else bulk
+        refuse_beyond_latents(own)
+        refuse_convex_latents(kind, labels)
         result = _in_latents(
-            check_values(alpha, beta, lam, noise), activation, law, step, init, bulk, names,
-            accuracy, threads,
+            check_values(alpha, beta, lam, noise), activation, law, step, init, names, accuracy,
+            threads,
         )  # fmt: skip
+        result = replace(result, test_loss=0.5 * result.test_error, objective=objective)
+        result = _of_loss(result) if objective == "test_loss" else result
         warn(result, accuracy)
         return result
+    chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
+    if labels == "real" and chance.any():
+        raise ValueError("flip is for labels='sign': real labels have noise instead")
+    ridge = labels == "real" and kind == losses.Square()
     batch = pose(
         alpha,
         lam=lam,
@@ -215,11 +261,36 @@ def gradient(
         bulk=bulk,
         rtol=accuracy,
         wrt=[name for name in names if name in ("noise", *producer_of(step).steerable)],
+        also={"flip": chance} if labels == "sign" else None,
     )
-    batch, infinite = set_infinite_aside(batch)
-    result = differentiate(batch, names, accuracy, threads, infinite)
+    infinite = np.zeros(batch.which.size, dtype=bool)
+    if ridge:
+        batch, infinite = set_infinite_aside(batch)
+    else:
+        convex.refuse_undefined(batch, kind, labels)
+    readout = _Readout(kind, labels, objective)
+    result = differentiate(batch, names, accuracy, threads, infinite, readout)
     warn(result, accuracy)
     return result
+
+
+@dataclass(frozen=True)
+class _Readout:
+    """What the readout minimises, and what is differentiated."""
+
+    loss: losses.Loss
+    labels: str
+    objective: str
+
+    @property
+    def ridge(self) -> bool:
+        """Whether everything but the responses has a closed form."""
+        return self.labels == "real" and self.loss == losses.Square()
+
+
+def _of_loss(gradient: Gradient) -> Gradient:
+    """Return the derivatives of the square loss, half the error."""
+    return replace(gradient, _values={name: 0.5 * slope for name, slope in gradient.items()})
 
 
 def _in_latents(
@@ -228,13 +299,10 @@ def _in_latents(
     law: Population,
     step: StepLike,
     init: str,
-    bulk: str | None,
     names: tuple[str, ...],
     accuracy: float,
     threads: int | None,
 ) -> Gradient:
-    own = producer_of(step).own_bulk if bulk is None else bulk
-    refuse_beyond_latents(own)
     sigma = resolve(activation, "activation")
     readout = tuple(name for name in names if of_readout(name, step))
     posed, found = differentiate_points(values, sigma, law, step, init, readout, accuracy, threads)
@@ -277,6 +345,25 @@ def _check_names(wrt: str | Sequence[str], step: StepLike, bulk: str | None) -> 
     if not names:
         raise ValueError(f"wrt must name at least one of {', '.join(PARAMETERS)}")
     return names
+
+
+def refuse_convex_latents(loss: losses.Loss, labels: str) -> None:
+    """Raise ValueError unless derivatives are known with inputs or several directions."""
+    if labels != "real" or loss != losses.Square():
+        raise ValueError(
+            f"loss must be 'square' and labels 'real' for derivatives and optima with inputs or "
+            f"several directions, got {loss.name!r} and {labels!r}; theory.solve takes any"
+        )
+
+
+def _check_readout(names: tuple[str, ...], loss: losses.Loss, labels: str, objective: str) -> None:
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
+    if "flip" in names and labels != "sign":
+        raise ValueError(f"wrt='flip' is for labels='sign'; got labels={labels!r}")
+    for name in _OF_LOSS:
+        if name in names and name not in vars(loss):
+            raise ValueError(f"wrt={name!r} needs a loss that has it; got {loss!r}")
 
 
 def _directions(
@@ -332,10 +419,12 @@ def differentiate(
     rtol: float,
     threads: int | None,
     infinite: NDArray[np.bool_],
+    readout: _Readout,
 ) -> Gradient:
     """Run the core on a posed batch, some points of which are known to be infinite."""
     points, groups = batch.which.size, batch.groups
-    scalars = np.zeros((6, points))
+    scalars, of_convex = np.zeros((6, points)), np.zeros((3, points))
+    own = next((name for name in _OF_LOSS if name in vars(readout.loss)), "")
     status = np.zeros(points, dtype=np.int32)
     values = {name: np.zeros((points, groups) if name in ("r", "c") else points) for name in names}
     for part, mergeable in batch.parts(mergeable_spikes(batch)):
@@ -346,17 +435,28 @@ def differentiate(
             part.which.size,
             direction,
             np.ascontiguousarray(scale),
-            names,
+            ["parameter" if name == own else name for name in names],
             None if part.bulk is None else part.bulk.core_slopes(),
+            of_loss=readout.objective == "test_loss",
         )
-        problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES)
-        run(problem, core_points(part), found, part.chunks(), threads)
         at = np.flatnonzero(part.points)
-        scalars[:, at] = found.scalars
+        if readout.ridge:
+            problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES)
+            run(problem, core_points(part), found, part.chunks(), threads)
+        else:
+            order = convex.in_a_row(part)
+            problem = convex.pose_part(batch, part, readout.loss, readout.labels, rtol)
+            chunks = convex.chunks(order.size, threads)
+            run(problem, core_points(part, order), found, chunks, threads)
+            at = at[order]
+        scalars[:, at], of_convex[:, at] = found.scalars, found.of_convex
         status[at] = found.status
         for name in _SCALARS:
             if name in values:
                 values[name][at] += found.scalars[1 + _SCALARS.index(name)]
+        for name, row in (("flip", 0), (own, 1)):
+            if name in values:
+                values[name][at] += found.of_convex[row]
         for (name, group), column in zip(labels, found.along.T, strict=True):
             if name in ("r", "c"):
                 values[name][at, group] = column
@@ -365,17 +465,22 @@ def differentiate(
     scalars[:, infinite], status[infinite] = np.inf, INFINITE
     for value in values.values():
         value[infinite] = np.nan
+    if readout.ridge:
+        of_convex[2] = 0.5 * scalars[0]
     found = batch.arrange(status)
     success: Any = found == 0
-    return Gradient(
+    result = Gradient(
         test_error=batch.arrange(scalars[0]),
         success=success if batch.shape else bool(success),
         status=found if batch.shape else int(found),
         quadrature_error=batch.arrange(scalars[5]),
         spike=batch.spike,
         parameters=batch.parameters,
+        test_loss=batch.arrange(of_convex[2]),
+        objective=readout.objective,
         _values={name: batch.arrange(values[name]) for name in names},
     )
+    return _of_loss(result) if readout.ridge and readout.objective == "test_loss" else result
 
 
 def _show(value: Any) -> str:

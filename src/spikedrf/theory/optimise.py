@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers, latent_population
@@ -15,6 +16,7 @@ from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, names_among, real_array
+from spikedrf.theory import convex
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.convergence import (
     INFINITE,
@@ -23,7 +25,7 @@ from spikedrf.theory.convergence import (
     one_warning_for_all,
     warn,
 )
-from spikedrf.theory.gradient import gradient
+from spikedrf.theory.gradient import gradient, refuse_convex_latents
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents
 from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.search import Optimal, Problems, Search
@@ -49,11 +51,14 @@ def optimise(
     init: str = "sphere",
     bulk: str | None = None,
     loss: LossLike = "square",
+    labels: str = "real",
+    flip: ArrayLike = 0.0,
+    objective: str = "test_error",
     bounds: Mapping[str, tuple[ArrayLike | None, ArrayLike | None]] | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Optimum:
-    r"""Find the ridge, the step size or both that make the test error smallest.
+    r"""Find the ridge, the step size or both that make the test error, or loss, smallest.
 
     ``lam* = argmin_lam E(lam)``, ``eta* = argmin_eta E(eta)`` or, of ``min_lam E(lam, eta)``, the
     ``argmin_eta``. The error can have several minima: it is scanned over the whole range in which
@@ -62,17 +67,22 @@ def optimise(
 
     Parameters
     ----------
-    alpha, lam, beta, activation, target, step, noise, inputs, init, bulk, loss, workers
-        As for `solve`; only the square loss. ``lam``, and the ``eta`` of the step, are not used if
-        they are optimised.
+    alpha, lam, beta, activation, target, step, noise, inputs, init, bulk, workers
+        As for `solve`. ``lam``, and the ``eta`` of the step, are not used if they are optimised.
+    loss, labels, flip
+        As for `solve`; with inputs or several directions the square loss of real labels.
+    objective : {"test_error", "test_loss"}
+        What to minimise: the test error ``E``, with ``labels="sign"`` the rate of wrong signs, or
+        the loss of fresh samples (for logistic regression the best probabilities).
     over : {"lam", "eta"} or sequence of these
         What to optimise. ``eta`` needs a `GradientStep`.
     bounds : dict, optional
         ``{"lam": (lowest, highest), "eta": (lowest, highest)}``, each a number or an array that
         broadcasts with the parameters, or None for the default:
 
-        * ``lam`` from 0, or as close to it as matters where the limit is infinite, to where a
-          ridge leaves nothing of the features but their mean;
+        * ``lam`` from 0, or as close to it as matters where the limit is infinite or the readout
+          needs a ridge (any but the square loss of real labels), to where a ridge leaves nothing
+          of the features but their mean;
         * ``eta`` from 0, no step, to where the longest neurons have thirty times their initial
           length (`GradientStep.growth`). A negative ``eta`` ascends the loss; for an odd
           activation it is as good as its opposite. It is tried if the bounds allow it.
@@ -106,7 +116,7 @@ def optimise(
     the smallest step that is considered is returned, on the lower bound: ``eta = 1e-5 / growth``
     of one group, and of several the smallest at which they can be told apart.
 
-    Source: theory.md, sections 2 and 4 to 6.
+    Source: theory.md, sections 2, 4 to 6 and 11.
 
     Examples
     --------
@@ -119,6 +129,8 @@ def optimise(
     """
     over, step, bounds = _of_one_step(over, step, bounds)
     names = check_over(over, step)
+    kind = losses.resolve(loss)
+    losses.check_labels(labels, kind)
     accuracy = check_accuracy(rtol)
     limits = _check_bounds(bounds, names)
     if lam is None and "lam" not in names:
@@ -133,19 +145,21 @@ def optimise(
         "inputs": inputs,
         "init": init,
         "bulk": bulk,
-        "loss": loss,
+        "loss": kind,
+        "labels": labels,
         "rtol": accuracy,
         "workers": workers,
     }
     model = {name: solver[name] for name in ("activation", "target", "inputs", "init")}
-    parameters, given = _posed(alpha, ridge, beta, noise, step, bulk, **model)
-    gradient([], lam=1.0, **solver | {"bulk": "isotropic"})
+    readout = kind, labels, flip
+    parameters, given = _posed(alpha, ridge, beta, noise, step, bulk, *readout, **model)
+    gradient([], lam=1.0, objective=objective, **solver | {"bulk": "isotropic"})
     shapes = {"the parameters": given}
     for name, ends in limits.items():
         shapes |= {f"{end} of {name}": at.shape for end, at in zip(_ENDS, ends, strict=True)}
     shape = broadcast_shape(shapes)
     problems = Problems.posed(parameters, step, limits, shape)
-    search = Search(names, solver, step)
+    search = Search(names, solver, step, objective)
     found = {name: Optimal.unknown(problems.size) for name in names}
     minima = np.zeros(problems.size, dtype=np.int64)
     doubtful = np.zeros(problems.size, dtype=bool)
@@ -203,6 +217,9 @@ def _posed(
     noise: ArrayLike,
     step: StepLike,
     bulk: str | None,
+    loss: losses.Loss,
+    labels: str,
+    flip: ArrayLike,
     *,
     activation: Any,
     target: Any,
@@ -212,6 +229,9 @@ def _posed(
     """Refuse what is to be refused; return the parameters and their broadcast shape."""
     law = latent_population(inputs, target, init, step)
     if law is None:
+        chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
+        if labels == "real" and chance.any():
+            raise ValueError("flip is for labels='sign': real labels have noise instead")
         batch = pose(
             alpha,
             lam=lam,
@@ -221,9 +241,13 @@ def _posed(
             step=step,
             noise=noise,
             bulk=bulk,
+            also={"flip": chance} if labels == "sign" else None,
         )
+        if labels == "sign" or loss != losses.Square():
+            convex.refuse_undefined(batch, loss, labels)
         return batch.parameters, batch.shape
     refuse_beyond_latents(bulk)
+    refuse_convex_latents(loss, labels)
     values = check_values(alpha, beta, lam, noise)
     _, which = latent_layers(step, activation, law, values["noise"], init)
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}

@@ -77,8 +77,8 @@ def phase_diagram(
     bounds : dict, optional
         Of what is optimised, as in `theory.optimise`, in numbers.
     activation, target, inputs, init, bulk, loss, labels, flip, rtol
-        As in `theory.solve`; one ``flip`` for all points. With signs errors are rates. Optima
-        (``over``) are those of the square loss of real labels.
+        As in `theory.solve`; one ``flip`` for all points. With signs errors are rates, and optima
+        (``over``) are those of the rate.
     step : GradientStep, Spike or Layer, optional
         The step, if none of its parameters varies. Otherwise give ``eta`` and ``alpha0``, or
         ``r``, ``c`` and ``gamma``. With none of these, plain random features.
@@ -159,11 +159,6 @@ def phase_diagram(
         raise ValueError(f"value={value!r} is the best {value}: over must name it, got {over!r}")
     kind = losses.resolve(loss)
     losses.check_labels(labels, kind)
-    if names and (labels, kind) != ("real", losses.Square()):
-        raise ValueError(
-            f"loss must be 'square' and labels 'real' with over={over!r}: optima are those of "
-            f"ridge regression"
-        )
     points = mesh(parameters, step, u, pi, names)
     own = producer_of(step).own_bulk if bulk is None else bulk
     check_bulk(own)
@@ -290,7 +285,8 @@ class _Plan:
         solve([], lam=1.0, **functions, **others, **self.labels)
         if over:
             empty = GradientStep(1.0, 1.0) if "eta" in over else None
-            optimise([], lam=1.0, step=empty, over=over, bounds=self.bounds, **functions, **others)
+            given = functions | others | self.labels
+            optimise([], lam=1.0, step=empty, over=over, bounds=self.bounds, **given)
         for name, ends in self.bounds.items():
             if any(end is not None and np.ndim(end) for end in ends):
                 raise ValueError(f"bounds of {name} must be numbers, got {ends!r}")
@@ -353,7 +349,7 @@ class _Plan:
         if not over:
             return solve(**values, **solver, **self.labels, step=step)
         bounds = {name: ends for name, ends in self.bounds.items() if name in over}
-        return optimise(**values, **solver, step=step, over=over, bounds=bounds)
+        return optimise(**values, **solver, **self.labels, step=step, over=over, bounds=bounds)
 
     def fixed(self) -> dict[str, Any]:
         """Collect what is the same at every point, for labels."""

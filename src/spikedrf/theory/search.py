@@ -16,6 +16,7 @@ from spikedrf.first_layer.model import Producer
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers, latent_population
 from spikedrf.inputs.population import Population
+from spikedrf.losses import Square
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.gradient import gradient
@@ -28,6 +29,10 @@ Bounds = Mapping[str, tuple[Floats, Floats]]
 # In units of the power of the features: the ridge below which the error is smooth in lam rather
 # than in its logarithm, and one that is as good as infinite; in units of the former, one that is 0.
 _LAM_LEAST, _LAM_MOST, _NONE = 1e-8, 1e8, 1e-4
+
+# The same under other losses and for sign labels, where a readout needs a ridge: smaller ones, and
+# larger ones, change nothing that is worth their price.
+_CONVEX_LEAST, _CONVEX_MOST = 1e-5, 1e4
 
 # In units of 1/growth: the step up to which the error is smooth in eta, rather than in its
 # logarithm, and the largest step that is tried.
@@ -46,6 +51,9 @@ _UNKNOWN = 1e-2
 # A step that is as good as infinite, to see what neurons grow by.
 _FAR = 1e6
 
+# The parameters of a problem that are numbers, those of the step aside.
+_NUMBERS = ("alpha", "beta", "lam", "noise", "flip")
+
 # So many points are solved at a time.
 _POINTS = 1 << 18
 
@@ -57,8 +65,8 @@ class Problems:
     Attributes
     ----------
     values : dict of ndarray
-        ``alpha, beta, lam, noise``, the parameters of the step that may be arrays, and bounds as
-        ``lowest lam`` and so on, NaN where there is the default.
+        ``alpha, beta, lam, noise``, with sign labels ``flip``, the parameters of the step that may
+        be arrays, and bounds as ``lowest lam`` and so on, NaN where there is the default.
     step : Producer
         The step, whose arrays are among the values.
     """
@@ -75,7 +83,7 @@ class Problems:
         shape: tuple[int, ...],
     ) -> Problems:
         """Broadcast the parameters to a shape, and flatten them."""
-        scalars = {name: parameters[name] for name in ("alpha", "beta", "lam", "noise")}
+        scalars = {name: parameters[name] for name in _NUMBERS if name in parameters}
         producer = producer_of(step)
         vectors: dict[str, Any] = {}
         for name, value in producer.varying.items():
@@ -117,7 +125,7 @@ class Problems:
         """Arguments of the theory."""
         now = self.values
         step = self.step.moved({name: now[name] for name in self.step.varying})
-        return {name: now[name] for name in ("alpha", "beta", "lam", "noise")} | {"step": step}
+        return {name: now[name] for name in _NUMBERS if name in now} | {"step": step}
 
     def bound(self, name: str, default: Floats) -> Floats:
         """Return a bound, with what it is unless given."""
@@ -160,17 +168,25 @@ class Search:
         The arguments of the theory that are no parameters.
     step : StepLike
         The step; its numbers do not matter.
+    objective : str
+        What is minimised.
     """
 
     over: tuple[str, ...]
     solver: dict[str, Any]
     step: StepLike
+    objective: str
 
     @cached_property
     def law(self) -> Population | None:
         """The inputs and labels where latent coordinates are needed."""
         inputs, target, init = (self.solver[name] for name in ("inputs", "target", "init"))
         return latent_population(inputs, target, init, self.step)
+
+    @property
+    def ridge(self) -> bool:
+        """Whether the readout is one by ridge regression, which may do without a ridge."""
+        return bool(self.solver["loss"] == Square() and self.solver["labels"] == "real")
 
     @property
     def block(self) -> int:
@@ -210,15 +226,17 @@ class Search:
         """Return the test error and its slope; the problems are along the last axis of ``x``."""
         if self.law is not None and name == "eta":
             return self._rough(problems.moved(eta=x))
-        slope = gradient(**problems.moved(**{name: x}).arguments(), **self.solver, wrt=name)
+        given = problems.moved(**{name: x}).arguments() | self.solver
+        slope = gradient(**given, objective=self.objective, wrt=name)
         known = slope.success | (slope.quadrature_error <= _UNKNOWN)
-        return np.where(known, slope.test_error, np.nan), np.where(known, slope[name], np.nan)
+        return np.where(known, slope.value, np.nan), np.where(known, slope[name], np.nan)
 
     def _rough(self, problems: Problems) -> tuple[Floats, Floats]:
         """Return the test error and its slope by eta, by one set of differences."""
         assert self.law is not None
         given = problems.arguments()
         step = given.pop("step")
+        given.pop("flip", None)
         sigma, init = self.solver["activation"], self.solver["init"]
         threads = thread_count(self.solver["workers"])
         slopes = Slopes(given, sigma, self.law, step, init, ("eta",), threads, halvings=1)
@@ -249,16 +267,18 @@ class Search:
         weakest, strongest = power.min(axis=1), power.max(axis=1)
         alpha = problems.values["alpha"]
         samples = 1.0 + np.where(np.isfinite(alpha), alpha, 0.0) / problems.values["beta"]
-        unit = _LAM_LEAST * weakest * samples
+        least, most = (_LAM_LEAST, _LAM_MOST) if self.ridge else (_CONVEX_LEAST, _CONVEX_MOST)
+        unit = least * weakest * samples
         low = problems.bound("lowest lam", np.zeros(problems.size))
-        high = problems.bound("highest lam", _LAM_MOST * strongest * samples)
-        low = np.where((low == 0) & infinite, np.minimum(0.1 * unit, high), low)
+        high = problems.bound("highest lam", most * strongest * samples)
+        none = 0.1 * unit if self.ridge else unit
+        low = np.where((low == 0) & infinite, np.minimum(none, high), low)
         decades = np.log(high / np.maximum(low, np.minimum(unit, high)))
         inner = np.geomspace(high * np.exp(-decades), high, _count(decades, _LAM_SPACING))
         return np.vstack([low, np.clip(inner, low, high)]), unit
 
     def _features(self, problems: Problems) -> tuple[Any, Floats]:
-        """Whether no ridge is infinitely bad, and the lengths of the groups' neurons, (N, K)."""
+        """Whether no ridge is no choice, and the lengths of the groups' neurons, (N, K)."""
         finite = np.isfinite(problems.values["alpha"])
         if self.law is not None:
             r, c = self._neurons(problems)
@@ -266,10 +286,13 @@ class Search:
             few = problems.values["alpha"] <= problems.values["beta"]
             return (few | self.solver["activation"].linear) & finite, np.hypot(r, np.sqrt(c))
         functions = {"activation": self.solver["activation"], "target": self.solver["target"]}
-        batch = pose(**problems.moved(lam=np.zeros(problems.size)).arguments(), **functions)
+        given = problems.moved(lam=np.zeros(problems.size)).arguments()
+        given.pop("flip", None)
+        batch = pose(**given, **functions)
         threshold, saturated = infinite_without_ridge(batch)
         lengths = np.hypot(batch.r, np.sqrt(batch.c))[batch.which]
-        return batch.arrange(threshold | saturated) & finite, batch.arrange(lengths)
+        infinite = threshold | saturated | (not self.ridge)
+        return batch.arrange(infinite) & finite, batch.arrange(lengths)
 
     def _neurons(self, problems: Problems, leading: bool = False) -> tuple[Floats, Floats]:
         """``|r|`` and ``c`` of every problem, (N, K), on latents; after the first step only."""
