@@ -115,7 +115,7 @@ def _of(solved: Solved, point: int) -> tuple[Floats, Floats, Floats]:
     return values["m"][point], values["columns"][point][:, :size], values["lengths"][point]
 
 
-def _design(frame: Frame, tables: Tables) -> tuple[Floats, Floats]:
+def design(frame: Frame, tables: Tables) -> tuple[Floats, Floats]:
     """Columns at kappa and the class, (N, K, 2 + L'), and their slopes, (N, K, 2 + L', L' - R)."""
     K, size, R = frame.layer.pi.size, frame.size, frame.spikes
     nodes = tables.weight.size
@@ -137,7 +137,7 @@ def _design(frame: Frame, tables: Tables) -> tuple[Floats, Floats]:
 
 def _fit(frame: Frame, tables: Tables) -> tuple[Floats, Floats, Floats]:
     """Least squares without any penalty, of the shortest coefficients where they are not unique."""
-    fixed, slopes = _design(frame, tables)
+    fixed, slopes = design(frame, tables)
     nodes, K, width = fixed.shape
     root = np.sqrt(tables.weight)
     blocks = [fixed.reshape(nodes, -1)]
@@ -155,7 +155,7 @@ def _fit(frame: Frame, tables: Tables) -> tuple[Floats, Floats, Floats]:
 def _explained(frame: Frame, tables: Tables, readout: tuple[Floats, Floats, Floats]) -> Floats:
     """Return what is explained along and across, what is left, and the variance."""
     m, columns, lengths = readout
-    fixed, slopes = _design(frame, tables)
+    fixed, slopes = design(frame, tables)
     coefficients = np.concatenate([m[:, None], lengths[:, None], columns], axis=1)
     mean = np.einsum("nkc,kc->n", fixed, coefficients)
     slope = np.einsum("nkca,kc->na", slopes, coefficients)

@@ -1,0 +1,81 @@
+"""What follows from solutions and the tables that they rest on, on rules that get finer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikedrf.activations import Activation
+from spikedrf.inputs.frame import Frame
+from spikedrf.inputs.tables import Tables, make_tables
+from spikedrf.theory.latents.solve import Solved
+
+Floats = NDArray[Any]
+
+#: Numbers from a frame, its tables, and the solution at one point.
+Measure = Callable[[Frame, Tables, dict[str, Any]], Floats]
+
+_NAMES = ("m", "columns", "lengths", "q1", "q2", "V1", "V2")
+
+
+def settled(
+    solved: Solved, sigma: Activation, parameters: dict[str, Floats], measure: Measure, rtol: float
+) -> tuple[Floats, Floats]:
+    """Measure at every point, on rules that get finer until the numbers stand still.
+
+    Parameters
+    ----------
+    solved : Solved
+    sigma : Activation
+    parameters : dict of ndarray
+        ``alpha, beta, lam, noise``; they broadcast.
+    measure : callable
+        Gets the order parameters of a point and its parameters by name.
+    rtol : float
+        By how much the numbers may still move, relative to the largest of them.
+
+    Returns
+    -------
+    values : ndarray, shape (P, Q)
+    error : ndarray, shape (P,)
+        By how much they moved last, and not less than the error of the solution.
+    """
+    count = solved.which.size
+    flat = {n: np.broadcast_to(v, solved.shape).ravel() for n, v in parameters.items()}
+    found: list[Floats] = []
+    error = np.zeros(count)
+    ladders: list[list[Tables | None]] = [[] for _ in solved.frames]
+    for point in range(count):
+        index = int(solved.which[point])
+        frame, tables = solved.frames[index], ladders[index]
+        at: dict[str, Any] = {name: solved.values[name][point] for name in _NAMES}
+        at["columns"] = at["columns"][:, : frame.size]
+        at |= {name: float(value[point]) for name, value in flat.items()}
+        before: Floats | None = None
+        moved, level = np.inf, 0
+        while moved > rtol:
+            if len(tables) <= level:
+                tables.append(make_tables(frame, sigma, level))
+            rule = tables[level]
+            if rule is None:
+                break
+            now = measure(frame, rule, at)
+            if before is not None:
+                moved = float(np.abs(now - before).max() / max(np.abs(now).max(), 1e-300))
+            before, level = now, level + 1
+        assert before is not None
+        found.append(before)
+        error[point] = moved
+    values = np.array(found) if found else np.zeros((0, 0))
+    return values, np.fmax(error, solved.values["error"])
+
+
+def response(frame: Frame, tables: Tables, at: dict[str, Any]) -> tuple[Floats, Floats]:
+    """Return ``1 + w V`` at every node, and the weight ``w`` that its samples have in the loss."""
+    mu1 = tables.mu1
+    V = np.einsum("kn,ln,kl->n", mu1, mu1, at["V1"]) + at["V2"] @ tables.mu2
+    own = np.repeat(frame.population.weights, np.diff(tables.begin))
+    return 1.0 + own * V, own
