@@ -180,6 +180,12 @@ def test_axes_of_steps_and_of_noise():
     assert whole.spike.r.shape == (2, 2, 2, 2)
     one = theory.solve(4.0, step=[TWO] * 2, rtol=1e-6, **STEEP | {"target": "sin", "noise": 0.3})
     assert whole.test_error[1, 1] == pytest.approx(one.test_error, rel=1e-9)
+    point = whole[1, 1]
+    assert point.spike.span == 2
+    np.testing.assert_allclose(point.spike.r, one.spike.r, rtol=1e-8)
+    at = np.array([-1.0, 0.5])
+    np.testing.assert_allclose(point.learned_function(at), one.learned_function(at), rtol=1e-7)
+    assert whole.to_dataframe()["theta_0_1"].size == 4
 
 
 NETWORKS = {

@@ -7,6 +7,7 @@ import pytest
 
 from command_line import run
 from spikedrf import GradientStep, MultiIndex, theory
+from spikedrf.explore.page import _facts
 from spikedrf.explore.state import State
 from spikedrf.explore.view import view
 from spikedrf.first_layer.several_steps import SeveralSteps
@@ -141,6 +142,9 @@ def test_the_command_lines(capsys):
     staircase = PLANE | {"target": MultiIndex("staircase")}
     alone = theory.solve(4.0, step=PAIR, rtol=1e-6, **staircase).test_error
     assert json.loads(out)["with_step"]["test_error"][0] == pytest.approx(alone, rel=1e-6)
+    text = run(capsys, line.replace(" --json", ""))[1]
+    assert "r 1.2" in text
+    assert "; -1.2" in text
 
 
 def test_the_page():
@@ -154,6 +158,7 @@ def test_the_page():
     exec(state.python().replace("print(here)", ""), names)
     assert names["here"].test_error == pytest.approx(shown.here, rel=1e-4)
     np.testing.assert_allclose(names["learned"], shown.learned, atol=1e-3)
+    assert "; -1.2" in _facts(state, shown)
     with pytest.raises(ValueError, match=r"steps must be an integer, got 1\.5"):
         State(steps=1.5)
 

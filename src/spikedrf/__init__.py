@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from spikedrf import losses, theory
     from spikedrf.callables import Function
     from spikedrf.estimators import SpikedRandomFeatures, SpikedRFClassifier, SpikedRFRegressor
+    from spikedrf.first_layer.transfer import Transfer
     from spikedrf.inputs import Covariance, DataWarning, Mixture
     from spikedrf.multi_index import MultiIndex
     from spikedrf.parameters import ConvergenceWarning
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         simulate_spectrum,
     )
     from spikedrf.step import GradientStep, Spike
+    from spikedrf.theory.small_step import SmallStep
 
 __version__ = "0.1.0"
 
@@ -34,10 +36,12 @@ __all__ = [
     "Simulation",
     "SimulationFailed",
     "SimulationInterrupted",
+    "SmallStep",
     "Spike",
     "SpikedRFClassifier",
     "SpikedRFRegressor",
     "SpikedRandomFeatures",
+    "Transfer",
     "__version__",
     "losses",
     "simulate",
@@ -59,10 +63,12 @@ _ORIGIN = {
     "Simulation": "simulation",
     "SimulationFailed": "simulation",
     "SimulationInterrupted": "simulation",
+    "SmallStep": "theory.small_step",
     "Spike": "step",
     "SpikedRFClassifier": "estimators",
     "SpikedRFRegressor": "estimators",
     "SpikedRandomFeatures": "estimators",
+    "Transfer": "first_layer.transfer",
     "simulate": "simulation",
     "simulate_spectrum": "simulation",
 }

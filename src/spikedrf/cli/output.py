@@ -255,8 +255,14 @@ def spike_numbers(spike: Spike) -> dict[str, Any]:
 def spike_text(spike: Spike) -> str:
     """Say what the step left behind."""
     r, c, gamma, _ = spike.arrays()
-    numbers = {"r": r, "c": c, "gamma": np.atleast_1d(gamma)}
-    return ", ".join(f"{k} {' '.join(f'{x:.6g}' for x in v)}" for k, v in numbers.items())
+    return f"r {listed(r)}, c {listed(c)}, gamma {listed(np.atleast_1d(gamma))}"
+
+
+def listed(values: Floats, digits: int = 6) -> str:
+    """Write numbers with spaces between them; rows of a matrix with semicolons."""
+    if values.ndim > 1:
+        return "; ".join(listed(row, digits) for row in values)
+    return " ".join(f"{x:.{digits}g}" for x in values)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.layouts import column
 from bokeh.models import Button, CustomJS, Div, InlineStyleSheet, PreText, TextInput
+from numpy.typing import NDArray
 
 from spikedrf.explore.controls import Controls
 from spikedrf.explore.pictures import Pictures
@@ -170,6 +171,13 @@ class Page:
             self._message.text = html.escape(shown.missing)
 
 
+def _listed(values: NDArray[np.float64]) -> str:
+    """Write numbers with spaces between them; rows of a matrix with semicolons."""
+    if values.ndim > 1:
+        return "; ".join(map(_listed, values))
+    return " ".join(f"{x:.4g}" for x in values)
+
+
 def _facts(state: State, shown: View) -> str:
     """Say in a line what the step leaves and what it is worth."""
     error = {"real": "test error", "sign": "share of wrong signs"}[state.labels]
@@ -181,7 +189,7 @@ def _facts(state: State, shown: View) -> str:
     if shown.spike is not None:
         r, c, gamma, _ = shown.spike.arrays()
         left = {"r": r, "c": c, "γ": np.atleast_1d(gamma)}
-        spike = ", ".join(f"{k} = {' '.join(f'{x:.4g}' for x in v)}" for k, v in left.items())
+        spike = ", ".join(f"{k} = {_listed(v)}" for k, v in left.items())
         text += f". The step leaves {spike}"
     text = f"<p>{text}."
     if shown.lost:

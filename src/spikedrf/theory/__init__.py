@@ -14,7 +14,9 @@ from spikedrf.theory.stieltjes import stieltjes
 if TYPE_CHECKING:
     from spikedrf.first_layer.bulk import Bulk, BulkNodes
     from spikedrf.first_layer.model import FirstLayer
+    from spikedrf.theory.averaged import ensemble
     from spikedrf.theory.baseline import bayes_error, best_linear_error, conditional_target
+    from spikedrf.theory.bias_and_variance import Ensemble
     from spikedrf.theory.bulk import trained_bulk
     from spikedrf.theory.calibration import Calibration
     from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
     from spikedrf.theory.layer import Layer, LayerWarning, from_layer
     from spikedrf.theory.optimum import Optimum
     from spikedrf.theory.phase import phase_diagram
+    from spikedrf.theory.steepness import Sensitivity, sensitivity
 
 __all__ = [
     "BestFunction",
     "Bulk",
     "BulkNodes",
     "Calibration",
+    "Ensemble",
     "FeatureCurve",
     "FirstLayer",
     "Forecast",
@@ -38,17 +42,20 @@ __all__ = [
     "Optimum",
     "PhaseDiagram",
     "PhaseDiagramInterrupted",
+    "Sensitivity",
     "Solution",
     "Spectrum",
     "bayes_error",
     "best_function",
     "best_linear_error",
     "conditional_target",
+    "ensemble",
     "from_features",
     "from_layer",
     "gradient",
     "optimise",
     "phase_diagram",
+    "sensitivity",
     "solve",
     "spectrum",
     "stieltjes",
@@ -61,6 +68,7 @@ _ORIGIN = {
     "Bulk": "spikedrf.first_layer.bulk",
     "BulkNodes": "spikedrf.first_layer.bulk",
     "Calibration": "spikedrf.theory.calibration",
+    "Ensemble": "spikedrf.theory.bias_and_variance",
     "FeatureCurve": "spikedrf.theory.features",
     "FirstLayer": "spikedrf.first_layer.model",
     "Forecast": "spikedrf.theory.forecast",
@@ -69,12 +77,15 @@ _ORIGIN = {
     "Optimum": "spikedrf.theory.optimum",
     "PhaseDiagram": "spikedrf.theory.diagram",
     "PhaseDiagramInterrupted": "spikedrf.theory.diagram",
+    "Sensitivity": "spikedrf.theory.steepness",
     "bayes_error": "spikedrf.theory.baseline",
     "best_linear_error": "spikedrf.theory.baseline",
     "conditional_target": "spikedrf.theory.baseline",
+    "ensemble": "spikedrf.theory.averaged",
     "from_features": "spikedrf.theory.features",
     "from_layer": "spikedrf.theory.layer",
     "phase_diagram": "spikedrf.theory.phase",
+    "sensitivity": "spikedrf.theory.steepness",
     "trained_bulk": "spikedrf.theory.bulk",
 }
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.frame import Frame
@@ -17,6 +15,7 @@ from spikedrf.inputs.tables import Tables
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
+from spikedrf.theory.bias_and_variance import Ensemble
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.latents.best import design
 from spikedrf.theory.latents.on_tables import response, settled
@@ -24,60 +23,6 @@ from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents
 from spikedrf.theory.latents.solve import solve_points
 
 Floats = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Ensemble:
-    r"""Errors of networks with first layers of their own, trained on the same samples.
-
-    Attributes
-    ----------
-    test_error : float or ndarray, shape S
-        Mean squared error of their average, label noise included.
-    single_error : float or ndarray, shape S
-        That of one of them, ``theory.solve``'s.
-    cross_error : float or ndarray, shape S
-        ``E (f_1 - y)(f_2 - y)`` of two of them: the error of infinitely many.
-    bias : float or ndarray, shape S
-        ``E (E f - g)^2``, the mean over first layers, samples and noise.
-    of_samples, of_noise, of_initialisation : float or ndarray, shape S
-        Variances of the output of one network: over the samples without label noise, what the
-        noise of the training labels adds to it, and over first layers, the samples fixed. With
-        ``noise**2`` and the bias they sum to ``single_error``.
-    success : bool or ndarray, shape S
-        Whether everything reached ``rtol``.
-    status : int or ndarray, shape S
-        As for `Solution`.
-    quadrature_error : float or ndarray, shape S
-        By how much these numbers moved from the last quadrature rule but one to the last,
-        relative to the largest of them.
-    parameters : dict
-        The parameters as given, for labels.
-    """
-
-    test_error: Any
-    single_error: Any
-    cross_error: Any
-    bias: Any
-    of_samples: Any
-    of_noise: Any
-    of_initialisation: Any
-    success: Any
-    status: Any
-    quadrature_error: Any
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Broadcast shape of the parameters."""
-        return np.shape(self.test_error)
-
-    def __repr__(self) -> str:
-        if self.shape:
-            return f"Ensemble(shape={self.shape})"
-        names = ("test_error", "single_error", "cross_error")
-        parts = ", ".join(f"{name}={getattr(self, name):.8g}" for name in names)
-        return f"Ensemble({parts}, success={self.success})"
 
 
 def ensemble(
@@ -128,18 +73,18 @@ def ensemble(
 
     Notes
     -----
-    Source: the equations of theory.md, sections 4, 10 and 12, for two networks; the split is that of
-    d'Ascoli, Refinetti, Biroli and Krzakala, *Double trouble in double descent*, ICML 2020.
+    Source: the equations of theory.md, sections 4, 10 and 12, for two networks; the split is that
+    of d'Ascoli, Refinetti, Biroli and Krzakala, *Double trouble in double descent*, ICML 2020.
 
     Examples
     --------
     >>> from spikedrf import Spike, theory
     >>> model = {"target": "sin", "noise": 0.3, "step": Spike(1.2, 1.1, 0.8)}
     >>> theory.ensemble(1.0, lam=0.01, networks=5, **model)
-    Ensemble(test_error=0.26512209, single_error=0.4620213, cross_error=0.21589729, success=True)
+    Ensemble(test_error=0.26512177, single_error=0.4620208, cross_error=0.21589701, success=True)
     """
     law = population(inputs, target)
-    refuse_beyond_latents(step, producer_of(step).own_bulk, losses.Square(), "real", 0.0)
+    refuse_beyond_latents(producer_of(step).own_bulk)
     many = real_array("networks", networks, minimum=1.0, infinite=True)
     accuracy = check_accuracy(rtol)
     sigma = resolve(activation, "activation")

@@ -12,6 +12,7 @@ from spikedrf import labelled
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import Spike
 from spikedrf.parameters import real_array
+from spikedrf.theory.bias_and_variance import Ensemble
 from spikedrf.theory.calibration import Calibration, Field, calibration
 from spikedrf.theory.latents.output import learned_function
 from spikedrf.theory.latents.solve import Solved
@@ -88,6 +89,9 @@ class Solution:
         Rate of wrong signs in each class, where the labels are +1 and -1 by class.
     proportions : ndarray, shape (C,), or None
         Of the classes.
+    ensemble : Ensemble or None
+        With ``ensemble=`` the errors of the average of several networks, and the split of the error
+        into bias and variances; ``test_error`` and ``excess_error`` are then the average's.
     inputs : Covariance, Mixture or None
         The inputs; None is N(0, I).
     target, init : str
@@ -125,6 +129,7 @@ class Solution:
     class_error: Any = None
     class_error_rate: Any = None
     proportions: Any = None
+    ensemble: Ensemble | None = None
     inputs: Any = None
     target: str = ""
     init: str = "sphere"
@@ -420,8 +425,11 @@ class Solution:
         if np.ndim(flat) == 0:
             changed |= {name: changed[name].item() for name in _COUNTS}
         r, c, gamma, pi = self.spike.arrays()
-        directions = np.ndim(gamma) - (r.ndim - 1) if self._solved is not None else 0
-        spike = Spike(pick(r, 1), pick(c, 1), pick(gamma, max(directions, 0)), pick(pi, 1))
+        span = self.spike.span
+        own = 2 if span > 1 else 1  # axes of r: groups and directions
+        directions = np.ndim(gamma) - (r.ndim - own) if self._solved is not None else 0
+        alignment = pick(gamma, max(directions, 0))
+        spike = Spike(pick(r, own), pick(c, 1), alignment, pick(pi, 1), span)
         solved = self._solved
         if solved is not None:
             rows = np.ravel(flat)
@@ -429,9 +437,17 @@ class Solution:
             solved = replace(solved, values=values, which=solved.which[rows], shape=np.shape(flat))
         parameters = {name: pick(value) for name, value in self.parameters.items()}
         about = {name: parameters.get(name, value) for name, value in self.about.items()}
+        several = None
+        if self.ensemble is not None:
+            held = vars(self.ensemble)
+            several = replace(
+                self.ensemble,
+                **{name: pick(held[name])[()] for name in held if name != "parameters"},
+            )
         return replace(
-            self, **changed, spike=spike, parameters=parameters, about=about, _solved=solved
-        )
+            self, **changed, spike=spike, parameters=parameters, about=about, _solved=solved,
+            ensemble=several,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         about = ""

@@ -19,6 +19,7 @@ from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.running.workers import thread_count
 from spikedrf.theory import convex
+from spikedrf.theory.averaged import ensemble as of_networks
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, features_die_out, pose
 from spikedrf.theory.convergence import INFINITE, check_accuracy, left_to_caller, warn
 from spikedrf.theory.core import core_points, core_problem, run
@@ -46,6 +47,7 @@ def solve(
     loss: LossLike = "square",
     labels: str = "real",
     flip: ArrayLike = 0.0,
+    ensemble: ArrayLike | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Solution:
@@ -107,6 +109,11 @@ def solve(
         are rates of wrong signs.
     flip : float or array_like
         Share of sign labels that are turned around, in [0, 0.5].
+    ensemble : float or array_like, optional
+        So many networks with first layers of their own, on the same samples, whose outputs are
+        averaged: ``test_error`` and ``excess_error`` are the average's, everything else that of
+        each network; ``solution.ensemble`` has the split into bias and variances
+        (`theory.ensemble`). For ridge regression of real labels and an isotropic bulk.
     rtol : float
         Quadrature nodes are added until ``test_error``, ``train_error`` and ``norm`` move by
         less than this, relative; at least 1e-11, what rounding lets one tell at small ``lam``.
@@ -157,6 +164,18 @@ def solve(
     """
     kind = losses.resolve(loss)
     labels = losses.check_labels(labels, kind, numbers_of(inputs))
+    if ensemble is not None:
+        if (labels, kind) != ("real", losses.Square()):
+            raise ValueError(
+                f"ensemble is for loss='square' and labels='real', got loss={kind.name!r} and "
+                f"labels={labels!r}"
+            )
+        model: dict[str, Any] = {
+            "alpha": alpha, "lam": lam, "beta": beta, "activation": activation, "target": target,
+            "step": step, "noise": noise, "inputs": inputs, "init": init, "rtol": rtol,
+            "workers": workers,
+        }  # fmt: skip
+        return _averaged(ensemble, model, bulk)
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
     signs = labels == "sign"
     if not signs and chance.any():
@@ -196,6 +215,25 @@ def solve(
     solution = _solve(batch, kind, labels, accuracy, threads, about)
     warn(solution, accuracy)
     return solution
+
+
+def _averaged(networks: ArrayLike, model: dict[str, Any], bulk: str | None) -> Solution:
+    """Solve for one network, and for the average of several."""
+    several = of_networks(networks=networks, **model)
+    one = solve(**model, bulk=bulk)
+    noise2 = np.asarray(model["noise"], dtype=np.float64) ** 2
+    shape = several.shape
+    if one.shape != shape:
+        raise ValueError(
+            f"ensemble must not add axes to those of the other parameters, {one.shape}, got shape "
+            f"{np.shape(networks)}"
+        )
+    return replace(
+        one,
+        test_error=several.test_error,
+        excess_error=several.test_error - noise2,
+        ensemble=several,
+    )
 
 
 def _solve(
