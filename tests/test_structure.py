@@ -11,6 +11,7 @@ from piecewise import Piecewise, band, clip, ramp, random_piecewise, step
 from spikedrf import Function, GradientStep, Spike, SpikedRFRegressor, _core, simulate, theory
 from spikedrf.activations import resolve, step_moments
 from spikedrf.callables import central_difference
+from spikedrf.parameters import ConvergenceWarning
 from spikedrf.structure import find_structure
 
 
@@ -196,3 +197,34 @@ def test_sums_of_pieces():
     assert both.moments()[0] == pytest.approx(
         2 * norm.sf(0.5) + norm.pdf(0.5) - 0.5 * norm.sf(0.5), rel=1e-12
     )
+
+
+@pytest.mark.parametrize(("argument", "gamma"), [("activation", 0.5), ("target", 0.0)])
+def test_what_is_rough_everywhere_is_flagged_after_few_values(argument, gamma):
+    asked = []
+
+    def weierstrass(z):
+        asked.append(np.size(z))
+        return sum(0.5**k * np.cos(3.0**k * np.pi * z) for k in range(12))
+
+    with pytest.warns(ConvergenceWarning, match="1 of 1 points"):
+        solution = theory.solve(
+            2.0, lam=0.1, step=Spike(r=1.0, c=1.0, gamma=gamma), **{argument: weierstrass}
+        )
+    assert not solution.success
+    assert sum(asked) < 8e6  # it was 2e8
+    if argument == "target":
+        # Without a step the network learns the linear part, which is 0.
+        assert solution.test_error == pytest.approx(0.89, rel=0.03)
+
+
+def test_parts_of_a_spectrum_share_the_values_of_a_function():
+    asked = []
+
+    def hat(z):
+        asked.append(np.size(z))
+        return np.tanh(z) * np.exp(-z * z / 9.0)
+
+    spectrum = theory.spectrum(alpha=2.0, step=Spike(r=1.0, c=1.0, gamma=0.9), activation=hat)
+    assert spectrum.success.all()
+    assert sum(asked) < 1e6  # it was 7e6

@@ -35,10 +35,16 @@ FORMULAS: dict[str, str] = {name: entry["formula"] for name, (_, entry) in _NAME
 # Integrals over z ~ N(0, 1) end here: the Gaussian is e^-60.
 _CUTOFF = 11.0
 
-# No refinement asks a user's function for more values than this at once, and less of one that is
-# rough everywhere: its answer will be flagged, after a second rather than after a minute.
+# No refinement asks a user's function for more values than this at once. Of one that is rough
+# everywhere no rule asks for more than a few, on fewer and wider panels: its answer will be flagged
+# anyway, after seconds rather than after minutes.
 _MOST_VALUES = 20_000_000
-_MOST_IN_VAIN = 1_000_000
+_MOST_IN_VAIN = 300_000
+_LEAST_PANELS = 64
+_NODES_IN_VAIN = 1024
+
+# So many expansions of a user's function are remembered: the parts of a batch ask for the same.
+_REMEMBERED = 16
 
 # Where the structure of a user's function is looked for; beyond, it is taken to be smooth. A target
 # is a function of N(0, 1).
@@ -122,6 +128,11 @@ class Activation:
         """Where panels are to end, and how wide they may be, for a user's function."""
         return find_structure(self, _REACH[self.argument], self.breaks)
 
+    def most_nodes(self, most: int) -> int:
+        """Return how many nodes a rule over kappa may have of which this function is averaged."""
+        in_vain = self.code is None and not self.structure.resolved
+        return min(most, _NODES_IN_VAIN) if in_vain else most
+
     def gaussian_rule(self, split: int, degree: int) -> tuple[Floats, Floats]:
         """Nodes and weights for averages over z ~ N(0, 1) of what f(z) enters smoothly.
 
@@ -138,14 +149,21 @@ class Activation:
         # Named functions have no kink but at 0, where a panel ends.
         return np.linspace(-_CUTOFF, _CUTOFF, 44 * split + 1)[None, :]
 
-    def _edges(self, mean: Floats, sd: float, split: int, shift: int) -> Floats:
+    def _edges(
+        self, mean: Floats, sd: float, split: int, shift: int, most: int | None = None
+    ) -> Floats:
         """Panel edges in z for f(mean + sd z), one row for each mean, or one for all of them.
 
         ``shift`` more panels of equal width: what hides at the ends of the others is inside these.
+        Not many more than ``most`` panels, if there is such a limit.
         """
         breaks, grain, _ = self.structure
         count = int(np.ceil(2.0 * _CUTOFF / min(1.5, 2.0 * grain / sd)))
-        count = max(count, min(count * split, 4096)) + shift
+        count = max(count, min(count * split, 4096))
+        if most is not None:
+            count = min(count, most)
+            breaks = breaks if len(breaks) <= most else ()
+        count += shift
         uniform = np.linspace(-_CUTOFF, _CUTOFF, count + 1)
         own = (np.asarray(breaks)[None, :] - mean[:, None]) / sd
         own = own[:, np.any(np.abs(own) < _CUTOFF, axis=0)]
@@ -171,17 +189,37 @@ class Activation:
             With ``slopes``: ``E (z^2 - 1) f``, ``E (z^3 - 3z) f`` and, of the square of
             ``rest = f - e0 - e1 z``, ``E z rest^2`` and ``E (z^2 - 1) rest^2``.
         """
+        key = mean.tobytes(), sd, effort, slopes
+        remembered = self._remembered.get(key)
+        if remembered is None:
+            remembered = self._expand(mean, sd, effort, slopes)
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = remembered
+        return remembered
+
+    @cached_property
+    def _remembered(self) -> dict[tuple[bytes, float, int, bool], tuple[Floats, ...]]:
+        return {}
+
+    def _expand(self, mean: Floats, sd: float, effort: int, slopes: bool) -> tuple[Floats, ...]:
         out = np.empty((7 if slopes else 3, mean.size))
         if sd == 0.0:
             out[0], out[1:] = self(mean), 0.0
             return tuple(out)
+        if mean.size > 1 and np.all(mean == mean[0]):  # as of a target that no spike sees
+            one = self._expand(mean[:1], sd, effort, slopes)
+            return tuple(np.full(mean.size, value[0]) for value in one)
         shift = effort % 2
-        most = _MOST_VALUES if self.structure.resolved else _MOST_IN_VAIN
+        resolved = self.structure.resolved
         while True:
             degree, split = ((16, 1), (20, 1), (24, 1), (32, 1))[min(effort, 3)]
             split <<= max(0, effort - 3)
-            panels = self._edges(mean[:1], sd, split, shift).size
-            if effort < 2 or mean.size * panels * degree <= most:
+            most = None
+            if not resolved:
+                most = max(_LEAST_PANELS, _MOST_IN_VAIN // (mean.size * degree))
+            panels = self._edges(mean[:1], sd, split, shift, most).size
+            if effort < 2 or not resolved or mean.size * panels * degree <= _MOST_VALUES:
                 break
             effort -= 2
         near = np.abs(mean) <= 1e-4 * sd
@@ -189,7 +227,7 @@ class Activation:
         chunk = max(1, 200_000 // (panels * degree))
         for start in range(0, mean.size, chunk):
             m = mean[start : start + chunk]
-            z, w = _panel_rule(self._edges(m, sd, split, shift), degree)
+            z, w = _panel_rule(self._edges(m, sd, split, shift, most), degree)
             f = self(m[:, None] + sd * z)
             # Relative to a central value: saturated tails keep their relative accuracy.
             anchor = f[:, f.shape[1] // 2, None]

@@ -128,7 +128,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=values.seed, default=0, metavar="N", help="of the features (%(default)d)"
     )
-    group = options.add_output(parser, (*options.PICTURES, ".csv"))
+    group = options.add_output(parser, (*output.PICTURES, ".csv"))
     group.add_argument(
         "--forecast", action="store_true", help="also say what more rows would bring"
     )

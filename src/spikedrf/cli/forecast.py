@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="probability of the ranges (%(default)g)",
     )
-    options.add_output(parser, options.PICTURES)
+    options.add_output(parser, output.PICTURES)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikedrf import losses
 from spikedrf.activations import NAMES
 from spikedrf.cli import values
+from spikedrf.cli.output import PICTURES, STYLES
 from spikedrf.cli.vocabulary import model_of
 from spikedrf.first_layer.producers import producer_of
 from spikedrf.parameters import ConvergenceWarning
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
-
-#: Suffixes of the pictures that can be drawn.
-PICTURES = (".png", ".svg", ".pdf")
 
 #: The end of every subcommand's help.
 EPILOG = f"""\
@@ -111,8 +109,21 @@ def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> argp
         metavar="FILE",
         help=f"also write a file: {', '.join(suffixes)}; several are allowed",
     )
+    if set(PICTURES) & set(suffixes):
+        add_style(group)
     group.add_argument("--quiet", action="store_true", help="no messages but errors")
     return group
+
+
+def add_style(group: argparse._ArgumentGroup) -> None:
+    """Add how large pictures are drawn."""
+    group.add_argument(
+        "--style",
+        choices=STYLES,
+        default="screen",
+        help="of pictures: for a screen, or for one column of a paper (3.3 inches) or both (6.9), "
+        "with letters of 8 points (%(default)s)",
+    )
 
 
 def _out(suffixes: Sequence[str]) -> Callable[[str], Path]:

@@ -28,6 +28,12 @@ Floats = NDArray[np.float64]
 #: Version of the layout of ``--json``.
 SCHEMA = 1
 
+#: Suffixes of the pictures that can be drawn.
+PICTURES = (".png", ".svg", ".pdf")
+
+#: How large they are drawn: see `spikedrf.plotting.style`.
+STYLES = ("screen", "paper", "paper-wide")
+
 #: Exit statuses.
 OK, CANNOT_WRITE, MISUSE, NOT_CONVERGED, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 130, 141
 
@@ -272,7 +278,10 @@ def listed(values: Floats, digits: int = 6) -> str:
 def write(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) -> int:
     """Write a file and say so; whatever prevents it costs nothing but this file."""
     try:
-        writer(path)
+        if path.suffix.lower() in PICTURES:
+            _draw(args, path, writer)
+        else:
+            writer(path)
     except OSError as error:
         say(f"spikedrf {args.command}: error: {path} cannot be written: {error.strerror or error}")
         return CANNOT_WRITE
@@ -283,6 +292,13 @@ def write(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) 
     if not args.quiet:
         say(f"wrote {path}")
     return OK
+
+
+def _draw(args: argparse.Namespace, path: Path, writer: Callable[[Path], None]) -> None:
+    from spikedrf.plotting.style import drawn_in
+
+    with drawn_in(args.style):
+        writer(path)
 
 
 def write_csv(path: Path, columns: Mapping[str, Floats | Sequence[str]]) -> None:

@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="threads, which change no digit (one a core)"
     )
     options.add_checkpoint(group)
-    options.add_output(parser, (*options.PICTURES, ".csv", ".npz"))
+    options.add_output(parser, (*output.PICTURES, ".csv", ".npz"))
 
 
 def run(args: argparse.Namespace) -> int:

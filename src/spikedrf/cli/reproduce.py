@@ -60,10 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--format",
         nargs="+",
-        choices=[suffix[1:] for suffix in options.PICTURES],
+        choices=[suffix[1:] for suffix in output.PICTURES],
         default=["png"],
         help="of the pictures; several are allowed (png)",
     )
+    options.add_style(group)
     group.add_argument("--json", action="store_true", help="print JSON instead of text")
     group.add_argument("--quiet", action="store_true", help="no messages but errors")
 
@@ -132,13 +133,15 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _make(args: argparse.Namespace, plan: Plan, names: list[str]) -> int:
     from spikedrf import SimulationFailed, figures
+    from spikedrf.plotting.style import drawn_in
 
     status = output.OK
     done: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
     for name in names:
         try:
-            made = options.checked(args, partial(figures.make, name, plan))
+            with drawn_in(args.style):
+                made = options.checked(args, partial(figures.make, name, plan))
         except figures.Skipped as reason:
             if not args.all:
                 args.parser.error(f"argument --data: {name} {reason}")

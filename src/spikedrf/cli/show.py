@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=saved_model, metavar="MODEL", help="file that fit --model has written"
     )
-    options.add_output(parser, options.PICTURES)
+    options.add_output(parser, output.PICTURES)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     vocabulary.add(parser, "accuracy")
-    options.add_output(parser, (*options.PICTURES, ".csv"))
+    options.add_output(parser, (*output.PICTURES, ".csv"))
 
 
 def run(args: argparse.Namespace) -> int:

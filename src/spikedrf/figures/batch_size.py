@@ -8,7 +8,7 @@ from spikedrf.figures.plan import Made, Plan, Setting, Settings
 from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay
 from spikedrf.plotting.curves import legend_beneath
-from spikedrf.plotting.style import new_figure
+from spikedrf.plotting.style import new_panels
 
 SUMMARY = "the effect of the batch: a step on few samples finds the wrong direction, and can harm"
 
@@ -28,8 +28,8 @@ ALPHA = 3.0
 
 def make(plan: Plan) -> Made:
     """Draw the error over alpha for several alpha0, and over alpha0 for several eta."""
-    figure = new_figure((10.0, 4.5))
-    left, right = figure.subplots(1, 2)
+    left, right = new_panels((10.0, 4.5), 2)
+    figure = left.figure
     simulated = {label: CURVES[label] for label in (r"$\alpha_0 = 1$", r"$\alpha_0 = 20$")}
     points = plan.simulate([0.3, 1.0, 3.0, 10.0], simulated, model="srf", **MODEL)
     over_alpha = ErrorCurvesDisplay.from_theory(

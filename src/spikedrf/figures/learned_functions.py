@@ -11,7 +11,7 @@ from spikedrf.figures.series import Series, series_of
 from spikedrf.plotting import LearnedFunctionDisplay
 from spikedrf.plotting.curves import legend_beneath
 from spikedrf.plotting.error_curves import with_step
-from spikedrf.plotting.style import new_figure
+from spikedrf.plotting.style import new_panels
 
 SUMMARY = "the function that a network learns: constant along the spike before the step, then not"
 
@@ -32,10 +32,11 @@ NETWORKS: Settings = {
 
 def make(plan: Plan) -> Made:
     """Draw `Solution.learned_function` beside the best function of the same direction."""
-    figure = new_figure((12.0, 4.2))
+    axes = new_panels((12.0, 4.2), len(PANELS))
+    figure = axes[0].figure
     series: list[Series] = []
     told = []
-    for ax, (panel, functions) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+    for ax, (panel, functions) in zip(axes, PANELS.items(), strict=True):
         solutions = {
             label: theory.solve(**with_step({**MODEL, **functions, **special}))
             for label, special in NETWORKS.items()

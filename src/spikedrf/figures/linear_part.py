@@ -11,7 +11,7 @@ from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay, LearnedFunctionDisplay
 from spikedrf.plotting.curves import legend_beneath
 from spikedrf.plotting.error_curves import with_step
-from spikedrf.plotting.style import new_figure
+from spikedrf.plotting.style import new_panels
 
 SUMMARY = "random features learn only the linear part of the target, however many there are"
 
@@ -30,8 +30,8 @@ ALPHA = 10.0
 
 def make(plan: Plan) -> Made:
     """Draw errors up to alpha 1000, and the functions of the target direction that were learned."""
-    figure = new_figure((10.0, 4.5))
-    left, right = figure.subplots(1, 2)
+    left, right = new_panels((10.0, 4.5), 2)
+    figure = left.figure
     errors = ErrorCurvesDisplay.from_theory(
         "alpha", np.geomspace(0.1, 1000.0, 120), CURVES, ax=left, **MODEL
     )

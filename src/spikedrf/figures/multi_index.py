@@ -9,7 +9,7 @@ from spikedrf.figures.plan import Made, Plan, Setting, Settings
 from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay
 from spikedrf.plotting.curves import legend_beneath
-from spikedrf.plotting.style import new_figure
+from spikedrf.plotting.style import new_panels
 
 SUMMARY = "a target of two directions: what one step finds of it, and what is left"
 
@@ -34,8 +34,8 @@ SIMULATED = np.array([0.5, 1.0, 2.0])
 
 def make(plan: Plan) -> Made:
     """Draw errors over alpha, and the learned function beside the target."""
-    figure = new_figure((11.0, 3.8))
-    left, middle, right = figure.subplots(1, 3)
+    left, middle, right = new_panels((11.0, 3.8), 3)
+    figure = left.figure
     simulated = plan.simulate(SIMULATED, CURVES, model="network", **MODEL)
     points = {
         label: (SIMULATED, one.test_error, one.test_error_sem) for label, one in simulated.items()

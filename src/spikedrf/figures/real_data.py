@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikedrf.figures.plan import Made, Plan, Skipped
 from spikedrf.figures.series import Series
 from spikedrf.plotting import FirstLayerDisplay
-from spikedrf.plotting.style import BLACK, BLUE, VERMILLION, finish, new_figure
+from spikedrf.plotting.style import BLACK, BLUE, VERMILLION, finish, new_panels, scaled
 
 SUMMARY = "real data (pumadyn32nm) before and after the step, on rows held out"
 
@@ -33,8 +33,8 @@ def make(plan: Plan) -> Made:
     rows = np.loadtxt(plan.data / DATA, delimiter=",")
     X, y = rows[:, :-1], rows[:, -1]
     X_fit, X_new, y_fit, y_new = train_test_split(X, y, test_size=0.2, random_state=plan.seed)
-    figure = new_figure((12.0, 4.4))
-    axes = figure.subplots(1, 3)
+    axes = new_panels((12.0, 4.4), 3)
+    figure = axes[0].figure
     series: list[Series] = []
     scores = {}
     for ax, (label, step_size, colour) in zip(
@@ -70,8 +70,10 @@ def _draw(
     ax: Any, observed: NDArray[np.float64], predicted: NDArray[np.float64], colour: str
 ) -> None:
     low, high = observed.min(), observed.max()
-    ax.plot([low, high], [low, high], color=BLACK, linestyle=":", linewidth=1.2, zorder=4)
-    ax.plot(observed[:_SHOWN], predicted[:_SHOWN], ".", color=colour, markersize=3, alpha=0.5)
+    ax.plot([low, high], [low, high], color=BLACK, linestyle=":", linewidth=scaled(1.2), zorder=4)
+    ax.plot(
+        observed[:_SHOWN], predicted[:_SHOWN], ".", color=colour, markersize=scaled(3), alpha=0.5
+    )
     ax.set_xlim(low, high)
     ax.set_ylim(low, high)
     ax.set_xlabel("observed")

@@ -9,7 +9,7 @@ from spikedrf.figures.plan import Made, Plan, Setting, Settings
 from spikedrf.figures.series import Series, series_of
 from spikedrf.plotting import ErrorCurvesDisplay
 from spikedrf.plotting.curves import legend_beneath
-from spikedrf.plotting.style import LABELS, finish, new_figure, plain_ticks, styles
+from spikedrf.plotting.style import LABELS, finish, new_panels, plain_ticks, scaled, styles
 
 SUMMARY = "small batches: the trained network leaves the paper's model and follows its own theory"
 
@@ -28,8 +28,8 @@ ETAS = (1.0, 2.0, 4.0)
 
 def make(plan: Plan) -> Made:
     """Draw both theories over alpha0, and how far apart they are for several eta."""
-    figure = new_figure((10.0, 4.5))
-    left, right = figure.subplots(1, 2)
+    left, right = new_panels((10.0, 4.5), 2)
+    figure = left.figure
     rest = {name: value for name, value in MODEL.items() if name != "alpha"}
     points = {}
     for label, model in ((SRF, "srf"), (NETWORK, "network")):
@@ -59,7 +59,7 @@ def make(plan: Plan) -> Made:
         above = 100.0 * (network.test_error / srf.test_error - 1.0)
         label = rf"$\eta = {eta:g}$"
         line = {name: style[name] for name in ("color", "linestyle")}
-        right.plot(ALPHA0, above, linewidth=2.0, label=label, **line)
+        right.plot(ALPHA0, above, linewidth=scaled(2.0), label=label, **line)
         series.append(
             Series(
                 "difference",

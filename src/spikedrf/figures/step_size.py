@@ -14,7 +14,7 @@ from spikedrf.figures.plan import Made, Plan, Setting, Settings
 from spikedrf.figures.series import Series, series_of
 from spikedrf.plotting import ErrorCurvesDisplay
 from spikedrf.plotting.curves import legend_beneath
-from spikedrf.plotting.style import LABELS, finish, new_figure, plain_ticks, styles
+from spikedrf.plotting.style import LABELS, finish, new_panels, plain_ticks, scaled, styles
 
 SUMMARY = "the error over the size of the step: it has an optimum, which the batch decides"
 
@@ -30,8 +30,8 @@ NOISES = (0.0, 0.5, 1.0)
 
 def make(plan: Plan) -> Made:
     """Draw the error over eta with its minimum, and the best eta over alpha0."""
-    figure = new_figure((10.0, 4.5))
-    left, right = figure.subplots(1, 2)
+    left, right = new_panels((10.0, 4.5), 2)
+    figure = left.figure
     rest = {name: value for name, value in MODEL.items() if name != "alpha"}
     points = {}
     for label in (r"$\alpha_0 = 3$", r"$\alpha_0 = 30$"):
@@ -55,7 +55,7 @@ def make(plan: Plan) -> Made:
     for i, label in enumerate(labels):
         line = next(line for line in errors.lines_ if line.get_label() == label)
         at, lowest = best.eta[i : i + 1], best.test_error[i : i + 1]
-        left.plot(at, lowest, "*", color=line.get_color(), markersize=12, zorder=22)
+        left.plot(at, lowest, "*", color=line.get_color(), markersize=scaled(12), zorder=22)
         series.append(
             Series(
                 "optima",
@@ -69,7 +69,7 @@ def make(plan: Plan) -> Made:
                 best.success[i : i + 1],
             )
         )
-    left.plot([], [], "*", color="#777777", markersize=10, label="optimum")
+    left.plot([], [], "*", color="#777777", markersize=scaled(10), label="optimum")
     legend_beneath(left, 3)
     for noise, style in zip(NOISES, styles(len(NOISES)), strict=True):
         optima = theory.optimise(
@@ -78,7 +78,7 @@ def make(plan: Plan) -> Made:
         label = f"noise {noise:g}"
         inside = np.where(optima.at_bound, np.nan, optima.eta)
         look = {name: style[name] for name in ("color", "linestyle")}
-        right.plot(ALPHA0, inside, linewidth=2.0, label=label, **look)
+        right.plot(ALPHA0, inside, linewidth=scaled(2.0), label=label, **look)
         series.append(
             Series(
                 "best step", label, "theory", "alpha0", "eta", ALPHA0, inside, None, optima.success

@@ -8,7 +8,7 @@ from spikedrf.figures.plan import Made, Plan, Setting, Settings
 from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay
 from spikedrf.plotting.curves import legend_beneath
-from spikedrf.plotting.style import new_figure
+from spikedrf.plotting.style import new_panels
 
 SUMMARY = "the simulated setting of the paper: a trained network, its model, and its own theory"
 
@@ -23,8 +23,8 @@ def make(plan: Plan) -> Made:
     """Draw the test error from alpha 0.2 to 3, and over that of the spiked model; simulate both."""
     points = plan.simulate(SIMULATED, {SRF: STEP}, model="srf", **MODEL)
     points |= plan.simulate(SIMULATED, {NETWORK: STEP}, model="network", **MODEL)
-    figure = new_figure((10.0, 4.5))
-    left, right = figure.subplots(1, 2)
+    left, right = new_panels((10.0, 4.5), 2)
+    figure = left.figure
     errors = ErrorCurvesDisplay.from_theory(
         "alpha", np.linspace(0.2, 3.0, 57), CURVES, points=points, ax=left, **MODEL
     )

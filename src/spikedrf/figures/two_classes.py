@@ -9,7 +9,7 @@ from spikedrf.figures.plan import Made, Plan, Setting
 from spikedrf.figures.series import Series, series_of
 from spikedrf.plotting import ErrorCurvesDisplay
 from spikedrf.plotting.curves import legend_beneath
-from spikedrf.plotting.style import LABELS, finish, new_figure, styles
+from spikedrf.plotting.style import LABELS, finish, new_panels, styles
 
 SUMMARY = "two classes of inputs: errors by class, and networks of three activations"
 
@@ -30,8 +30,8 @@ SIMULATED = (1.0, 3.0, 5.0)
 
 def make(plan: Plan) -> Made:
     """Draw rates of wrong signs by class over alpha, and errors of a regression over eta."""
-    figure = new_figure((10.0, 4.5))
-    left, right = figure.subplots(1, 2)
+    left, right = new_panels((10.0, 4.5), 2)
+    figure = left.figure
     classes = Mixture(MEANS, proportions=SHARES, labels=(1.0, -1.0))
     solution = theory.solve(ALPHA, inputs=classes, step=GradientStep(1.0, 5.0), **LABELLED)
     series = []

@@ -16,7 +16,7 @@ from spikedrf.figures.series import series_of
 from spikedrf.plotting import ErrorCurvesDisplay, LearnedFunctionDisplay
 from spikedrf.plotting.curves import legend_beneath
 from spikedrf.plotting.error_curves import with_step
-from spikedrf.plotting.style import new_figure
+from spikedrf.plotting.style import new_panels, scaled
 
 SUMMARY = "what a larger vocabulary of the initial readout buys, each with its best step"
 
@@ -34,8 +34,8 @@ ETA = np.geomspace(0.3, 60.0, 80)
 
 def make(plan: Plan) -> Made:
     """Draw errors over alpha and over eta, and the functions learned at alpha = inf."""
-    figure = new_figure((13.0, 4.2))
-    over_eta_ax, over_alpha_ax, function_ax = figure.subplots(1, 3)
+    over_eta_ax, over_alpha_ax, function_ax = new_panels((13.0, 4.2), 3)
+    figure = over_eta_ax.figure
     steps = {label: {"u": u, "alpha0": ALPHA0} for label, u in VOCABULARIES.items()}
     over_eta = ErrorCurvesDisplay.from_theory(
         "eta", ETA, {"no step": {"step": None}, **steps}, ax=over_eta_ax, alpha=ALPHA, **MODEL
@@ -53,7 +53,12 @@ def make(plan: Plan) -> Made:
         best[label] = {**steps[label], "eta": optimum.eta}
         lowest[label] = optimum.test_error
         over_eta_ax.plot(
-            optimum.eta, optimum.test_error, "*", color=line.get_color(), markersize=11, zorder=22
+            optimum.eta,
+            optimum.test_error,
+            "*",
+            color=line.get_color(),
+            markersize=scaled(11),
+            zorder=22,
         )
     points = plan.simulate([0.5, 2.0, 8.0], best, model="srf", **MODEL)
     over_alpha = ErrorCurvesDisplay.from_theory(
@@ -64,7 +69,7 @@ def make(plan: Plan) -> Made:
         ax=over_alpha_ax,
         **MODEL,
     )
-    over_alpha_ax.set_title(r"at the best $\eta$ of the left", fontsize="medium", loc="left")
+    over_alpha_ax.set_title(r"at its best $\eta$", fontsize="medium", loc="left")
     solutions = {
         label: theory.solve(np.inf, **with_step({**MODEL, **special}))
         for label, special in best.items()

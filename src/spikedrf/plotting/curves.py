@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.plotting.style import BLACK, LABELS, finish, plain_ticks, spans
+from spikedrf.plotting.style import (
+    BLACK,
+    LABELS,
+    finish,
+    in_print,
+    plain_ticks,
+    scaled,
+    spans,
+)
 
 Floats = NDArray[np.float64]
 
@@ -19,7 +27,7 @@ _SEEN = 3.0
 #: What no network without a step gets below, however many samples it has, and what nothing does.
 BEST_LINEAR, BEST_CLASSIFIER = "best linear function", "best classifier"
 
-_REFERENCE = {"color": BLACK, "linestyle": ":", "linewidth": 1.4}
+_REFERENCE = {"color": BLACK, "linestyle": ":"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +97,7 @@ def draw_curves(
             continue
         style = {name: curve.style[name] for name in ("color", "linestyle")}
         at, y = x[finite][order], curve.y[finite][order]
-        (line,) = ax.plot(at, y, label=curve.label, zorder=zorder, linewidth=2.0, **style)
+        (line,) = ax.plot(at, y, label=curve.label, zorder=zorder, linewidth=scaled(2.0), **style)
         lines.append(line)
         if np.count_nonzero(np.isfinite(y)) == 1:
             line.set_marker(curve.style["marker"])
@@ -102,7 +110,10 @@ def draw_curves(
         if curve.success is not None and not curve.success[finite].all():
             bad = ~curve.success[finite][order]
             ax.plot(at[bad], y[bad], "x", color=style["color"], zorder=20)
-    lines += [ax.axhline(y, label=label, zorder=2, **_REFERENCE) for label, y in levels.items()]
+    lines += [
+        ax.axhline(y, label=label, zorder=2, linewidth=scaled(1.4), **_REFERENCE)
+        for label, y in levels.items()
+    ]
     for curve in curves:
         if curve.points is not None:
             _draw_points(ax, curve)
@@ -127,8 +138,9 @@ def _draw_points(ax: Any, curve: Curve) -> None:
         fmt=curve.style["marker"],
         color=curve.style["color"],
         markerfacecolor="white",
-        markersize=5,
-        capsize=2,
+        markersize=scaled(5),
+        elinewidth=scaled(1.5),
+        capsize=scaled(2),
         label=f"{curve.label}, simulated",
         zorder=21,
     )
@@ -151,24 +163,25 @@ def _scale(ax: Any, curves: Sequence[Curve], x: Floats, levels: Sequence[float])
     plain_ticks(ax)
 
 
-def legend(ax: Any, *, own: bool) -> None:
+def legend(ax: Any, *, own: bool, columns: int | None = None) -> None:
     """Put the legend beneath axes that have the figure for themselves, else inside them."""
     if not own:
         ax.legend(frameon=False, fontsize="small", handlelength=_SEEN)
         return
     handles, labels = ax.get_legend_handles_labels()
-    ax.figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=3 if len(labels) == 3 or len(labels) > 8 else 2,
-        frameon=False,
-        fontsize="small",
-        handlelength=_SEEN,
-    )
+    if columns is None:
+        columns = 3 if len(labels) == 3 or len(labels) > 8 else 2
+    ax.figure.legend_beneath(handles, labels, columns=columns, grow=in_print(), **_of_legend())
 
 
 def legend_beneath(ax: Any, columns: int = 2) -> None:
-    """Put the legend of one of several axes beneath it, where it hides nothing."""
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-    ax.legend(ncols=columns, frameon=False, fontsize="small", handlelength=_SEEN, **place)
+    """Put the legend of one of several axes of a figure of ours beneath it."""
+    handles, labels = ax.get_legend_handles_labels()
+    ax.figure.legend_beneath(
+        handles, labels, columns=columns, ax=ax, grow=in_print(), **_of_legend()
+    )
+
+
+def _of_legend() -> dict[str, Any]:
+    spacing = {"columnspacing": 1.2, "borderaxespad": 0.2} if in_print() else {}
+    return {"frameon": False, "fontsize": "small", "handlelength": _SEEN, **spacing}

@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import theory
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
-from spikedrf.plotting.style import NO_STEPS, QUANTITIES, SIGN_QUANTITIES, new_axes, styles
+from spikedrf.plotting.style import (
+    NO_STEPS,
+    QUANTITIES,
+    SIGN_QUANTITIES,
+    drawn_in,
+    new_axes,
+    styles,
+)
 from spikedrf.simulation import Simulation
 from spikedrf.step import GradientStep
 
@@ -139,6 +146,7 @@ class ErrorCurvesDisplay:
         quantity: str = "test_error",
         points: Mapping[str, Simulation | Points] | None = None,
         ax: Any = None,
+        style: str | None = None,
         **model: Any,
     ) -> ErrorCurvesDisplay:
         """Solve each setting over the parameter, and draw them.
@@ -155,6 +163,9 @@ class ErrorCurvesDisplay:
             Simulated points, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
         **model
             What all settings share.
 
@@ -197,7 +208,7 @@ class ErrorCurvesDisplay:
             quantity=quantity,
             labels="sign" if signs else "real",
         )
-        return display.plot(ax=ax, points=points)
+        return display.plot(style=style, ax=ax, points=points)
 
     @classmethod
     def from_simulation(
@@ -206,6 +217,7 @@ class ErrorCurvesDisplay:
         *,
         quantity: str = "test_error",
         ax: Any = None,
+        style: str | None = None,
     ) -> ErrorCurvesDisplay:
         """Draw simulations alone, over ``alpha``.
 
@@ -217,6 +229,9 @@ class ErrorCurvesDisplay:
             As for the class.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -233,7 +248,7 @@ class ErrorCurvesDisplay:
         if len(kinds) > 1:
             raise ValueError(f"labels must be the same for all simulations, got {sorted(kinds)}")
         display = cls("alpha", [], {}, quantity=quantity, labels="".join(kinds) or "real")
-        return display.plot(ax=ax, points=simulations)
+        return display.plot(style=style, ax=ax, points=simulations)
 
     def plot(
         self,
@@ -241,6 +256,7 @@ class ErrorCurvesDisplay:
         *,
         points: Mapping[str, Simulation | Points] | None = None,
         title: str | None = None,
+        style: str | None = None,
     ) -> ErrorCurvesDisplay:
         """Draw the curves.
 
@@ -255,6 +271,9 @@ class ErrorCurvesDisplay:
             ``alpha = n/d``, or ``(x, value, standard error or None)``.
         title : str, optional
             Title of the axes.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -266,8 +285,19 @@ class ErrorCurvesDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If a `Simulation` is to be drawn over another parameter than ``alpha``.
+            If a `Simulation` is to be drawn over another parameter than ``alpha``, or there is
+            no such style.
         """
+        with drawn_in(style):
+            return self._plot(ax, points=points, title=title)
+
+    def _plot(
+        self,
+        ax: Any = None,
+        *,
+        points: Mapping[str, Simulation | Points] | None = None,
+        title: str | None = None,
+    ) -> ErrorCurvesDisplay:
         own = ax is None
         if own:
             ax = new_axes()

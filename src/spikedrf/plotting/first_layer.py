@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spikedrf.plotting.style import BLACK, BLUE, SKY, VERMILLION, finish, new_figure
+from spikedrf.plotting.curves import legend_beneath
+from spikedrf.plotting.style import (
+    BLACK,
+    BLUE,
+    SKY,
+    VERMILLION,
+    drawn_in,
+    finish,
+    in_print,
+    new_panels,
+    scaled,
+)
 
 #: Curves of the errors are told apart by these and by their labels.
 _MAPS = "viridis"
@@ -91,6 +102,7 @@ class FirstLayerDisplay:
         target: int = 0,
         most: int = 20,
         axes: Any = None,
+        style: str | None = None,
     ) -> FirstLayerDisplay:
         """Draw what an estimator has learned.
 
@@ -107,6 +119,9 @@ class FirstLayerDisplay:
             Inputs shown, those of largest weight.
         axes : array of matplotlib.axes.Axes, optional
             Where to draw: one for the importances, another for the errors.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -153,9 +168,11 @@ class FirstLayerDisplay:
             alpha=None if alpha is None or np.ndim(alpha) else float(alpha),
             error_name=error_name,
         )
-        return display.plot(axes=axes, most=most)
+        return display.plot(style=style, axes=axes, most=most)
 
-    def plot(self, axes: Any = None, *, most: int = 20) -> FirstLayerDisplay:
+    def plot(
+        self, axes: Any = None, *, most: int = 20, style: str | None = None
+    ) -> FirstLayerDisplay:
         """Draw the importances and, if there was a choice, the errors.
 
         Parameters
@@ -164,6 +181,9 @@ class FirstLayerDisplay:
             One or two; by default those of a new figure, not managed by pyplot.
         most : int
             Inputs shown, those of largest weight.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -174,20 +194,25 @@ class FirstLayerDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If there is no such style.
         """
+        with drawn_in(style):
+            return self._plot(axes, most=most)
+
+    def _plot(self, axes: Any = None, *, most: int = 20) -> FirstLayerDisplay:
         chosen = self.errors is not None and self.errors.size > 1
         own = axes is None
         if own:
-            figure = new_figure((9.5, 4.5) if chosen else (4.5, 4.5))
-            axes = figure.subplots(1, 2 if chosen else 1, squeeze=False)[0]
+            axes = new_panels((9.5, 4.5), 2) if chosen else new_panels((4.5, 4.5), 1)
         self.axes_ = np.atleast_1d(np.asarray(axes, dtype=object))
         self.figure_ = self.axes_[0].figure
-        self._plot_importances(self.axes_[0], most)
+        self._plot_importances(self.axes_[0], most, own=own)
         if chosen and len(self.axes_) > 1:
             self._plot_errors(self.axes_[1], beside=own)
         return self
 
-    def _plot_importances(self, ax: Any, most: int) -> None:
+    def _plot_importances(self, ax: Any, most: int, *, own: bool) -> None:
         rank = np.abs(self.importances) if self.sizes is None else self.sizes
         order = np.argsort(-rank, kind="stable")[:most][::-1]
         values = self.importances[order]
@@ -196,7 +221,7 @@ class FirstLayerDisplay:
         ax.barh(at, values, color=list(colors), height=0.7, zorder=3)
         # Names are the user's: a dollar sign in one begins no formula.
         ax.set_yticks(at, [str(self.feature_names[i]) for i in order], parse_math=False)
-        ax.axvline(0.0, color=BLACK, linewidth=0.8, zorder=4)
+        ax.axvline(0.0, color=BLACK, linewidth=scaled(0.8), zorder=4)
         if self.sizes is not None:
             before = 1.0 / np.sqrt(self.sizes.size)
             style = {"color": BLACK, "zorder": 5}
@@ -204,20 +229,25 @@ class FirstLayerDisplay:
                 self.sizes[order],
                 at,
                 "D",
-                markersize=4,
+                markersize=scaled(4),
                 markerfacecolor="white",
                 label="size of the weights",
                 **style,
             )
-            ax.axvline(before, linestyle=":", linewidth=1.2, label="before the step", **style)
-            ax.barh([], [], color=BLUE, label="learned direction")
-            ax.legend(
-                loc="lower left",
-                bbox_to_anchor=(-0.05, 1.0),
-                ncols=3,
-                frameon=False,
-                fontsize="x-small",
+            ax.axvline(
+                before, linestyle=":", linewidth=scaled(1.2), label="before the step", **style
             )
+            ax.barh([], [], color=BLUE, label="learned direction")
+            if own and in_print():
+                legend_beneath(ax)
+            else:
+                ax.legend(
+                    loc="lower left",
+                    bbox_to_anchor=(-0.05, 1.0),
+                    ncols=3,
+                    frameon=False,
+                    fontsize="x-small",
+                )
             values = np.append(values, self.sizes)
         reach = max(1e-3, 1.1 * float(np.abs(values).max(initial=0.0)))
         ax.set_xlim(-reach, reach)
@@ -243,7 +273,7 @@ class FirstLayerDisplay:
                 color=BLACK if plain else shades[i],
                 linestyle="--" if plain else "-",
                 marker="o" if np.count_nonzero(finite) == 1 else None,
-                linewidth=2.0 if eta in (0.0, self.step_size) else 1.0,
+                linewidth=scaled(2.0 if eta in (0.0, self.step_size) else 1.0),
                 label="no step" if plain else rf"$\eta = {eta:.3g}$",
                 zorder=3,
             )
@@ -271,5 +301,8 @@ class FirstLayerDisplay:
         ax.set_xlabel(r"ridge, $\alpha$")
         ax.set_ylabel(self.error_name)
         finish(ax)
+        if beside and in_print():
+            legend_beneath(ax, 3)
+            return
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"ncols": 2}
         ax.legend(frameon=False, fontsize="x-small", **place)

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf.plotting.curves import legend
-from spikedrf.plotting.style import BLACK, BLUE, VERMILLION, finish, new_figure, plain_ticks
+from spikedrf.plotting.style import (
+    BLACK,
+    BLUE,
+    VERMILLION,
+    drawn_in,
+    finish,
+    new_figure,
+    plain_ticks,
+    scaled,
+)
 from spikedrf.theory.forecast import Forecast
 
 #: The curve goes from this share of the rows at hand to this many times them.
@@ -67,6 +76,7 @@ class ForecastDisplay:
         train_sizes: ArrayLike = (0.1, 0.2, 0.4, 0.7, 1.0),
         level: float = 0.9,
         ax: Any = None,
+        style: str | None = None,
     ) -> ForecastDisplay:
         """Draw the forecast of a fitted estimator.
 
@@ -85,6 +95,9 @@ class ForecastDisplay:
             Probability of the range.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default in a new figure.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -118,15 +131,18 @@ class ForecastDisplay:
             sem = scores.std(axis=1, ddof=1) / np.sqrt(scores.shape[1])
             measured = sizes, scores.mean(axis=1), sem
         display = cls(model.forecast(n, level=level), limit=limit, measured=measured)
-        return display.plot(ax=ax)
+        return display.plot(style=style, ax=ax)
 
-    def plot(self, *, ax: Any = None) -> ForecastDisplay:
+    def plot(self, *, ax: Any = None, style: str | None = None) -> ForecastDisplay:
         """Draw.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default in a new figure.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -137,18 +153,28 @@ class ForecastDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If there is no such style.
         """
+        with drawn_in(style):
+            return self._plot(ax=ax)
+
+    def _plot(self, *, ax: Any = None) -> ForecastDisplay:
         own = ax is None
         ax = new_figure().add_subplot() if own else ax
         f = self.forecast
         ax.fill_between(f.n, f.r2_lower, f.r2_upper, color=BLUE, alpha=0.18, linewidth=0.0)
-        ax.plot(f.n, f.r2, color=BLUE, linewidth=2.0, label=f"forecast, {f.level:.0%} range")
+        ax.plot(
+            f.n, f.r2, color=BLUE, linewidth=scaled(2.0), label=f"forecast, {f.level:.0%} range"
+        )
         shown = [f.r2]
         if self.limit is not None:
             text = f"no number of rows brings {f.n_components} features above"
-            ax.axhline(self.limit.r2, color=BLACK, linestyle=":", linewidth=1.4, label=text)
+            ax.axhline(self.limit.r2, color=BLACK, linestyle=":", linewidth=scaled(1.4), label=text)
             shown.append(np.array([self.limit.r2]))
-        ax.axvline(f.rows, color="#777777", linewidth=1.0, label=f"the {f.rows:.0f} rows at hand")
+        ax.axvline(
+            f.rows, color="#777777", linewidth=scaled(1.0), label=f"the {f.rows:.0f} rows at hand"
+        )
         if self.measured is not None:
             n, r2, sem = self.measured
             ax.errorbar(
@@ -158,8 +184,9 @@ class ForecastDisplay:
                 fmt="o",
                 color=VERMILLION,
                 markerfacecolor="white",
-                markersize=5,
-                capsize=2,
+                markersize=scaled(5),
+                elinewidth=scaled(1.5),
+                capsize=scaled(2),
                 label="measured, fitted anew",
             )
             shown.append(np.asarray(r2, dtype=np.float64))

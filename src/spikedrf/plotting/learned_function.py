@@ -11,7 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import theory
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.parameters import real_array
-from spikedrf.plotting.style import BLACK, NO_STEP, finish, new_axes, styles
+from spikedrf.plotting.curves import legend
+from spikedrf.plotting.style import (
+    BLACK,
+    NO_STEP,
+    drawn_in,
+    finish,
+    in_print,
+    new_axes,
+    scaled,
+    styles,
+)
 from spikedrf.theory import Solution
 
 Floats = NDArray[np.float64]
@@ -114,6 +124,7 @@ class LearnedFunctionDisplay:
         x: ArrayLike | None = None,
         points: Mapping[str, Points] | None = None,
         ax: Any = None,
+        style: str | None = None,
     ) -> LearnedFunctionDisplay:
         r"""Draw what networks of the theory have learned.
 
@@ -135,6 +146,9 @@ class LearnedFunctionDisplay:
             Measurements, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -169,7 +183,7 @@ class LearnedFunctionDisplay:
         else:
             truth = theory.conditional_target(at, target, *(gammas or {0.0}))
         display = cls(at, functions, target=truth, without_step=plain, along=along)
-        return display.plot(ax=ax, points=points)
+        return display.plot(style=style, ax=ax, points=points)
 
     @classmethod
     def from_estimator(
@@ -181,6 +195,7 @@ class LearnedFunctionDisplay:
         bins: int = 20,
         label: str = "predicted",
         ax: Any = None,
+        style: str | None = None,
     ) -> LearnedFunctionDisplay:
         """Draw predictions and targets of real data over the learned direction.
 
@@ -200,6 +215,9 @@ class LearnedFunctionDisplay:
             What the predictions are called.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -224,7 +242,7 @@ class LearnedFunctionDisplay:
             "observed": binned(along, np.asarray(y, dtype=np.float64), bins),
             label: binned(along, np.asarray(estimator.predict(X), dtype=np.float64), bins),
         }
-        return cls([], {}, along="spike").plot(ax=ax, points=points)
+        return cls([], {}, along="spike").plot(style=style, ax=ax, points=points)
 
     def plot(
         self,
@@ -232,6 +250,7 @@ class LearnedFunctionDisplay:
         *,
         points: Mapping[str, Points] | None = None,
         title: str | None = None,
+        style: str | None = None,
     ) -> LearnedFunctionDisplay:
         """Draw the functions.
 
@@ -243,6 +262,9 @@ class LearnedFunctionDisplay:
             Measurements by the label of their network: ``(x, output, standard error or None)``.
         title : str, optional
             Title of the axes.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -253,8 +275,21 @@ class LearnedFunctionDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If there is no such style.
         """
-        if ax is None:
+        with drawn_in(style):
+            return self._plot(ax, points=points, title=title)
+
+    def _plot(
+        self,
+        ax: Any = None,
+        *,
+        points: Mapping[str, Points] | None = None,
+        title: str | None = None,
+    ) -> LearnedFunctionDisplay:
+        own = ax is None
+        if own:
             ax = new_axes()
         self.ax_, self.figure_, self.lines_ = ax, ax.figure, []
         if self.target is not None:
@@ -262,7 +297,13 @@ class LearnedFunctionDisplay:
                 r"target, $g$" if self.along == "target" else r"target, $\mathbb{E}[g\,|\,\kappa]$"
             )
             (line,) = ax.plot(
-                self.x, self.target, color=BLACK, linestyle=":", linewidth=1.8, label=name, zorder=9
+                self.x,
+                self.target,
+                color=BLACK,
+                linestyle=":",
+                linewidth=scaled(1.8),
+                label=name,
+                zorder=9,
             )
             self.lines_.append(line)
         self.points_ = given = dict(points or {})
@@ -275,7 +316,7 @@ class LearnedFunctionDisplay:
                 (line,) = ax.plot(
                     self.x,
                     self.functions[label],
-                    linewidth=2.0,
+                    linewidth=scaled(2.0),
                     label=label,
                     zorder=zorder,
                     **line_style,
@@ -290,15 +331,19 @@ class LearnedFunctionDisplay:
                     fmt=style["marker"],
                     color=style["color"],
                     markerfacecolor="white",
-                    markersize=5,
-                    capsize=2,
+                    markersize=scaled(5),
+                    elinewidth=scaled(1.5),
+                    capsize=scaled(2),
                     label=f"{label}, simulated" if label in self.functions else label,
                     zorder=21,
                 )
         ax.set_xlabel(_AXES[self.along])
         ax.set_ylabel("mean output")
         finish(ax)
-        ax.legend(frameon=False, fontsize="small")
+        if own and in_print():
+            legend(ax, own=True)
+        else:
+            ax.legend(frameon=False, fontsize="small")
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")
         return self

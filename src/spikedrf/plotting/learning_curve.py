@@ -13,7 +13,7 @@ from spikedrf.activations import FunctionLike
 from spikedrf.losses import LossLike
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
-from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, new_axes
+from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, drawn_in, new_axes
 from spikedrf.simulation.result import Simulation
 from spikedrf.step import GradientStep, Spike
 
@@ -141,6 +141,7 @@ class LearningCurveDisplay:
         rtol: float = 1e-8,
         points: Points | None = None,
         ax: Any = None,
+        style: str | None = None,
     ) -> LearningCurveDisplay:
         """Solve with the step and without it, and draw both.
 
@@ -156,6 +157,9 @@ class LearningCurveDisplay:
             Simulated points, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -199,10 +203,15 @@ class LearningCurveDisplay:
             success=with_step.success,
             success_without_step=without_step.success,
         )
-        return display.plot(ax=ax, points=points)
+        return display.plot(style=style, ax=ax, points=points)
 
     def plot(
-        self, ax: Any = None, *, points: Points | None = None, title: str | None = None
+        self,
+        ax: Any = None,
+        *,
+        points: Points | None = None,
+        title: str | None = None,
+        style: str | None = None,
     ) -> LearningCurveDisplay:
         """Draw the curves.
 
@@ -218,6 +227,9 @@ class LearningCurveDisplay:
             triple, and alone for ``{"with_step": simulation}``.
         title : str, optional
             Title of the axes.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -229,8 +241,14 @@ class LearningCurveDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If ``points`` has another key.
+            If ``points`` has another key, or there is no such style.
         """
+        with drawn_in(style):
+            return self._plot(ax, points=points, title=title)
+
+    def _plot(
+        self, ax: Any = None, *, points: Points | None = None, title: str | None = None
+    ) -> LearningCurveDisplay:
         given = _triples(points)
         if unknown := set(given) - set(_STYLES):
             raise ValueError(

@@ -13,8 +13,11 @@ from spikedrf.plotting.style import (
     LABELS,
     QUANTITIES,
     SIGN_QUANTITIES,
+    drawn_in,
+    in_print,
     new_axes,
     plain_ticks,
+    scaled,
     spans,
 )
 from spikedrf.theory import PhaseDiagram
@@ -35,6 +38,10 @@ _BOUNDS = {
         1: ("#999999", "best: the largest step"),
     },
 }
+
+
+# Where an error is infinite.
+_INFINITE = "#E8D5D5"
 
 
 class PhaseDiagramDisplay:
@@ -95,7 +102,8 @@ class PhaseDiagramDisplay:
                 raise ValueError(f"{name} must not hold a value twice to be drawn")
         x, y = np.argsort(diagram.x), np.argsort(diagram.y)
         self._x, self._y = diagram.x[x], diagram.y[y]
-        self._value = np.ma.masked_invalid(diagram.value[np.ix_(y, x)])
+        self._raw = diagram.value[np.ix_(y, x)]
+        self._value = np.ma.masked_invalid(self._raw)
         self._success = diagram.success[np.ix_(y, x)]
         self._side: NDArray[Any] = np.zeros(self._value.shape, dtype=np.int8)
         if diagram.value_name in diagram.side:
@@ -103,13 +111,18 @@ class PhaseDiagramDisplay:
             self._value[self._side != 0] = np.ma.masked
 
     @classmethod
-    def from_theory(cls, *, ax: Any = None, **parameters: Any) -> PhaseDiagramDisplay:
+    def from_theory(
+        cls, *, ax: Any = None, style: str | None = None, **parameters: Any
+    ) -> PhaseDiagramDisplay:
         """Compute and draw.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
         **parameters
             Those of `theory.phase_diagram`.
 
@@ -124,12 +137,15 @@ class PhaseDiagramDisplay:
         TypeError, ValueError
             As `theory.phase_diagram`.
         """
-        return cls(theory.phase_diagram(**parameters)).plot(ax=ax)
+        return cls(theory.phase_diagram(**parameters)).plot(style=style, ax=ax)
 
-    def plot(self, ax: Any = None, *, title: str | None = None) -> PhaseDiagramDisplay:
+    def plot(
+        self, ax: Any = None, *, title: str | None = None, style: str | None = None
+    ) -> PhaseDiagramDisplay:
         """Draw the diagram.
 
-        Points that did not converge are hatched; where there is no number, nothing is drawn.
+        Points that did not converge are hatched. Where there is no number, the legend says why: the
+        error is infinite, or it is not defined.
 
         Parameters
         ----------
@@ -137,6 +153,9 @@ class PhaseDiagramDisplay:
             Where to draw; by default a figure of its own, not managed by pyplot.
         title : str, optional
             Title of the axes.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -147,14 +166,21 @@ class PhaseDiagramDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If there is no such style.
         """
-        if ax is None:
+        with drawn_in(style):
+            return self._plot(ax, title=title)
+
+    def _plot(self, ax: Any = None, *, title: str | None = None) -> PhaseDiagramDisplay:
+        own = ax is None
+        if own:
             ax = new_axes()
         self.ax_, self.figure_ = ax, ax.figure
         log_x, log_y = _geometric(self._x), _geometric(self._y)
         norm, colours, levels = self._scale()
-        edges = _edges(self._x, log_x), _edges(self._y, log_y)
-        marks = self._draw_bounds(*edges)
+        edges = self._cells = _edges(self._x, log_x), _edges(self._y, log_y)
+        marks = self._draw_bounds()
         self.mesh_ = ax.pcolormesh(
             *edges,
             self._value,
@@ -166,7 +192,8 @@ class PhaseDiagramDisplay:
         signs = self.diagram.parameters.get("labels") == "sign"
         names = _VALUES | (SIGN_QUANTITIES if signs else QUANTITIES)
         self.colorbar_.set_label(names[self.diagram.value_name])
-        self.colorbar_.set_ticks(levels, labels=[f"{level:g}" for level in levels])
+        told = _apart(levels, np.asarray(norm(levels)), 0.07 if in_print() else 0.03)
+        self.colorbar_.set_ticks(told, labels=[f"{level:g}" for level in told])
         self.colorbar_.minorticks_off()
         if log_x:
             ax.set_xscale("log")
@@ -175,9 +202,16 @@ class PhaseDiagramDisplay:
         self.contours_ = None
         if min(self._value.shape) > 1 and len(levels) and not self._value.mask.all():
             self._draw_contours(levels, norm)
-        if not self._success.all():
-            marks += self._hatch()
-        if marks:
+        undefined = self._value.mask & (self._side == 0)
+        if not (self._success | undefined).all():
+            marks += self._hatch(~(self._success | undefined))
+        marks += self._explain_undefined(undefined)
+        if marks and own:
+            labels = [mark.get_label() for mark in marks]
+            self.figure_.legend_beneath(
+                marks, labels, ax=ax, columns=2, grow=in_print(), frameon=False, fontsize="small"
+            )
+        elif marks:
             ax.legend(handles=marks, loc="best", fontsize="small")
         plain_ticks(ax)
         ax.set_xlabel(LABELS[self.diagram.x_name])
@@ -216,42 +250,68 @@ class PhaseDiagramDisplay:
             self._value,
             levels=levels[inside],
             colors=[BLACK if b else "#FFFFFF" for b in bright[inside]],
-            linewidths=[2.0 if gain and level == 1.0 else 0.8 for level in levels[inside]],
+            linewidths=[scaled(2.0 if gain and level == 1.0 else 0.8) for level in levels[inside]],
             linestyles="solid",
         )
         self.ax_.clabel(self.contours_, fmt=lambda level: f"{level:g}", fontsize="small")
 
-    def _draw_bounds(self, x_edges: Floats, y_edges: Floats) -> list[Any]:
+    def _draw_bounds(self) -> list[Any]:
         """Colour what is on a bound; return entries of the legend."""
-        from matplotlib.colors import ListedColormap
         from matplotlib.patches import Patch
 
         entries = []
         for side, (colour, label) in _BOUNDS.get(self.diagram.value_name, {}).items():
             there = self._side == side
             if there.any():
-                self.ax_.pcolormesh(
-                    x_edges,
-                    y_edges,
-                    np.ma.masked_equal(there, False),
-                    cmap=ListedColormap([colour]),
-                    rasterized=True,
-                )
+                self._fill(there, colour)
                 entries.append(Patch(color=colour, label=label))
         return entries
 
-    def _hatch(self) -> list[Any]:
+    def _fill(self, there: NDArray[np.bool_], colour: str) -> None:
+        from matplotlib.colors import ListedColormap
+
+        cells = np.ma.masked_equal(there, False)
+        self.ax_.pcolormesh(*self._cells, cells, cmap=ListedColormap([colour]), rasterized=True)
+
+    def _explain_undefined(self, undefined: NDArray[np.bool_]) -> list[Any]:
+        """Leave white what has no number; return what the legend says of it, and of infinity."""
+        from matplotlib.patches import Patch
+
+        infinite = undefined & np.isposinf(self._raw)
+        missing = undefined & ~infinite
+        entries = []
+        for there, colour, label in (
+            (infinite, _INFINITE, "infinite: no limit without a ridge"),
+            (missing, "#FFFFFF", "undefined: no number"),
+        ):
+            if there.any():
+                self._fill(there, colour)
+                entries.append(Patch(facecolor=colour, edgecolor="#777777", label=label))
+        return entries
+
+    def _hatch(self, lost: NDArray[np.bool_]) -> list[Any]:
         """Hatch what did not converge; return entries of the legend."""
-        if min(self._success.shape) > 1:
+        if min(lost.shape) > 1:
             self.ax_.contourf(
                 self._x,
                 self._y,
-                ~self._success,
+                lost,
                 levels=[0.5, 1.5],
                 colors="none",
                 hatches=["xxxx"],
             )
         return list(self.ax_.plot([], [], "x", color=BLACK, label="hatched: not converged"))
+
+
+def _apart(levels: Floats, place: Floats, least: float) -> Floats:
+    """Leave out levels that are nearer than that to one on the scale; round ones stay."""
+    kept: list[int] = []
+    mantissa = [float(f"{level:e}".partition("e")[0]) for level in levels]
+    roundness = [(1.0, 5.0, 2.0).index(m) if m in (1.0, 5.0, 2.0) else 3 for m in mantissa]
+    for i in sorted(range(len(levels)), key=lambda i: (roundness[i], i)):
+        if all(abs(place[i] - place[j]) >= least for j in kept):
+            kept.append(i)
+    return levels[np.sort(np.array(kept, dtype=np.int64))]
 
 
 def _levels(low: float, high: float, *, log: bool) -> Floats:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
 from spikedrf.plotting.curves import legend
-from spikedrf.plotting.style import NO_STEP, STYLES, finish, new_figure, plain_ticks
+from spikedrf.plotting.style import (
+    NO_STEP,
+    STYLES,
+    drawn_in,
+    finish,
+    new_panels,
+    plain_ticks,
+    scaled,
+)
 from spikedrf.simulation import SimulatedSpectrum, simulate_spectrum
 from spikedrf.step import GradientStep, Spike
 from spikedrf.theory import Spectrum
@@ -105,6 +113,7 @@ class SpectrumDisplay:
         rtol: float = 1e-8,
         simulated: Mapping[str, SimulatedSpectrum] | None = None,
         ax: Any = None,
+        style: str | None = None,
     ) -> SpectrumDisplay:
         """Compute the spectrum before the step and after it, and draw both.
 
@@ -118,6 +127,9 @@ class SpectrumDisplay:
             As for the class.
         ax : matplotlib.axes.Axes, optional
             Where to draw the density; by default a figure of its own, with the tail beside it.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -145,7 +157,7 @@ class SpectrumDisplay:
             "without_step": theory.spectrum(**model),
             "with_step": theory.spectrum(step=step, **model),
         }
-        return cls(spectra, simulated=simulated).plot(ax=ax)
+        return cls(spectra, simulated=simulated).plot(style=style, ax=ax)
 
     @classmethod
     def from_simulation(
@@ -162,6 +174,7 @@ class SpectrumDisplay:
         replicates: int = 1,
         rng: Any = None,
         ax: Any = None,
+        style: str | None = None,
     ) -> SpectrumDisplay:
         """Simulate the spectrum before the step and after it, and draw both with the theory.
 
@@ -173,6 +186,9 @@ class SpectrumDisplay:
             How the first layer was trained.
         ax : matplotlib.axes.Axes, optional
             Where to draw the density; by default a figure of its own, with the tail beside it.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -198,10 +214,18 @@ class SpectrumDisplay:
         }  # fmt: skip
         drawn = simulated["with_step"]
         return cls.from_theory(
-            alpha=drawn.n / d, beta=drawn.p / d, step=step, simulated=simulated, ax=ax, **common
+            alpha=drawn.n / d,
+            beta=drawn.p / d,
+            step=step,
+            simulated=simulated,
+            ax=ax,
+            style=style,
+            **common,
         )
 
-    def plot(self, ax: Any = None, *, title: str | None = None) -> SpectrumDisplay:
+    def plot(
+        self, ax: Any = None, *, title: str | None = None, style: str | None = None
+    ) -> SpectrumDisplay:
         """Draw the spectra.
 
         Eigenvalues that leave the bulk are triangles on the axis. The legend has the share of
@@ -214,6 +238,9 @@ class SpectrumDisplay:
             the tail beside it: the share of the eigenvalues beyond ``x``.
         title : str, optional
             Title.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -224,11 +251,17 @@ class SpectrumDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If there is no such style.
         """
+        with drawn_in(style):
+            return self._plot(ax, title=title)
+
+    def _plot(self, ax: Any = None, *, title: str | None = None) -> SpectrumDisplay:
         own = ax is None
         self.tail_ax_ = None
         if own:
-            ax, self.tail_ax_ = new_figure((9.0, 4.4)).subplots(1, 2)
+            ax, self.tail_ax_ = new_panels((9.0, 4.4), 2)
         self.ax_, self.figure_ = ax, ax.figure
         low, high = self._range()
         # From the bulk's smallest eigenvalues to all that a simulation has near it.
@@ -276,7 +309,7 @@ class SpectrumDisplay:
             # A line for each interval of the support, none along the axis between them.
             positive = np.pad(y > 0.0, 1)
             drawn = np.where(positive[:-2] | positive[1:-1] | positive[2:], y, np.nan)
-            (line,) = ax.plot(x, drawn, label=label, zorder=zorder, linewidth=2.0, **style)
+            (line,) = ax.plot(x, drawn, label=label, zorder=zorder, linewidth=scaled(2.0), **style)
             lines.append(line)
             mark: dict[str, Any] = {"color": style["color"], "clip_on": False, "zorder": 20}
             foot = {"transform": ax.get_xaxis_transform(), "linestyle": "none"}
@@ -331,7 +364,7 @@ class SpectrumDisplay:
             style = {key: _STYLES[name][key] for key in ("color", "linestyle")}
             beyond = 1.0 - spectrum.cumulative
             shown = beyond > 0.1 * least
-            ax.plot(spectrum.x[shown], beyond[shown], zorder=zorder, linewidth=2.0, **style)
+            ax.plot(spectrum.x[shown], beyond[shown], zorder=zorder, linewidth=scaled(2.0), **style)
         ax.set_yscale("log")
         ax.set_ylim(least, 1.5)
         ax.set_ylabel("share of eigenvalues beyond $x$")

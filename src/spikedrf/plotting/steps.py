@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spikedrf.plotting.style import BLACK, BLUE, STYLES, VERMILLION, finish, new_figure
+from spikedrf.plotting.style import (
+    BLACK,
+    BLUE,
+    STYLES,
+    VERMILLION,
+    drawn_in,
+    finish,
+    new_panels,
+    scaled,
+)
 
 #: What the kinds of move are called.
 _KINDS = {
@@ -83,6 +92,7 @@ class StepsDisplay:
         feature_names: list[str] | None = None,
         most: int = 20,
         axes: Any = None,
+        style: str | None = None,
     ) -> StepsDisplay:
         """Draw the steps of an estimator.
 
@@ -96,6 +106,9 @@ class StepsDisplay:
             Inputs shown, those of largest weight.
         axes : array of matplotlib.axes.Axes, optional
             Two: for the path and for the directions.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -123,9 +136,9 @@ class StepsDisplay:
         display = cls(
             table["kind"].tolist(), table["error"], directions, estimator.strengths_, feature_names
         )
-        return display.plot(axes=axes, most=most)
+        return display.plot(style=style, axes=axes, most=most)
 
-    def plot(self, axes: Any = None, *, most: int = 20) -> StepsDisplay:
+    def plot(self, axes: Any = None, *, most: int = 20, style: str | None = None) -> StepsDisplay:
         """Draw the path and the directions.
 
         Parameters
@@ -134,6 +147,9 @@ class StepsDisplay:
             Two; by default those of a new figure, not managed by pyplot.
         most : int
             Inputs shown, those of largest weight.
+        style : {"screen", "paper", "paper-wide"}, optional
+            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
+            with letters of 8 points. By default as what is around, which is a screen.
 
         Returns
         -------
@@ -144,9 +160,15 @@ class StepsDisplay:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If there is no such style.
         """
+        with drawn_in(style):
+            return self._plot(axes, most=most)
+
+    def _plot(self, axes: Any = None, *, most: int = 20) -> StepsDisplay:
         if axes is None:
-            axes = new_figure((9.5, 4.5)).subplots(1, 2)
+            axes = new_panels((9.5, 4.5), 2)
         self.axes_ = np.asarray(axes, dtype=object).ravel()
         self.figure_ = self.axes_[0].figure
         self._plot_path(self.axes_[0])
@@ -155,7 +177,7 @@ class StepsDisplay:
 
     def _plot_path(self, ax: Any) -> None:
         move = np.arange(len(self.kinds))
-        ax.plot(move[1:], self.errors[1:], color=BLUE, linewidth=1.0, zorder=3)
+        ax.plot(move[1:], self.errors[1:], color=BLUE, linewidth=scaled(1.0), zorder=3)
         for i, kind in enumerate(dict.fromkeys(self.kinds)):
             ours = np.array([each == kind for each in self.kinds])
             marker = STYLES[i % len(STYLES)]["marker"]
@@ -165,15 +187,18 @@ class StepsDisplay:
                 self.errors[ours],
                 marker,
                 color=color,
-                markersize=6,
+                markersize=scaled(6),
                 label=_KINDS.get(kind, kind),
                 zorder=4,
             )
         if np.isfinite(self.errors[0]):
-            ax.axhline(self.errors[0], color=VERMILLION, linestyle="--", linewidth=1.0, zorder=2)
+            ax.axhline(
+                self.errors[0], color=VERMILLION, linestyle="--", linewidth=scaled(1.0), zorder=2
+            )
         positive = self.errors[np.isfinite(self.errors)]
         if positive.size and positive.min() > 0 and positive.max() > 10 * positive.min():
             ax.set_yscale("log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel("move")
         ax.set_ylabel("error on rows held out")
         ax.legend(frameon=False, fontsize="small")

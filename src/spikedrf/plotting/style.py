@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,31 +88,139 @@ def styles(count: int) -> list[dict[str, Any]]:
 
 def finish(ax: Any) -> None:
     """Draw a light grid behind the data and no frame on top and right."""
-    ax.grid(True, which="major", color="#DDDDDD", linewidth=0.6, zorder=0)
+    ax.grid(True, which="major", color="#DDDDDD", linewidth=scaled(0.6), zorder=0)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def new_figure(size: tuple[float, float] = (6.0, 4.0)) -> Any:
+@dataclass(frozen=True)
+class Look:
+    """How large a figure and what is in it is drawn.
+
+    Attributes
+    ----------
+    width : float or None
+        Of figures, in inches; None leaves it to the picture.
+    stacked : bool
+        Whether panels lie beneath each other.
+    lines : float
+        Factor of the widths of lines and the sizes of markers.
+    settings : dict
+        Of matplotlib.
+    """
+
+    width: float | None = None
+    stacked: bool = False
+    lines: float = 1.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+_SIZES = {
+    "font.size": 8.0, "lines.linewidth": 1.0, "lines.markersize": 4.0, "hatch.linewidth": 0.5,
+}  # fmt: skip
+
+
+def _print(width: float, stacked: bool) -> Look:
+    thin = {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6}
+    return Look(width, stacked, 0.65, {**_SIZES, **thin})
+
+
+#: What ``style=`` takes: for a screen; one column of a paper, 3.3 inches; both columns of it.
+STYLES_OF_FIGURES: dict[str, Look] = {
+    "screen": Look(),
+    "paper": _print(3.3, stacked=True),
+    "paper-wide": _print(6.9, stacked=False),
+}
+_PANEL = 2.3  # height in inches of a panel in print
+_look: ContextVar[Look] = ContextVar("look", default=STYLES_OF_FIGURES["screen"])
+
+
+@contextmanager
+def drawn_in(style: str | None) -> Iterator[None]:
+    """Draw in a style; None keeps the style of what is around.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there is no such style.
+    """
+    if style is None:
+        yield
+        return
+    if style not in STYLES_OF_FIGURES:
+        known = ", ".join(repr(name) for name in STYLES_OF_FIGURES)
+        raise ValueError(f"style must be one of {known}, or None, got {style!r}")
+    look = STYLES_OF_FIGURES[style]
+    token = _look.set(look)
+    try:
+        with _matplotlib().rc_context(look.settings):
+            yield
+    finally:
+        _look.reset(token)
+
+
+def scaled(size: float) -> float:
+    """Return the width of a line or the size of a marker in the present style."""
+    return size * _look.get().lines
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
+    return matplotlib
+
+
+def new_figure(size: tuple[float, float] = (6.0, 4.0), panels: int = 1) -> Any:
     """Return a figure that pyplot does not manage.
+
+    Parameters
+    ----------
+    size : (float, float)
+        On a screen, in inches; styles for print have their own width.
+    panels : int
+        How many stand beside each other on a screen.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'spikedrf[plot]'") from error
+    _matplotlib()
     from spikedrf.plotting.print_figure import PrintFigure
 
-    return PrintFigure(figsize=size, dpi=150, layout="constrained")
+    look = _look.get()
+    if look.width is not None:
+        beside = 1 if look.stacked else panels
+        size = look.width, _PANEL * (panels // beside)
+    dpi = 150 if look.width is None else 300
+    return PrintFigure(figsize=size, dpi=dpi, layout="constrained", settings=look.settings)
+
+
+def new_panels(size: tuple[float, float], panels: int) -> Any:
+    """Return axes of a new figure, an array: beside each other, or in a column of a paper beneath.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    figure = new_figure(size, panels)
+    rows = (panels, 1) if _look.get().stacked else (1, panels)
+    return figure.subplots(*rows, squeeze=False).ravel()
 
 
 def new_axes() -> Any:
     """Return axes of a new figure, as `new_figure`."""
     return new_figure().add_subplot()
+
+
+def in_print() -> bool:
+    """Whether figures are drawn for print now."""
+    return _look.get().width is not None
 
 
 def spans(values: Floats) -> bool:

@@ -336,7 +336,8 @@ class _Fits:
         r, c, pi = (np.ascontiguousarray(of[spike, live])[None] for of in groups)
         gamma = batch.gamma[spike : spike + 1]
         functions = batch.sigma.core, batch.g.core
-        problem = _core.Problem(*functions, r, c, pi, gamma, max_nodes=MAX_NODES)
+        most = batch.g.most_nodes(batch.sigma.most_nodes(MAX_NODES))
+        problem = _core.Problem(*functions, r, c, pi, gamma, max_nodes=most)
         for level in range(64):
             rows = problem.tables(level)
             if rows is None:

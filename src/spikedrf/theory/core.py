@@ -29,7 +29,7 @@ def core_problem(
         part.gamma,
         bulk=None if part.bulk is None else part.bulk.core(),
         rtol=rtol,
-        max_nodes=max_nodes,
+        max_nodes=g.most_nodes(sigma.most_nodes(max_nodes)),
         **readout,
     )
 
