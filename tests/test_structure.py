@@ -199,8 +199,8 @@ def test_sums_of_pieces():
     )
 
 
-@pytest.mark.parametrize(("argument", "gamma"), [("activation", 0.5), ("target", 0.0)])
-def test_what_is_rough_everywhere_is_flagged_after_few_values(argument, gamma):
+@pytest.mark.parametrize("argument", ["activation", "target"])
+def test_what_is_rough_everywhere_is_flagged_after_few_values(argument):
     asked = []
 
     def weierstrass(z):
@@ -209,13 +209,13 @@ def test_what_is_rough_everywhere_is_flagged_after_few_values(argument, gamma):
 
     with pytest.warns(ConvergenceWarning, match="1 of 1 points"):
         solution = theory.solve(
-            2.0, lam=0.1, step=Spike(r=1.0, c=1.0, gamma=gamma), **{argument: weierstrass}
+            2.0, lam=0.1, step=Spike(r=1.0, c=1.0, gamma=0.5), **{argument: weierstrass}
         )
     assert not solution.success
     assert sum(asked) < 8e6  # it was 2e8
     if argument == "target":
-        # Without a step the network learns the linear part, which is 0.
-        assert solution.test_error == pytest.approx(0.89, rel=0.03)
+        # The answer with a hundred times the values.
+        assert solution.test_error == pytest.approx(0.8876, rel=1e-3)
 
 
 def test_parts_of_a_spectrum_share_the_values_of_a_function():
