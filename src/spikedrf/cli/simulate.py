@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from spikedrf import Simulation, Spike
 
 SUMMARY = "errors of networks of finite size, measured, with standard errors"
-EXAMPLE = "spikedrf simulate --alpha 0.5 1 2 --d 300 --replicates 4 --out errors.csv"
+EXAMPLE = "spikedrf simulate --alpha 0.5 1 2 --d 300 --replicates 4 --out errors.pdf"
 
 #: Where the curve has its points unless --alpha says.
 ALPHA = "0.1:10:7:log"
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     groups = ("model", "inputs", "readout")
     vocabulary.add(parser, *groups, numbers="several", without=("alpha",))
-    options.add_output(parser, (".csv",))
+    options.add_output(parser, (*output.PICTURES, ".csv"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
     values = [getattr(result.args, over) for result in results] if over else []
     columns = cases.stack(over, values, [result.columns() for result in results], np.nan)
     for path in args.out:
-        writer = partial(output.write_csv, columns=columns)
+        if path.suffix.lower() == ".csv":
+            writer = partial(output.write_csv, columns=columns)
+        else:
+            writer = partial(_draw, args, over, results)
         status = output.write(args, path, writer) or status
     if args.json:
         _print_json(args, over, results)
@@ -88,6 +92,24 @@ def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
     step, spike = options.step_of(args)
     done, status = simulated.run(args, args.model, args.alpha, {"with_step": step})
     return _Result(args, spike, done["with_step"]), status
+
+
+def _draw(args: argparse.Namespace, over: str | None, results: list[_Result], path: Path) -> None:
+    """Draw the points, those of each value of the parameter in a colour of their own."""
+    from spikedrf.plotting import ErrorCurvesDisplay
+
+    labels = ["test error"]
+    if over is not None:
+        labels = [cases.label(over, getattr(result.args, over)) for result in results]
+    points = {}
+    for label, result in zip(labels, results, strict=True):
+        errors = result.simulation.test_error, result.simulation.test_error_sem
+        points[label] = (result.args.alpha, *errors)
+    shown = results[0].args if over is None else args
+    sizes = f"{shown.model}, $d = {results[0].simulation.d}$"
+    title = f"{output.title(shown, picture=True)}, {sizes}"
+    display = ErrorCurvesDisplay("alpha", [], {}, labels=args.labels)
+    display.plot(title=title, points=points).figure_.savefig(path)
 
 
 def _print_json(args: argparse.Namespace, over: str | None, results: list[_Result]) -> None:

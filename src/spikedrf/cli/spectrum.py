@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikedrf.cli import options, output, simulated, values, vocabulary
 from spikedrf.cli.options import Floats
@@ -23,8 +24,8 @@ _OF_POINTS = ("x", "density", "by_group", "cumulative", "success", "status", "qu
 _OF_SPECTRUM = ("atom", "mass", "mean", "edges", "outliers", "growth")
 _SIMULATION = ("d", "replicates", "seed", "workers", "checkpoint")
 
-# Rows of the table unless --x says which.
-_ROWS = 25
+# Rows of the table, and points in JSON, unless --x says which.
+_ROWS, _IN_JSON = 25, 300
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=values.grid,
         metavar="X",
         help=(
-            "where: values, ranges MIN:MAX:N with N evenly spaced values, or MIN:MAX:N:log (files "
-            "and JSON: a grid that resolves each spectrum; the table: some points of its range)"
+            "where: values, ranges MIN:MAX:N with N evenly spaced values, or MIN:MAX:N:log (files: "
+            "a grid that resolves each spectrum; JSON: some hundred points of it; the table: some "
+            "points of its range)"
         ),
     )
     vocabulary.add(
@@ -124,7 +126,8 @@ def _print_json(
     distances: dict[str, Floats],
 ) -> None:
     result: dict[str, Any] = {
-        name: {key: getattr(spectrum, key) for key in _OF_SPECTRUM + _OF_POINTS}
+        name: {key: getattr(spectrum, key) for key in _OF_SPECTRUM}
+        | _points(spectrum, args.x is None)
         for name, spectrum in spectra.items()
     }
     if simulations:
@@ -140,6 +143,31 @@ def _print_json(
             for name, simulation in simulations.items()
         }  # fmt: skip
     output.print_json(args, result, spike=spike)
+
+
+def _points(spectrum: Spectrum, thin: bool) -> dict[str, Any]:
+    """Collect the points of a spectrum; of a fine grid some, which polygons lose least by."""
+    at = np.arange(spectrum.x.size)
+    if thin and at.size > _IN_JSON:
+        at = _shown(spectrum)
+    return {key: np.asarray(getattr(spectrum, key))[at] for key in _OF_POINTS}
+
+
+def _shown(spectrum: Spectrum) -> NDArray[np.int64]:
+    """Return the numbers of points at even distances along the curves of density and share."""
+    along = np.zeros(spectrum.x.size)
+    decades = np.log(np.maximum(spectrum.x, 1e-300))
+    for curve in (spectrum.density, spectrum.cumulative, spectrum.x, decades):
+        steps = np.abs(np.diff(np.where(np.isfinite(curve), curve, 0.0)))
+        if steps.any():
+            along[1:] += np.cumsum(steps / steps.sum())
+    places = np.linspace(0.0, along[-1], _IN_JSON)
+    at = np.searchsorted(along, places).clip(0, along.size - 1)
+    # The ends of the support, where the density begins and ends, stay what they are.
+    positive = np.pad(spectrum.density > 0.0, 1)
+    change = np.flatnonzero(positive[1:] != positive[:-1])
+    ends = np.concatenate([change - 1, change]).clip(0, along.size - 1)
+    return np.unique(np.concatenate([at, ends]))
 
 
 def _print_summary(

@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
+from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
 from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, drawn_in, new_axes
@@ -132,12 +134,14 @@ class LearningCurveDisplay:
         step: GradientStep | Spike,
         beta: float = 1.0,
         activation: FunctionLike = "tanh",
-        target: FunctionLike = "tanh",
+        target: FunctionLike | MultiIndex = "tanh",
         noise: float = 0.0,
         bulk: str = "isotropic",
         loss: LossLike = "square",
         labels: str = "real",
         flip: float = 0.0,
+        inputs: Inputs = None,
+        init: str = "sphere",
         rtol: float = 1e-8,
         points: Points | None = None,
         ax: Any = None,
@@ -149,7 +153,7 @@ class LearningCurveDisplay:
         ----------
         alpha : array_like, shape (N,)
             Samples over dimension, ``n/d``, > 0; ``inf`` is allowed.
-        lam, beta, activation, target, noise, bulk, loss, labels, flip, rtol
+        lam, beta, activation, target, noise, bulk, loss, labels, flip, inputs, init, rtol
             As in `theory.solve`, one value each. Without the step the bulk is isotropic.
         step : GradientStep or Spike
             How the first layer was trained.
@@ -183,6 +187,8 @@ class LearningCurveDisplay:
             "loss": loss,
             "labels": labels,
             "flip": flip,
+            "inputs": inputs,
+            "init": init,
             "rtol": rtol,
         }
         at = np.asarray(alpha)
@@ -198,8 +204,8 @@ class LearningCurveDisplay:
             alpha,
             with_step.test_error,
             without_step.test_error,
-            best_linear=None if signs else theory.best_linear_error(target, noise),
-            bayes_error=theory.bayes_error(target, noise, flip) if signs else None,
+            best_linear=None if signs else theory.best_linear_error(target, noise, inputs),
+            bayes_error=_bayes_error(target, noise, flip, inputs) if signs else None,
             success=with_step.success,
             success_without_step=without_step.success,
         )
@@ -280,6 +286,15 @@ class LearningCurveDisplay:
         if title is not None:
             ax.set_title(title, fontsize="medium", loc="left")
         return self
+
+
+def _bayes_error(
+    target: FunctionLike | MultiIndex, noise: float, flip: float, inputs: Inputs
+) -> float:
+    """Return the best classifier's error, NaN but for white inputs and one direction."""
+    if inputs is not None or isinstance(resolve_target(target), MultiIndex):
+        return np.nan
+    return float(theory.bayes_error(target, noise, flip))
 
 
 def _triples(points: Points | None) -> dict[str, Triple]:

@@ -336,6 +336,12 @@ def spectrum(
     return result
 
 
+def _of_inputs(inputs: Inputs, init: str) -> dict[str, Any]:
+    """Collect what tells the inputs and the rows of the first layer from the usual ones."""
+    given = {} if inputs is None else {"inputs": repr(inputs)}
+    return given if init == "sphere" else {**given, "init": init}
+
+
 def _pose(
     alpha: float,
     beta: float,
@@ -363,7 +369,7 @@ def _pose(
         sigma=batch.sigma,
         layer=batch.layer,
         parameters=batch.parameters,
-        about=labelled.description(batch.sigma, target, step),
+        about=labelled.description(batch.sigma, target, step) | _of_inputs(inputs, init),
         groups=batch.groups,
         part=part,
         merge=merge,
