@@ -349,3 +349,17 @@ def test_a_checkpoint_in_use(capsys, tmp_path):
         status, out, err = run(capsys, f"simulate --alpha 1 {OPTIONS}", "--checkpoint", path)
     assert (status, out) == (1, "")
     assert err == f"spikedrf simulate: error: {path}: in use by another process\n"
+
+
+@pytest.mark.parametrize("more", ["", "--eta 1 3", "--labels sign"])
+def test_simulations_are_drawn(more, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    files = [tmp_path / f"sim.{suffix}" for suffix in ("png", "pdf", "svg", "csv")]
+    words = f"simulate --alpha 0.5 1 --d 40 --replicates 2 --n-test 100 {more} --out"
+    assert main([*words.split(), *map(str, files)]) == 0
+    begins = [file.read_bytes()[:5] for file in files]
+    assert begins[:3] == [b"\x89PNG\r", b"%PDF-", b"<?xml"]
+    svg = files[2].read_text(encoding="utf-8")
+    expected = "rate of wrong signs" if "sign" in more else "test error"
+    assert f"{expected}</text>" in svg
+    assert svg.count(", simulated</text>") == (2 if "eta" in more else 1)

@@ -26,7 +26,7 @@ def spectra(x=None, **changes):
 
 
 def test_json_is_what_the_library_says(capsys):
-    status, out, err = run(capsys, f"spectrum {OPTIONS} --json")
+    status, out, err = run(capsys, f"spectrum {OPTIONS} --json --full")
     assert (status, err) == (0, "")
     result = json.loads(out)
     assert (result["schema"], result["command"]) == (1, "spectrum")
@@ -182,3 +182,21 @@ def test_several_values_are_refused_with_the_reason(capsys):
     with pytest.raises(SystemExit):
         main(["spectrum", "--eta", "1", "2"])
     assert "takes one value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--alpha 2", "--alpha 0.3 --beta 2", "--beta 1e-3"])
+def test_json_has_the_curves_in_some_hundred_points(words, tmp_path, capsys):
+    file = tmp_path / "all.csv"
+    assert main(["spectrum", *words.split(), "--json", "--quiet", "--out", str(file)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for name in ("without_step", "with_step"):
+        spectrum = result[name]
+        x, density = np.array(spectrum["x"]), np.array(spectrum["density"])
+        assert 100 < x.size < 400
+        assert (np.diff(x) > 0).all()
+        # The polygon through them has the area of the continuous part.
+        area = float(np.sum(0.5 * np.diff(x) * (density[1:] + density[:-1])))
+        assert area + spectrum["atom"] == pytest.approx(1.0, abs=2e-3)
+    assert len(file.read_text().splitlines()) > 1000
+    assert main(["spectrum", *words.split(), "--json", "--x", "0.1:2:1000"]) in (0, 3)
+    assert len(json.loads(capsys.readouterr().out)["with_step"]["x"]) == 1000

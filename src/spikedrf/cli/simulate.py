@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spikedrf import Simulation, Spike
 
 SUMMARY = "errors of networks of finite size, measured, with standard errors"
-EXAMPLE = "spikedrf simulate --alpha 0.5 1 2 --d 300 --replicates 4 --out errors.pdf"
+EXAMPLE = "spikedrf simulate --alpha 0.5 1 2 --d 300 --replicates 4 --out errors.csv"
 
 #: Where the curve has its points unless --alpha says.
 ALPHA = "0.1:10:7:log"

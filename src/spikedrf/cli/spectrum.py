@@ -44,6 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "points of its range)"
         ),
     )
+    parser.add_argument(
+        "--full", action="store_true", help="JSON: every point of the grid, thousands of them"
+    )
     vocabulary.add(
         parser, "model", "inputs", "first layer", without=("alpha", "lam"), defaults={"bulk": None}
     )
@@ -127,7 +130,7 @@ def _print_json(
 ) -> None:
     result: dict[str, Any] = {
         name: {key: getattr(spectrum, key) for key in _OF_SPECTRUM}
-        | _points(spectrum, args.x is None)
+        | _points(spectrum, args.x is None and not args.full)
         for name, spectrum in spectra.items()
     }
     if simulations:
