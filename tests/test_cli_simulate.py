@@ -362,4 +362,5 @@ def test_simulations_are_drawn(more, tmp_path, capsys):
     svg = files[2].read_text(encoding="utf-8")
     expected = "rate of wrong signs" if "sign" in more else "test error"
     assert f"{expected}</text>" in svg
-    assert svg.count(", simulated</text>") == (2 if "eta" in more else 1)
+    # Error bars, in the axes and in the legend.
+    assert svg.count('<g id="LineCollection_') == (4 if "eta" in more else 2)
