@@ -5,7 +5,7 @@ import pytest
 
 import latent_equations
 from recursion import plane, relu_averages, tanh_averages
-from spikedrf import Covariance, GradientStep, Mixture, MultiIndex, Spike, simulate, theory
+from spikedrf import Covariance, GradientStep, Mixture, MultiIndex, Spike, losses, simulate, theory
 from spikedrf.activations import resolve
 from spikedrf.first_layer.several_steps import SeveralSteps
 from spikedrf.inputs.neurons import finished
@@ -186,6 +186,16 @@ def test_axes_of_steps_and_of_noise():
     at = np.array([-1.0, 0.5])
     np.testing.assert_allclose(point.learned_function(at), one.learned_function(at), rtol=1e-7)
     assert whole.to_dataframe()["theta_0_1"].size == 4
+
+
+def test_other_losses_in_a_plane():
+    """Huber's loss with a delta that nothing reaches is ridge regression."""
+    given = {"step": [TWO] * 2, **STEEP}
+    ridge = theory.solve(4.0, rtol=1e-6, **given)
+    found = theory.solve(4.0, loss=losses.Huber(1e6), rtol=1e-4, **given)
+    assert found.success
+    assert found.test_error == pytest.approx(ridge.test_error, rel=1e-6)
+    assert found.norm == pytest.approx(ridge.norm, rel=1e-6)
 
 
 NETWORKS = {

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from spikedrf import _core
 from spikedrf.inputs.frame import Frame
-from spikedrf.inputs.population import Population, gaussian_grid
+from spikedrf.inputs.population import Population, gaussian_grid, hermite_grid
 
 Floats = NDArray[Any]
 
@@ -21,6 +21,8 @@ _GRID = {
     2: (25, 33, 49, 73, 109, 163),
     3: (17, 25, 33, 43),
 }
+# Points of Gauss-Hermite rules for real labels beside a plane of kappa, whose nodes are thousands.
+_BESIDE_PLANE = {1: (12, 18, 26, 38, 54, 80), 2: (10, 14, 20, 28, 40), 3: (8, 10, 12)}
 # The same where the least rate of wrong signs is found, in the latents that labels depend on.
 _LEAST = {1: 2401, 2: 401, 3: 81}
 #: So many labels there are at most, on all nodes together.
@@ -110,10 +112,11 @@ def _of_class(
         return np.array([np.ones(nodes), value]), np.arange(nodes + 1)
     if frame.labels == 1 and readout.signs:
         return _along_a_line(frame, readout, i, shift, fine)
-    points = _GRID[frame.labels]
+    smooth = frame.spikes > 1 and not readout.signs
+    points = (_BESIDE_PLANE if smooth else _GRID)[frame.labels]
     if fine >= len(points) or points[fine] ** frame.labels * nodes > 2 * MOST_LABELS:
         return None
-    zeta, weight = gaussian_grid(frame.labels, points[fine])
+    zeta, weight = (hermite_grid if smooth else gaussian_grid)(frame.labels, points[fine])
     value = _values(frame, readout, i, shift, zeta)
     rows = np.vstack([np.tile(weight, nodes), value.ravel(), np.tile(zeta.T, (1, nodes))])
     return rows, np.arange(nodes + 1) * weight.size
