@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spikedrf import GradientStep, Spike, _core, theory
+from spikedrf import GradientStep, Spike, _core, losses, simulate, theory
 from spikedrf.activations import resolve
 
 
@@ -20,6 +20,7 @@ def solve_with_bulk(alpha, beta, lam, activation, target, r, gamma, pi, value, w
         np.array([pi], float),
         np.array([gamma]),
         bulk=(value[None], np.ascontiguousarray(weight[:, None])),
+        loss=losses.Square().core,
         rtol=1e-10,
     )
     points = _core.Points(
@@ -101,3 +102,49 @@ def test_trained_bulk_of_a_small_batch():
     np.testing.assert_allclose(result, [0.26355, 0.07716, 0.8053], rtol=0.017)
     isotropic = theory.solve(1.5, lam=0.05, step=GradientStep(eta, alpha0))
     np.testing.assert_allclose(isotropic.test_error, 0.24061, atol=5.1e-6)
+
+
+def test_the_bulk_is_an_option_of_the_step():
+    """As an argument of the function, which still comes first."""
+    plain = GradientStep(eta=3.0, alpha0=0.5)
+    step = GradientStep(eta=3.0, alpha0=0.5, bulk="network")
+    model = {"lam": 0.05, "target": "sin", "noise": 0.2}
+    asked = theory.solve(1.5, step=plain, bulk="network", **model)
+    own = theory.solve(1.5, step=step, **model)
+    assert own.test_error == asked.test_error
+    assert own.bulk == "network"
+    isotropic = theory.solve(1.5, step=step, bulk="isotropic", **model)
+    assert isotropic.test_error == theory.solve(1.5, step=plain, **model).test_error
+    assert abs(isotropic.test_error - own.test_error) > 1e-3
+    moved = [theory.gradient(1.5, step=s, **b, **model) for s, b in either_way(plain, step)]
+    assert moved[0]["alpha"] == moved[1]["alpha"]
+    density = [
+        theory.spectrum(alpha=1.5, step=s, target="sin", **b).density
+        for s, b in either_way(plain, step)
+    ]
+    np.testing.assert_array_equal(*density)
+    best = [
+        theory.optimise(1.5, over="lam", step=s, target="sin", **b).test_error
+        for s, b in either_way(plain, step)
+    ]
+    assert best[0] == best[1]
+
+
+def either_way(plain, step):
+    return (plain, {"bulk": "network"}), (step, {})
+
+
+def test_the_bulk_of_a_step_is_not_dropped():
+    step = GradientStep(eta=3.0, alpha0=0.5, bulk="network")
+    assert repr(step) == "GradientStep(eta=3, alpha0=0.5, u=1, bulk='network')"
+    with pytest.raises(ValueError, match=r"bulk must be .*'other'"):
+        GradientStep(eta=3.0, alpha0=0.5, bulk="other")
+    with pytest.raises(ValueError, match="no closed form after several steps"):
+        theory.solve(1.5, lam=0.1, step=[step, GradientStep(eta=1.0, alpha0=2.0)])
+    for ask in (theory.solve, theory.optimise):
+        with pytest.raises(ValueError, match="bulk must be 'isotropic' with inputs"):
+            ask(1.5, lam=0.1, step=step, init="gaussian")
+    with pytest.raises(ValueError, match="bulk must be 'isotropic' with inputs"):
+        theory.best_function(beta=2.0, step=step, init="gaussian")
+    with pytest.raises(ValueError, match="isotropic"):
+        simulate(alpha=1.5, d=20, lam=0.1, step=step, model="srf", replicates=2)

@@ -78,3 +78,11 @@ def test_numbers_beyond_the_lists_are_refused(number):
     one = np.ones((1, 1))
     with pytest.raises(ValueError, match=f"no loss of number {number}"):
         _core.Problem(0, 0, one, one, one, one[0], loss=(number, 0.0))
+
+
+def test_a_problem_without_a_loss_is_not_solved_as_another():
+    one = np.ones((1, 1))
+    problem = _core.Problem(0, 0, one, one, one, one[0])
+    points = _core.Points(np.zeros(1, np.int64), one[0], one[0], lam=one[0], noise=one[0])
+    with pytest.raises(ValueError, match="no loss"):
+        _core.run(problem, points, _core.Solutions(1, 1), 0, 1)

@@ -8,7 +8,7 @@ import pytest
 import brute_force
 from conftest import reference_cases
 from differences import central, forward
-from spikedrf import ConvergenceWarning, GradientStep, Spike, _core, theory
+from spikedrf import ConvergenceWarning, GradientStep, Spike, _core, losses, theory
 from spikedrf.activations import resolve
 
 MODEL = ("alpha", "beta", "lam", "noise", "gamma", "r", "c")
@@ -618,6 +618,7 @@ def test_bulk_of_nodes(groups):
                 np.ascontiguousarray(value + b[: nodes * groups].reshape(nodes, groups))[None],
                 np.ascontiguousarray((weight + b[nodes * groups :].reshape(4, nodes))[:, None]),
             ),
+            loss=losses.Square().core,
             rtol=rtol,
         )
         where = {name: np.array([x]) for name, x in (point | moved).items()}

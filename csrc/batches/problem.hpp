@@ -135,7 +135,7 @@ struct Problem {
   Spikes spikes;
   GaussianMoments* activation;
   GaussianMoments* target;  // not looked at for a spectrum
-  Loss loss{loss_of<losses::Square>(), 0.0};
+  Loss loss{};  // needed for all but spectra and tables
   LabelKind labels = LabelKind::real;
   Accuracy accuracy{};
   // Several directions, classes, lengths: of one spike, whose tables are these. Labels other than

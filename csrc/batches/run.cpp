@@ -1,5 +1,7 @@
 #include "batches/run.hpp"
 
+#include <stdexcept>
+
 #include "batches/convex.hpp"
 #include "batches/ridge.hpp"
 #include "batches/table_ladder.hpp"
@@ -8,6 +10,7 @@ namespace spikedrf {
 
 bool run(const Problem& problem, const Points& points, const Wanted& wanted) {
   if (wanted.transforms != nullptr) return spectrum(problem, points, *wanted.transforms);
+  if (problem.loss.kind == kNoLoss) throw std::invalid_argument("the problem has no loss");
   // Everything but the responses has a closed form then.
   const bool square = problem.loss.kind == loss_of<losses::Square>();
   const bool ridge = square && problem.labels == LabelKind::real;

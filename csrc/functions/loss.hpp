@@ -2,6 +2,7 @@
 #pragma once
 
 #include <complex>
+#include <exception>
 
 #include "functions/losses.hpp"
 #include "functions/types.hpp"
@@ -22,9 +23,11 @@ constexpr LossKind loss_of() noexcept {
   return static_cast<LossKind>(at);
 }
 
+constexpr LossKind kNoLoss{-1};
+
 struct Loss {
-  LossKind kind;
-  double parameter;  // delta or level
+  LossKind kind = kNoLoss;  // nobody's, until somebody says which
+  double parameter = 0.0;   // delta or level
 };
 
 struct LossTraits {
@@ -36,6 +39,7 @@ struct LossTraits {
 template <class... L>
 constexpr LossTraits loss_traits(Types<L...>, LossKind kind) noexcept {
   constexpr LossTraits all[] = {{L::name, L::margin, L::broken_line, L::typical}...};
+  if (kind == kNoLoss) std::terminate();
   return all[static_cast<int>(kind)];
 }
 constexpr LossTraits traits(LossKind kind) noexcept { return loss_traits(Losses{}, kind); }

@@ -86,7 +86,7 @@ Found solved(const Case& p, double lam, Rows* rows, Latents latents = {}, int cl
              Classes* by_class = nullptr, const Bulk* bulk = nullptr) {
   const std::int64_t which = 0;
   NamedMoments activation(p.activation), target(p.target);
-  Problem problem{spikes_of(p), &activation, &target};
+  Problem problem{spikes_of(p), &activation, &target, {loss_of<losses::Square>()}};
   problem.accuracy.rtol = 1e-9;
   problem.latents = latents;
   problem.source = rows;

@@ -30,8 +30,9 @@ Found solved(const Case& p, const Array<double>& alpha, Accuracy accuracy = {},
   Found answer(n, p.r.size());
   const Points points{n, which.data(), alpha.data(), beta.data(), lam.data(), noise.data()};
   const Solutions view = answer.view();
-  check::that(run({spikes, &activation, &target, {}, LabelKind::real, accuracy}, points, {&view}),
-              "named functions");
+  const Loss square{loss_of<losses::Square>()};
+  const Problem problem{spikes, &activation, &target, square, LabelKind::real, accuracy};
+  check::that(run(problem, points, {&view}), "named functions");
   return answer;
 }
 
@@ -128,10 +129,20 @@ void gradients() {
     NamedMoments activation(p.activation), target(p.target);
     double test, d_alpha, d_beta, d_lam, d_noise, moved;
     std::int32_t status;
-    const Gradients out{{2, slope.data(), scale.data(), nullptr}, true,     true,   true,
-                        true,     &test,        &d_alpha, &d_beta, &d_lam,
-                        &d_noise, along.data(), &moved,   &status};
-    const bool done = run({spikes_of(p), &activation, &target}, points, {nullptr, &out});
+    Gradients out{};
+    out.directions = {2, slope.data(), scale.data(), nullptr};
+    out.by_alpha = out.by_beta = out.by_lam = out.by_noise = true;
+    out.objective = ObjectiveKind::error;
+    out.test_error = &test;
+    out.alpha = &d_alpha;
+    out.beta = &d_beta;
+    out.lam = &d_lam;
+    out.noise = &d_noise;
+    out.along = along.data();
+    out.quadrature_error = &moved;
+    out.status = &status;
+    const Problem problem{spikes_of(p), &activation, &target, {loss_of<losses::Square>()}};
+    const bool done = run(problem, points, {nullptr, &out});
     check::that(done && status == 0, "a gradient");
     const auto difference = [&](double h, auto move) {
       Case up = p, down = p;

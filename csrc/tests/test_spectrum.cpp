@@ -107,8 +107,10 @@ void negative_axis() {
                           one + 5, one + 6,     one + 7,         one + 8,         one + 9,
                           &vectors[0], &vectors[k], &vectors[2 * k], &vectors[3 * k], V2,
                           &matrices[0], &matrices[k * k], &status, &nit, &nodes};
-      check::that(run({spikes_of(f, &gamma), &activation, &target, {}, LabelKind::real, {1e-10}},
-                      {1, &which, &alpha, &beta, &lam, &noise}, {&out}),
+      const Loss square{loss_of<losses::Square>()};
+      const Problem problem{spikes_of(f, &gamma), &activation, &target, square, LabelKind::real,
+                            {1e-10}};
+      check::that(run(problem, {1, &which, &alpha, &beta, &lam, &noise}, {&out}),
                   "a named function");
       double response = 0.0;
       for (Index i = 0; i < k; ++i) response += V2[i];

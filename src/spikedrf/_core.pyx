@@ -494,7 +494,7 @@ cdef class Problem:
     is `value` (spikes rules x nodes x groups), one description of the bulk or several of each spike,
     which take turns on the quadrature rules, and `weight` (1 + forms x spikes rules x nodes): the
     weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. `loss` is
-    (kind, parameter) of the core's losses.
+    (kind, parameter) of the core's losses, without which there are no solutions.
 
     With `latents` = (spans, coupled, free, lengths, labelled) and `classes` there is one spike,
     whose tables are what `tables_at(level)` returns: rows of one number for each node (weight, one
@@ -516,7 +516,7 @@ cdef class Problem:
     cdef const double[::1] gamma
     cdef const double[:, :, ::1] value, weight
 
-    def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=(0, 0.0),
+    def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=None,
                   bint signs=False, double rtol=1e-8, Index max_nodes=1 << 15, latents=None,
                   tables_at=None, labels_at=None, int classes=1, bint doubtful=False):
         cdef Spikes* spikes = &self.core.spikes
@@ -550,9 +550,10 @@ cdef class Problem:
             spikes.bulk.directions = self.core.latents.coupled + self.core.latents.free
             spikes.bulk.forms = &self.weight[1, 0, 0]
             spikes.bulk.stride = self.weight.shape[1] * self.weight.shape[2]
-        if not 0 <= <int>loss[0] < loss_count:
-            raise ValueError(f"the core has no loss of number {loss[0]}")
-        self.core.loss = Loss(<LossKind><int>loss[0], loss[1])
+        if loss is not None:
+            if not 0 <= <int>loss[0] < loss_count:
+                raise ValueError(f"the core has no loss of number {loss[0]}")
+            self.core.loss = Loss(<LossKind><int>loss[0], loss[1])
         self.core.labels = <LabelKind><int>signs
         self.core.accuracy = Accuracy(rtol, max_nodes)
 

@@ -45,15 +45,19 @@ class GradientStep(Producer):
         Values of the initial readout ("vocabulary"); a scalar is K = 1.
     pi : array_like, shape (..., K), optional
         Their proportions, summing to one; equal by default.
+    bulk : {"isotropic", "network"}
+        Bulk of the first layer that the theory takes unless it is told another: isotropic, or
+        that of the trained network, see `theory.trained_bulk`.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not a number, is out of range, or the group counts disagree.
+        If a parameter is not a number, is out of range, the group counts disagree, or ``bulk`` is
+        none of its two values.
 
     Notes
     -----
-    Source: theory.md, sections 1 and 2.
+    Source: theory.md, sections 1, 2 and 10.
 
     Examples
     --------
@@ -66,6 +70,7 @@ class GradientStep(Producer):
     alpha0: Any
     u: Any = 1.0
     pi: Any = None
+    bulk: str = "isotropic"
 
     def __post_init__(self) -> None:
         eta = real_array("eta", self.eta)
@@ -75,6 +80,7 @@ class GradientStep(Producer):
         if self.pi is not None:
             given["pi"] = real_array("pi", self.pi, minimum=0.0)
         groups = group_count(**given)
+        check_bulk(self.bulk)
         object.__setattr__(self, "eta", plain(eta))
         object.__setattr__(self, "alpha0", plain(alpha0))
         object.__setattr__(self, "u", plain(u))
@@ -101,8 +107,7 @@ class GradientStep(Producer):
         activation, target, noise
             As for `spike`.
         bulk : {"isotropic", "network"}, optional
-            The paper's isotropic bulk (default), or that of the trained network, see
-            `theory.trained_bulk`.
+            Its bulk; by default the step's own.
         wrt : sequence of str
             Of ``eta``, ``alpha0`` and ``noise``, those whose `FirstLayer.moves` are wanted.
 
@@ -130,6 +135,11 @@ class GradientStep(Producer):
         # A step on linear features leaves their bulk isotropic.
         own = None if sigma.linear else trained
         return FirstLayer.along_one(model.spike(gamma), own, model.moves(wanted), name)
+
+    @property
+    def own_bulk(self) -> str:  # type: ignore[override]
+        """The bulk unless another is asked for."""
+        return self.bulk
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -278,6 +288,8 @@ class GradientStep(Producer):
         parts = [f"{name}={show(getattr(self, name))}" for name in ("eta", "alpha0", "u")]
         if self.pi is not None:
             parts.append(f"pi={show(self.pi)}")
+        if self.bulk != "isotropic":
+            parts.append(f"bulk={self.bulk!r}")
         return f"GradientStep({', '.join(parts)})"
 
 

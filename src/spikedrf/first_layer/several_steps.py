@@ -94,6 +94,11 @@ class SeveralSteps(Producer):
                 )
 
     @property
+    def own_bulk(self) -> str:  # type: ignore[override]
+        """That of the trained network if a step has it."""
+        return max((step.bulk for step in self.steps), key=lambda name: name != "isotropic")
+
+    @property
     def several_directions(self) -> bool:
         """Whether there are several steps and groups."""
         groups = max(np.shape(np.atleast_1d(part))[-1] for part in (self.steps[0].u, self._pi()))
@@ -141,7 +146,7 @@ class SeveralSteps(Producer):
             As `GradientStep.first_layer`, and for spikes that span more than a plane or another
             bulk.
         """
-        check_bulk(name := "isotropic" if bulk is None else bulk)
+        check_bulk(name := self.own_bulk if bulk is None else bulk)
         if name != "isotropic":
             raise ValueError(
                 f"bulk={name!r} has no closed form after several steps, use bulk='isotropic' or "

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.first_layer.model import Spike
-from spikedrf.first_layer.producers import StepLike
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_population
 from spikedrf.inputs.population import Inputs, Population
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -210,7 +210,7 @@ def best_function(
     accuracy = check_accuracy(rtol)
     law = latent_population(inputs, target, init, step)
     if law is not None:
-        refuse_beyond_latents(bulk)
+        refuse_beyond_latents(producer_of(step).own_bulk if bulk is None else bulk)
         result = _of_latents(
             width,
             best_readouts(

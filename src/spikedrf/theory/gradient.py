@@ -441,7 +441,8 @@ def differentiate(
         )
         at = np.flatnonzero(part.points)
         if readout.ridge:
-            problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES)
+            square = losses.Square().core
+            problem = core_problem(part, batch.sigma, batch.g, rtol, MAX_NODES, loss=square)
             run(problem, core_points(part), found, part.chunks(), threads)
         else:
             order = convex.in_a_row(part)

@@ -246,7 +246,7 @@ def _posed(
         if labels == "sign" or loss != losses.Square():
             convex.refuse_undefined(batch, loss, labels)
         return batch.parameters, batch.shape
-    refuse_beyond_latents(bulk)
+    refuse_beyond_latents(producer_of(step).own_bulk if bulk is None else bulk)
     refuse_convex_latents(loss, labels)
     values = check_values(alpha, beta, lam, noise)
     _, which = latent_layers(step, activation, law, values["noise"], init)

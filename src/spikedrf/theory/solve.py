@@ -255,7 +255,8 @@ def _solve(
         one = merged(part) if merge else part
         if ridge:
             found = _core.Solutions(one.which.size, one.r.shape[1])
-            problem = core_problem(one, batch.sigma, batch.g, accuracy, MAX_NODES)
+            square = loss.core
+            problem = core_problem(one, batch.sigma, batch.g, accuracy, MAX_NODES, loss=square)
             run(problem, core_points(one), found, one.chunks(), threads)
         else:
             found = convex.solve_part(batch, one, loss, labels, accuracy, threads)

@@ -14,6 +14,7 @@ from spikedrf.activations import Activation
 from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.labels import Readout, label_rows
 from spikedrf.inputs.tables import Tables, make_tables, on_a_grid
+from spikedrf.losses import Square
 from spikedrf.theory.core import Results, run
 from spikedrf.theory.linear_groups import share_solutions
 
@@ -109,7 +110,7 @@ def frame_problem(
             labels[level, fine] = found
         return labels[level, fine]
 
-    how: dict[str, Any] = {}
+    how: dict[str, Any] = {"loss": Square().core}
     if readout is not None:
         how = {"loss": readout.loss, "signs": readout.signs}
     return _core.Problem(

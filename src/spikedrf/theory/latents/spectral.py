@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic
 from spikedrf.first_layer.model import FirstLayer, Spike
-from spikedrf.first_layer.producers import StepLike
+from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.latent_layer import latent_layers, latent_population
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
@@ -40,8 +40,9 @@ def layer_on(
     law = latent_population(inputs, target, init, step)
     if law is None:
         return step, target
-    if bulk not in (None, "isotropic"):
-        raise ValueError(f"bulk must be 'isotropic' with inputs of their own, got {bulk!r}")
+    own = producer_of(step).own_bulk if bulk is None else bulk
+    if own != "isotropic":
+        raise ValueError(f"bulk must be 'isotropic' with inputs of their own, got {own!r}")
     sigma = resolve(activation, "activation")
     level = real_array("noise", noise, minimum=0.0)
     layers, which = latent_layers(step, sigma, law, level, init)
