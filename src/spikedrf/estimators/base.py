@@ -28,7 +28,7 @@ from spikedrf.estimators.distributed import (
     map_rows,
     require_whole_rows,
 )
-from spikedrf.estimators.layer import Layer, Step, draw_weights
+from spikedrf.estimators.layer import InitialLayer, LayerStep, draw_weights
 from spikedrf.estimators.planning import Clipped, Plan
 from spikedrf.estimators.rows import Rows, dense_blocks
 from spikedrf.estimators.scaling import Scaling
@@ -182,7 +182,7 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Several
         scaling = None if self.scale_ is None else Scaling(self.mean_, self.scale_)
         return scaling if self.bounds_ is None else Clipped(scaling, *self.bounds_)
 
-    def _draw(self, rows: Rows) -> tuple[Layer, int]:
+    def _draw(self, rows: Rows) -> tuple[InitialLayer, int]:
         """Draw the first layer; also a number to deal out the rows by."""
         p = self.n_components
         if isinstance(p, bool) or not isinstance(p, (int, np.integer)):
@@ -229,7 +229,7 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Several
                 )
             # Neurons are exchangeable: dealing the values round is a random assignment.
             u = values[(neuron // targets) % values.size]
-        return Layer(W, u, neuron % targets, activation, self.update), salt
+        return InitialLayer(W, u, neuron % targets, activation, self.update), salt
 
     def _split(self, rows: Rows, salt: int) -> tuple[Rows, Rows]:
         """Return the rows of the step and those of the readout."""
@@ -274,7 +274,9 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Several
             stacklevel=4,
         )
 
-    def _several_given(self, layer: Layer, rows: Rows, eta: float, salt: int) -> Layer:
+    def _several_given(
+        self, layer: InitialLayer, rows: Rows, eta: float, salt: int
+    ) -> InitialLayer:
         """Take all steps of one size but the last, each on its own part of the rows.
 
         The rows of the last are the last of `_parts`.
@@ -308,7 +310,9 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Several
         leading = self._leading(found.square, found.mean)
         self.spike_ = leading[0] if self._one_target else leading
 
-    def _store_layer(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
+    def _store_layer(
+        self, layer: InitialLayer, step: LayerStep | None, eta: float, targets: int
+    ) -> None:
         d = self.n_features_in_
         weights = layer.weights(step, eta)
         self.layer_ = weights

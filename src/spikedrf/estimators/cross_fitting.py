@@ -19,7 +19,7 @@ from joblib import delayed
 from numpy.typing import NDArray
 
 from spikedrf.arrays import Array
-from spikedrf.estimators.layer import Step
+from spikedrf.estimators.layer import LayerStep
 from spikedrf.estimators.rows import Rows
 from spikedrf.estimators.selection import Choice, Task, choice_of, choose_on, finalists
 from spikedrf.estimators.trials import Readout
@@ -174,14 +174,14 @@ class _Trials:
         layer = replace(layer, W=layer.W[some], u=layer.u[some], target=layer.target[some])
         return replace(self, task=replace(self.task, layer=layer))
 
-    def without(self, f: int, step: Step | None, etas: list[float]) -> list[_Sums]:
+    def without(self, f: int, step: LayerStep | None, etas: list[float]) -> list[_Sums]:
         """Leave a fold out of step and readout, and predict it, for several sizes of the step.
 
         Parameters
         ----------
         f : int
             The fold.
-        step : Step or None
+        step : LayerStep or None
             That of the other rows, of these neurons and it may be others; taken here if it is not
             given.
         etas : list of float
@@ -190,9 +190,9 @@ class _Trials:
             step = self.task.layer.step(self.rows.take(self.fold != f))
         return [self.judged(f, step, eta) for eta in etas]  # type: ignore[arg-type]
 
-    def judged(self, f: int, step: Step, eta: float) -> _Sums:
+    def judged(self, f: int, step: LayerStep, eta: float) -> _Sums:
         """Do it for one size."""
-        step = Step(step.direction[: len(self.task.layer.W)], step.pull, step.strength)
+        step = LayerStep(step.direction[: len(self.task.layer.W)], step.pull, step.strength)
         task, out = self.task, self.fold == f
         kept, held, unit = self.rows.take(~out), self.rows.take(out), task.unit(self.rows)
         shape = task.alphas.size, self.rows.y.shape[1]

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class LayerStep:
     """One gradient step of size one, on some rows.
 
     Attributes
@@ -117,7 +117,7 @@ def _sizes(unit: Floats, total: float, rows: Rows) -> _Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class InitialLayer:
     """A first layer as drawn.
 
     Attributes
@@ -139,7 +139,7 @@ class Layer:
     activation: Activation
     update: str
 
-    def step(self, rows: Rows) -> Step:
+    def step(self, rows: Rows) -> LayerStep:
         """Take the step on standardised targets, whose origin and unit thus do not matter.
 
         Each target has a network of its own: its share of the neurons, with
@@ -165,7 +165,7 @@ class Layer:
             length = np.linalg.norm(pull, axis=1)
         unit = pull / np.where(length > 0, length, 1.0)[:, None]
         size = rows.sum(partial(_sizes, unit, standard.total))
-        return Step(
+        return LayerStep(
             direction, pull, self.strength(length * np.sqrt(size.along), float(size.square))
         )
 
@@ -202,7 +202,7 @@ class Layer:
         return sums
 
     def strength(self, along: Floats, square: float) -> float:
-        """Return `Step.strength` from the size of ``<x, pull>`` and the mean of ``|x|^2``."""
+        """Return `LayerStep.strength` from the size of ``<x, pull>`` and the mean of ``|x|^2``."""
         moments = step_moments(self.activation, slope=True)
         slope = np.sqrt(moments.slope_variance + moments.h1**2)
         before = np.sqrt(square * np.mean(np.square(self.W)))
@@ -211,7 +211,7 @@ class Layer:
         with np.errstate(over="ignore"):
             return float(slope * np.sqrt(np.mean(self.u**2) * np.mean((along / before) ** 2)))
 
-    def weights(self, step: Step | None, eta: float) -> Array:
+    def weights(self, step: LayerStep | None, eta: float) -> Array:
         """Return the weights after a step of size ``eta``."""
         if step is None or eta == 0.0:
             return self.W
@@ -237,7 +237,7 @@ class Layer:
 class _Features:
     """The features of rows as `spikedrf.readout.leave_one_out` takes them."""
 
-    layer: Layer
+    layer: InitialLayer
     rows: Rows
     weights: Array
 
@@ -265,7 +265,9 @@ class _Features:
         return _Features(self.layer, self.rows.here(), self.weights)
 
 
-def _measured(measure: Callable[[_Features], T], layer: Layer, weights: Array, rows: Rows) -> T:
+def _measured(
+    measure: Callable[[_Features], T], layer: InitialLayer, weights: Array, rows: Rows
+) -> T:
     return measure(_Features(layer, rows, weights))
 
 
@@ -275,16 +277,16 @@ class SteppedLayer:
 
     Attributes
     ----------
-    layer : Layer
-    step : Step or None
+    layer : InitialLayer
+    step : LayerStep or None
         None is no step.
     step_size : float
     feeding : Rows or None
         The rows that fed the step, with its targets, if they feed the readout too.
     """
 
-    layer: Layer
-    step: Step | None
+    layer: InitialLayer
+    step: LayerStep | None
     step_size: float
     feeding: Rows | None
 
@@ -318,7 +320,7 @@ class StreamedStep:
     leave little of the differences.
     """
 
-    def __init__(self, layer: Layer, targets: int) -> None:
+    def __init__(self, layer: InitialLayer, targets: int) -> None:
         self.layer = layer
         d = layer.W.shape[1]
         require_memory(
@@ -362,7 +364,7 @@ class StreamedStep:
         self.sum_y += rows.weight @ labels
         self.sum_y2 += rows.weight @ labels**2
 
-    def step(self) -> Step:
+    def step(self) -> LayerStep:
         """Return the step on all rows so far."""
         layer = self.layer
         mean = self.sum_y / self.weight
@@ -385,7 +387,7 @@ class StreamedStep:
             direction = np.zeros(layer.W.shape)
             if abs(slope) > 1e-12:
                 direction = (slope * layer.u)[:, None] * pull[layer.target]
-        return Step(direction.astype(layer.W.dtype), pull, np.nan)
+        return LayerStep(direction.astype(layer.W.dtype), pull, np.nan)
 
 
 def draw_weights(rng: np.random.RandomState, p: int, d: int, dtype: Any) -> Array:

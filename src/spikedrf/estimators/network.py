@@ -14,7 +14,7 @@ from spikedrf.arrays import Array
 from spikedrf.estimators.base import FirstLayerMixin
 from spikedrf.estimators.cross_fitting import MARGIN, cross_fit
 from spikedrf.estimators.cross_validation import CrossFit, Penalties
-from spikedrf.estimators.layer import Layer, Step, SteppedLayer
+from spikedrf.estimators.layer import InitialLayer, LayerStep, SteppedLayer
 from spikedrf.estimators.moves import Entry, Move
 from spikedrf.estimators.planning import MOST_ROWS, Clipped, Plan, PlannedLayer
 from spikedrf.estimators.rows import Rows, dense_blocks
@@ -32,7 +32,7 @@ _AIM, _ACCURACY = 1e-18, 1e-8
 _JUDGES = 500
 
 
-class FirstLayer(NamedTuple):
+class ChosenLayer(NamedTuple):
     """A first layer whose step has been chosen.
 
     Attributes
@@ -46,7 +46,7 @@ class FirstLayer(NamedTuple):
         None if there was nothing to choose.
     salt : int
         What rows are dealt out by.
-    drawn : Layer
+    drawn : InitialLayer
         The layer before all.
     """
 
@@ -55,7 +55,7 @@ class FirstLayer(NamedTuple):
     alphas: Floats
     choice: Choice | None
     salt: int
-    drawn: Layer
+    drawn: InitialLayer
 
 
 class NetworkMixin(FirstLayerMixin):
@@ -69,7 +69,7 @@ class NetworkMixin(FirstLayerMixin):
 
     def _fit_first_layer(
         self, rows: Rows, alphas: Floats | None, *, per_target: bool, squares: bool = True
-    ) -> FirstLayer:
+    ) -> ChosenLayer:
         """Choose and take the step, by the squared error of ridge regression on its features.
 
         Parameters
@@ -107,7 +107,7 @@ class NetworkMixin(FirstLayerMixin):
             feeding = self._parts(feeding, salt)[-1]
         if alphas is None:
             alphas = self._default_alphas(layer, rows, salt)
-        step: Step | None = layer.step(feeding) if steps else None
+        step: LayerStep | None = layer.step(feeding) if steps else None
         if step is not None and step.degenerate:
             self._warn_degenerate()
             step, step_sizes = None, np.zeros(1)
@@ -131,19 +131,19 @@ class NetworkMixin(FirstLayerMixin):
         same = step is not None and fresh is rows and not self._protocol
         stepped = SteppedLayer(layer, step, eta, rows if same else None)
         ours = rows if step is None else fresh
-        return FirstLayer(stepped, ours, alphas, choice, salt, layer)
+        return ChosenLayer(stepped, ours, alphas, choice, salt, layer)
 
     def _fit_planned_layer(
         self,
         found: Plan,
-        drawn: Layer,
+        drawn: InitialLayer,
         rows: Rows,
         alphas: Floats | None,
         salt: int,
         *,
         per_target: bool,
         squares: bool,
-    ) -> FirstLayer:
+    ) -> ChosenLayer:
         """Choose the ridge on a layer that a plan has made, by the leave-one-out error.
 
         Of the rows that have taken no step, if there are enough of these. Of the others that error
@@ -160,7 +160,7 @@ class NetworkMixin(FirstLayerMixin):
             sizes, at = np.array([found.size]), np.zeros(error.size, np.int64)
             gains = found.gain, found.gain_sem
             choice = Choice(found.size, at, error, sizes, error[None, None], *gains)
-            return FirstLayer(planned, rows, np.ones(1), choice, salt, drawn)
+            return ChosenLayer(planned, rows, np.ones(1), choice, salt, drawn)
         if alphas is None:
             alphas = self._default_alphas(layer, rows, salt)
         intercept = flag("fit_intercept", self.fit_intercept)
@@ -181,7 +181,7 @@ class NetworkMixin(FirstLayerMixin):
             gain_sem=found.gain_sem,
             path=choice.path if len(some) == len(rows) else None,
         )
-        return FirstLayer(planned, rows, alphas, choice, salt, drawn)
+        return ChosenLayer(planned, rows, alphas, choice, salt, drawn)
 
     def _store_choice(self, choice: Choice | None, alphas: Floats, eta: float) -> None:
         """Keep the table of no step and, if it was taken, one."""
@@ -197,7 +197,7 @@ class NetworkMixin(FirstLayerMixin):
         )
 
     def _choose(
-        self, task: Task, step: Step | None, rows: Rows, fresh: Rows, salt: int, scalar: bool
+        self, task: Task, step: LayerStep | None, rows: Rows, fresh: Rows, salt: int, scalar: bool
     ) -> Choice:
         if step is None:
             return choose_on(task, None, rows, rows)
@@ -234,7 +234,7 @@ class NetworkMixin(FirstLayerMixin):
             )
         return np.atleast_1d(array)
 
-    def _default_alphas(self, layer: Layer, rows: Rows, salt: int) -> Floats:
+    def _default_alphas(self, layer: InitialLayer, rows: Rows, salt: int) -> Floats:
         """Two ridges a decade, from next to nothing to more than all that the features hold.
 
         In units of the variance of a feature and the mean weight of the n distinct rows:
@@ -352,7 +352,7 @@ class NetworkMixin(FirstLayerMixin):
         self,
         task: CrossFit,
         planned: PlannedLayer,
-        drawn: Layer,
+        drawn: InitialLayer,
         rows: Rows,
         expected: Floats | None,
     ) -> tuple[SteppedLayer, Rows, Penalties]:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from spikedrf.activations import Activation
 from spikedrf.arrays import Array
-from spikedrf.estimators.layer import Layer, SteppedLayer
+from spikedrf.estimators.layer import InitialLayer, SteppedLayer
 from spikedrf.estimators.moves import Draw, Entry, Move, Mover
 from spikedrf.estimators.rows import Rows
 from spikedrf.estimators.search import MARGIN, PLAIN_RIDGES, Judge, Node, search, widened
@@ -160,7 +160,7 @@ def bounds(rows: Rows) -> tuple[Floats, Floats]:
 
 def plan(
     rows: Rows,
-    plain: Layer,
+    plain: InitialLayer,
     salt: int,
     *,
     kinds: Sequence[str] | None,
@@ -177,7 +177,7 @@ def plan(
     ----------
     rows : Rows
         Of distinct inputs.
-    plain : Layer
+    plain : InitialLayer
         The plain features.
     salt : int
         What rows are dealt out and neurons are drawn by.
@@ -249,7 +249,7 @@ class _Planning:
     some: Rows
     data: Data
     fold: NDArray[np.int64]
-    plain: Layer
+    plain: InitialLayer
     salt: int
     kinds: tuple[str, ...]
     steps: int

@@ -22,8 +22,8 @@ from spikedrf.estimators.forecast import (
     statistics_of_learned,
     statistics_of_sums,
 )
-from spikedrf.estimators.layer import Layer
-from spikedrf.estimators.network import FirstLayer, NetworkMixin
+from spikedrf.estimators.layer import InitialLayer
+from spikedrf.estimators.network import ChosenLayer, NetworkMixin
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.estimators.selection import Choice, judged
 from spikedrf.losses import Huber, Loss, LossLike, PseudoHuber, Square
@@ -451,7 +451,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         else:
             # Only its activation is used again: the weights are what they are.
             activation = resolve(self.activation, "activation")
-            layer = Layer(
+            layer = InitialLayer(
                 self.layer_, self.readout_, np.empty(0, np.int64), activation, self.update
             )
             statistics, alpha = self._statistics(targets), np.broadcast_to(self.alpha_, targets)
@@ -551,7 +551,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         self._refit(statistics, np.broadcast_to(self.alpha_, targets))
         return self
 
-    def _fit_ridge_layer(self, rows: Rows, units: Units) -> tuple[FirstLayer, Floats]:
+    def _fit_ridge_layer(self, rows: Rows, units: Units) -> tuple[ChosenLayer, Floats]:
         """Choose and take the step; return it and the ridge of each target, in units."""
         alphas = self._candidates("alpha", self.alpha, minimum=0.0)
         if alphas is not None:
@@ -570,7 +570,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         self.alpha_: Any = ridge if per_target else float(ridge[0])
         return first, alpha
 
-    def _remember(self, path: RidgePath, first: FirstLayer, units: Units, lam: Floats) -> None:
+    def _remember(self, path: RidgePath, first: ChosenLayer, units: Units, lam: Floats) -> None:
         """Keep what `forecast` needs."""
         intercept, choice = bool(self.fit_intercept), first.choice
         kept = None

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.estimators.layer import Layer, Step
+from spikedrf.estimators.layer import InitialLayer, LayerStep
 from spikedrf.estimators.rows import Rows
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import RidgePath
 from spikedrf.running.progress import counted
 
-#: Strengths of the steps that are tried first, on the scale of `Step.strength`.
+#: Strengths of the steps that are tried first, on the scale of `LayerStep.strength`.
 _STRENGTHS = np.array([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 
 
@@ -69,7 +69,7 @@ class Task:
 
     Attributes
     ----------
-    layer : Layer
+    layer : InitialLayer
     step_sizes : ndarray or None
         Candidates; None lets the strengths decide.
     alphas : ndarray, shape (alphas,)
@@ -81,14 +81,14 @@ class Task:
         Fits at a time, as joblib's.
     """
 
-    layer: Layer
+    layer: InitialLayer
     step_sizes: Floats | None
     alphas: Floats
     per_target: bool
     intercept: bool
     n_jobs: int | None = None
 
-    def path(self, rows: Rows, step: Step | None, eta: float) -> RidgePath:
+    def path(self, rows: Rows, step: LayerStep | None, eta: float) -> RidgePath:
         """Fit the readout to the features of the rows, for every ridge."""
         weights = self.layer.weights(step, eta)
         return self.layer.ridge_path(rows, weights, self.alphas, intercept=self.intercept)
@@ -135,7 +135,7 @@ def finalists(task: Task, unit: float, errors: Callable[[list[float]], list[floa
 
 def choose_on(
     task: Task,
-    step: Step | None,
+    step: LayerStep | None,
     fresh: Rows,
     everything: Rows,
     *,
@@ -149,7 +149,7 @@ def choose_on(
     Parameters
     ----------
     task : Task
-    step : Step or None
+    step : LayerStep or None
         None leaves only the ridge to be chosen.
     fresh, everything : Rows
         The rows of the readout with a step and without it, of distinct inputs.

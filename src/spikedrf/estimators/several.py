@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikedrf.activations import Activation, differentiable
 from spikedrf.arrays import Array
-from spikedrf.estimators.layer import Layer
+from spikedrf.estimators.layer import InitialLayer
 from spikedrf.estimators.moves import KINDS, METRICS, Entry
 from spikedrf.estimators.planning import FEWEST_ROWS, MOST_INPUTS, Plan, plan
 from spikedrf.estimators.rows import Rows
@@ -151,7 +151,7 @@ class SeveralStepsMixin(BaseEstimator):
             )
 
     def _search(
-        self, layer: Layer, rows: Rows, salt: int, *, intercept: bool, n_jobs: int | None
+        self, layer: InitialLayer, rows: Rows, salt: int, *, intercept: bool, n_jobs: int | None
     ) -> Plan:
         """Search for a plan on rows of distinct inputs."""
         asked = self._intention

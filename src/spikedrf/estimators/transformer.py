@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.estimators.base import FirstLayerMixin
-from spikedrf.estimators.layer import Layer, Step, StreamedStep
+from spikedrf.estimators.layer import InitialLayer, LayerStep, StreamedStep
 from spikedrf.estimators.moves import Entry, Move
 from spikedrf.estimators.rows import Rows
 from spikedrf.estimators.trials import with_trace
@@ -229,7 +229,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
         eta = number("step_size", self.step_size)
         return eta if self._intention.steps else 0.0
 
-    def _fit_plan(self, layer: Layer, rows: Rows, salt: int) -> None:
+    def _fit_plan(self, layer: InitialLayer, rows: Rows, salt: int) -> None:
         """Make the moves that a search has found."""
         with metered(flag("verbose", self.verbose)):
             found = self._search(layer, rows, salt, intercept=True, n_jobs=self.n_jobs)
@@ -240,7 +240,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
         if found.layer is not None:
             self.step_rows_[found.layer.searched] = True
 
-    def _take(self, layer: Layer, step: Step | None, eta: float, targets: int) -> None:
+    def _take(self, layer: InitialLayer, step: LayerStep | None, eta: float, targets: int) -> None:
         if step is not None and step.degenerate:
             self._warn_degenerate()
             step, eta = None, 0.0
@@ -301,7 +301,7 @@ class SpikedRandomFeatures(FirstLayerMixin):
         else:
             # The rest of the layer follows from the parameters.
             p = len(self.stream_weights_)
-            layer = Layer(
+            layer = InitialLayer(
                 self.stream_weights_,
                 self.readout_,
                 np.arange(p) % targets,
