@@ -29,6 +29,10 @@ class Case:
     class i have mean `means[i]` and proportion `rho[i]`, and weigh `weights[i]` in the loss. The
     label is `label(s, i) + noise N(0, 1)`.
 
+    Instead of independent lengths there are `lengths = (cross, own, left)`, correlated with the
+    bulk: weights `cross[j, l, k]` between the latents and the length of group k, `own[j, k, i]`
+    between lengths, for functions of the bulk as `A[j]` is, and a variance `left[k]` beside it.
+
     `standard` lists the latents that have columns mu1_k s_l, all by default. `extra[e, k]` are
     further columns with weights of variance 1/d: coefficients of mu1_k s_1 .. mu1_k s_L, rho_k.
     """
@@ -45,6 +49,7 @@ class Case:
     A: np.ndarray | None = None
     pi: np.ndarray | None = None
     ve: np.ndarray | float = 0.0
+    lengths: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     means: np.ndarray | None = None
     rho: np.ndarray | None = None
     weights: np.ndarray | None = None
@@ -209,6 +214,17 @@ def solve(case, step=0.05, rest_step=0.25):
     def form(B, g):
         P, _, M = bulk(B, g)
         F = sum(np.kron(A[j], M[j]) for j in range(J))
+        if case.lengths is not None:
+            cross, self_, left = case.lengths
+            cross = np.einsum("ml,jlk->jmk", turn, cross)
+            beside = sum(np.einsum("li,ki->lki", cross[j], M[j]) for j in range(J))
+            beside = beside.reshape(latents * groups, groups)
+            alone = sum(self_[j] * M[j] for j in range(J))
+            alone = alone + np.diag(case.beta * case.pi * g * left)
+            whole = np.linalg.inv(np.block([[F, beside], [beside.T, alone]]))
+            feedback = np.kron(np.eye(latents), B)
+            whole[: len(F), : len(F)] -= feedback
+            return np.linalg.inv(whole)
         Z = sum(np.kron(A[j], P[j]) for j in range(J))  # 1 - (I x B) F
         N = F @ np.linalg.inv(Z)
         keep = np.ravel([[groups * i + k for k in range(groups)] for i in standard])

@@ -111,7 +111,10 @@ def test_class_columns_in_the_table(capsys):
         (["--inputs", "mixture:0.5*1;0.6*2"], "proportions must sum to one"),
         (["--inputs", "eigenvalues:-1,2"], "eigenvalues must be >= 0"),
         (["--target", "product", "--labels", "sign"], "argument --labels: labels must be 'real'"),
-        (["--inputs", "eigenvalues:1,2", "--bulk", "network"], "argument --bulk: bulk must be"),
+        (
+            ["--inputs", "eigenvalues:1,2", "--bulk", "network", "--u", "1", "-2"],
+            "argument --bulk: bulk='network' is the trained network's bulk",
+        ),
         (["--init", "cube"], "argument --init: invalid choice"),
     ],
 )

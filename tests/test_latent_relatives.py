@@ -149,4 +149,4 @@ def test_bad_input(call):
     with pytest.raises(ValueError, match="init must be 'sphere' or 'gaussian'"):
         call(init="cube")
     with pytest.raises(ValueError, match="bulk must be 'isotropic'"):
-        call(target=MultiIndex("product"), bulk="network", step=GradientStep(1.0, 1.0))
+        call(target=MultiIndex("product"), bulk="network", step=Spike(1.0, 1.0, 0.0))

@@ -69,6 +69,9 @@ struct Spikes {
     result.value += at * width;
     result.trace += at;
     result.forms += at;
+    if (result.correlated()) {
+      result.lengths += at * (result.directions + groups) * groups;
+    }
     return result;
   }
   const double* pi_of(Index index) const { return pi + index * groups; }

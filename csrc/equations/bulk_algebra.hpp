@@ -19,6 +19,12 @@
 //
 // F^{-1} - I (x) B = F^{-1} sum_j A_j (x) M_j e_j has no cancellation, since I - M_j B = M_j e_j.
 // For one node it is I (x) e: the stiffness 1/G_kk of theta_k.
+//
+// Columns of lengths, *, are independent of the bulk, F_** = beta pi g, or are correlated with it,
+//
+//   F_l* = sum_j M_jki cross_j(l, i),   F_** = sum_j M_jki own_j(k, i) + diag(beta pi g left):
+//
+// coupled columns whose feedback is nobody's.
 #pragma once
 
 #include <cmath>
@@ -84,18 +90,22 @@ class BulkForms {
     for (auto* matrix : {&forms_, &inverse_, &factor_, &with_e_}) matrix->assign(C * C, T());
     for (auto* vector : {&pull, &right_}) vector->assign(C, T());
     for (auto* vector : {&tilde, &seen_}) vector->assign(L * K, T());
+    for (auto* matrix : {&weight_, &with_m_, &strain_}) matrix->assign(K * K, T());
+    stretch.assign(latents.lengths ? K : 0, T());
   }
 
   Array<T> stiffness, pull;  // S (columns x columns, symmetric), pull (columns)
   Array<T> tilde;            // F^{-1} P, directions x groups
+  Array<T> stretch;          // the same of the columns of lengths
 
   // S and pull; psihat holds rows for the directions that kappa does not fix.
   bool stiffen(const Regime& regime, const BulkNodes<KS, T>& nodes, const T* B, const T* y,
                const T* psihat) {
     const int K = groups();
     const int C = columns_;
-    const int size = latents_.coupled * K;
     const Bulk& bulk = regime.bulk;
+    const int first = latents_.coupled * K;  // of the columns of lengths
+    const int size = bulk.correlated() ? C : first;
     for (int a = 0; a < C * C; ++a) stiffness[a] = T();
     for (int a = 0; a < C; ++a) pull[a] = T();
     if (bulk.nodes == 1) {
@@ -126,6 +136,31 @@ class BulkForms {
             }
           }
         }
+        if (!bulk.correlated()) continue;
+        for (int k = 0; k < K; ++k) {
+          for (int i = 0; i < K; ++i) {
+            const T entry = M[k * K + i];
+            forms_[(first + k) * size + first + i] += bulk.own(k, i, j, K) * entry;
+            for (int l = 0; l < latents_.coupled; ++l) {
+              const T weighted = bulk.cross(l, i, j, K) * entry;
+              forms_[(l * K + k) * size + first + i] += weighted;
+              forms_[(first + i) * size + l * K + k] += weighted;
+              // - F_*l B, written by columns of B.
+              for (int n = 0; n < K; ++n) {
+                with_e_[(first + i) * size + l * K + n] -= weighted * B[k * K + n];
+              }
+            }
+            for (int f = 0; f < latents_.free; ++f) {
+              right_[first + i] += bulk.cross(latents_.coupled + f, i, j, K) * entry *
+                                   free_psihat(psihat, f)[k];
+            }
+          }
+        }
+      }
+      for (int a = first; a < size; ++a) {
+        const int k = a - first;
+        forms_[a * size + a] += regime.beta * regime.pi[k] * bulk.left[k] / y[k];
+        with_e_[a * size + a] = 1.0;
       }
       if (!definite_inverse(forms_.data(), inverse_.data(), factor_.data(), size)) return false;
       for (int a = 0; a < size; ++a) {
@@ -144,7 +179,7 @@ class BulkForms {
         for (int i = 0; i < K; ++i) stiffness[(l * K + k) * C + l * K + i] += B[k * K + i];
       }
     }
-    // The columns of lengths are scaled to a variance of 1/d of their weights.
+    // Independent columns of lengths are scaled to a variance of 1/d of their weights.
     for (int a = size; a < C; ++a) {
       stiffness[a * C + a] = y[a - size] / (regime.beta * regime.pi[a - size]);
     }
@@ -156,8 +191,13 @@ class BulkForms {
             const T* psihat, T* psi) {
     const int K = groups();
     const int C = columns_;
-    const int size = latents_.coupled * K;
     const Bulk& bulk = regime.bulk;
+    const int first = latents_.coupled * K;
+    const int size = bulk.correlated() ? C : first;
+    for (int a = first; a < C; ++a) {
+      stretch[a - first] = -pull[a];
+      for (int b = 0; b < C; ++b) stretch[a - first] += stiffness[a * C + b] * theta[b];
+    }
     for (int l = 0; l < latents_.coupled; ++l) {
       const bool spike = l < latents_.spans;
       for (int k = 0; k < K; ++k) {
@@ -176,18 +216,25 @@ class BulkForms {
       }
     }
     for (int j = 0; j < bulk.nodes; ++j) {
-      see(nodes, j);
+      see(bulk, nodes, j);
       for (int f = 0; f < latents_.free; ++f) {
         for (int l = 0; l < latents_.directions(); ++l) {
           const double form = bulk.form(latents_.coupled + f, l, j);
           for (int k = 0; k < K; ++k) psi[f * K + k] += form * seen_[l * K + k];
         }
+        for (int k = 0; k < K && bulk.correlated(); ++k) {
+          for (int i = 0; i < K; ++i) {
+            const double form = bulk.cross(latents_.coupled + f, i, j, K);
+            psi[f * K + k] += form * nodes.m(j)[k * K + i] * stretch[i];
+          }
+        }
       }
     }
   }
 
-  // M_j tilde for every direction: comes before the next three.
-  void see(const BulkNodes<KS, T>& nodes, int j) {
+  // M_j tilde for every direction, and what the lengths add to the pressure: comes before the next
+  // three.
+  void see(const Bulk& bulk, const BulkNodes<KS, T>& nodes, int j) {
     const int K = groups();
     const T* M = nodes.m(j);
     for (int l = 0; l < latents_.directions(); ++l) {
@@ -197,11 +244,24 @@ class BulkForms {
         seen_[l * K + k] = sum;
       }
     }
+    if (!bulk.correlated()) return;
+    for (int k = 0; k < K; ++k) {
+      for (int i = 0; i < K; ++i) {
+        T sum = bulk.own(k, i, j, K) * stretch[k] * stretch[i];
+        for (int l = 0; l < latents_.directions(); ++l) {
+          sum += bulk.cross(l, i, j, K) * tilde[l * K + k] * stretch[i] +
+                 bulk.cross(l, k, j, K) * tilde[l * K + i] * stretch[k];
+        }
+        weight_[k * K + i] = sum;
+      }
+    }
+    multiply(M, weight_.data(), with_m_.data(), K);
+    multiply(with_m_.data(), M, strain_.data(), K);
   }
   // Of Psi = Phat^T N Phat at fixed Phat the part of -dPsi/d(e_j + B)_kl that is this node's.
   T pressure(const Bulk& bulk, int j, int k, int l) const {
     const int K = groups();
-    T sum = T();
+    T sum = bulk.correlated() ? strain_[k * K + l] : T();
     for (int n = 0; n < latents_.directions(); ++n) {
       sum += bulk.form(n, n, j) * seen_[n * K + k] * seen_[n * K + l];
       for (int i = n + 1; i < latents_.directions() && bulk.nodes > 1; ++i) {
@@ -222,6 +282,15 @@ class BulkForms {
 
  private:
   int groups() const { return KS > 0 ? KS : groups_; }
+  static void multiply(const T* a, const T* b, T* out, int K) {
+    for (int k = 0; k < K; ++k) {
+      for (int i = 0; i < K; ++i) {
+        T sum = T();
+        for (int n = 0; n < K; ++n) sum += a[k * K + n] * b[n * K + i];
+        out[k * K + i] = sum;
+      }
+    }
+  }
   const T* free_psihat(const T* psihat, int f) const {
     return psihat + (latents_.coupled - latents_.spans + f) * groups();
   }
@@ -229,7 +298,7 @@ class BulkForms {
   int groups_;
   Latents latents_;
   int columns_;
-  Array<T> forms_, inverse_, factor_, with_e_, right_, seen_;
+  Array<T> forms_, inverse_, factor_, with_e_, right_, seen_, weight_, with_m_, strain_;
 };
 
 }  // namespace spikedrf

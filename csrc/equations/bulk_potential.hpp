@@ -128,7 +128,7 @@ void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
     const double share = w / regime.beta;
     const Moving* M = nodes_.m(j);
     const Moving* stiff = nodes_.e(j);
-    forms_.see(nodes_, j);
+    forms_.see(bulk, nodes_, j);
     for (int k = 0; k < K; ++k) {
       for (int l = 0; l < K; ++l) {
         Moving with_b, with_gamma;
@@ -177,8 +177,9 @@ void BulkPotential<KS>::differentiate(const Regime& regime, bool all) {
   }
   if (latents.lengths) {
     for (int k = 0; k < K; ++k) {
-      const Moving& length = theta[latents.coupled * K + k];
-      const Moving by_y = -length * length / (regime.beta * regime.pi[k]);
+      const Moving& length = forms_.stretch[k];
+      const Moving by_y =
+          -(regime.beta * regime.pi[k] * bulk.independent(k)) * length * length / (y[k] * y[k]);
       by_x[P + k] += by_y;
       if (all) by_beta -= by_y * y[k] / regime.beta;
     }

@@ -229,8 +229,8 @@ void OrderParameters<KS>::signal_source(const Regime& regime, const Resolvent<KS
   for (int k = 0; k < K; ++k) {
     pressure_[k] = 0.0;
     if (latents.lengths) {
-      const double length = theta[latents.coupled * K + k];
-      pressure_[k] = length * length / (regime.beta * regime.pi[k]);
+      const double length = forms_.stretch[k] / step_a.y(k);
+      pressure_[k] = regime.beta * regime.pi[k] * regime.bulk.independent(k) * length * length;
     }
     for (int l = k; l < K; ++l) {
       double& entry = source_[pair_index(k, l, K)];
@@ -244,7 +244,7 @@ void OrderParameters<KS>::signal_source(const Regime& regime, const Resolvent<KS
   }
   for (int j = 0; j < regime.bulk.nodes; ++j) {
     const double* sigma = regime.bulk.value + j * K;
-    forms_.see(step_a.bulk(), j);
+    forms_.see(regime.bulk, step_a.bulk(), j);
     for (int k = 0; k < K; ++k) {
       for (int l = k; l < K; ++l) {
         if (one_node && l > k) break;

@@ -76,7 +76,7 @@ class Problem:
         pi: Floats,
         gamma: Floats | None,
         *,
-        bulk: tuple[Floats, Floats] | None = None,
+        bulk: tuple[Floats, ...] | None = None,
         loss: tuple[int, float] = (0, 0.0),
         signs: bool = False,
         rtol: float = 1e-8,

@@ -56,6 +56,8 @@ cdef extern from "equations/bulk.hpp" namespace "spikedrf" nogil:
         int directions
         const double* forms
         Index stride
+        const double* lengths
+        const double* left
 
 cdef extern from "functions/loss.hpp" namespace "spikedrf" nogil:
     cdef enum class LossKind(int):
@@ -493,7 +495,9 @@ cdef class Problem:
     r, c, pi are (spikes x groups), gamma (spikes). Without `bulk` theirs is isotropic; otherwise it
     is `value` (spikes rules x nodes x groups), one description of the bulk or several of each spike,
     which take turns on the quadrature rules, and `weight` (1 + forms x spikes rules x nodes): the
-    weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. `loss` is
+    weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. Lengths of
+    neurons that are correlated with the bulk add two: their weights (spikes rules x nodes x
+    (directions + groups) x groups) and what no direction explains of them (groups). `loss` is
     (kind, parameter) of the core's losses, without which there are no solutions.
 
     With `latents` = (spans, coupled, free, lengths, labelled) and `classes` there is one spike,
@@ -515,6 +519,8 @@ cdef class Problem:
     cdef const double[:, ::1] r, c, pi
     cdef const double[::1] gamma
     cdef const double[:, :, ::1] value, weight
+    cdef const double[:, :, :, ::1] lengths
+    cdef const double[::1] left
 
     def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=None,
                   bint signs=False, double rtol=1e-8, Index max_nodes=1 << 15, latents=None,
@@ -542,7 +548,7 @@ cdef class Problem:
         spikes.bulk_nodes = 0
         spikes.bulk_rules = 1
         if bulk is not None:
-            self.value, self.weight = bulk
+            self.value, self.weight = bulk[:2]
             spikes.bulk_nodes = <int>self.value.shape[1]
             spikes.bulk_rules = <int>(self.value.shape[0] // spikes.count)
             spikes.bulk.value = &self.value[0, 0, 0]
@@ -550,6 +556,10 @@ cdef class Problem:
             spikes.bulk.directions = self.core.latents.coupled + self.core.latents.free
             spikes.bulk.forms = &self.weight[1, 0, 0]
             spikes.bulk.stride = self.weight.shape[1] * self.weight.shape[2]
+            if len(bulk) > 2:
+                self.lengths, self.left = bulk[2:]
+                spikes.bulk.lengths = &self.lengths[0, 0, 0, 0]
+                spikes.bulk.left = &self.left[0]
         if loss is not None:
             if not 0 <= <int>loss[0] < loss_count:
                 raise ValueError(f"the core has no loss of number {loss[0]}")

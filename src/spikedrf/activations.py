@@ -133,15 +133,22 @@ class Activation:
         in_vain = self.code is None and not self.structure.resolved
         return min(most, _NODES_IN_VAIN) if in_vain else most
 
-    def gaussian_rule(self, split: int, degree: int) -> tuple[Floats, Floats]:
-        """Nodes and weights for averages over z ~ N(0, 1) of what f(z) enters smoothly.
+    def gaussian_rule(self, split: int, degree: int, mean: float = 0.0) -> tuple[Floats, Floats]:
+        """Nodes and weights for averages over z ~ N(0, 1) of what f(mean + z) enters smoothly.
 
         Gauss-Legendre panels of width 1/2 or less that end at the kinks and jumps of f, cut into
         ``split`` pieces each.
         """
-        z, w = _panel_rule(self._gaussian_edges(split, 0), degree)
+        edges = self._gaussian_edges(split, 0) if mean == 0.0 else self._moved_edges(split, mean)
+        z, w = _panel_rule(edges, degree)
         matters = w * (1.0 + z * z) > 1e-20
         return z[matters], w[matters]
+
+    def _moved_edges(self, split: int, mean: float) -> Floats:
+        if self.code is None:
+            return self._edges(np.array([mean]), 1.0, split, 0)
+        kink = np.clip(-mean, -_CUTOFF, _CUTOFF)
+        return np.sort(np.append(self._gaussian_edges(split, 0), kink))[None, :]
 
     def _gaussian_edges(self, split: int, shift: int) -> Floats:
         if self.code is None:

@@ -21,13 +21,17 @@ from spikedrf.first_layer.model import (
     show,
 )
 from spikedrf.first_layer.trained_bulk import TrainedBulk
-from spikedrf.inputs.neurons import Neurons, stepped
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.neurons import Neurons, batch_of, stepped
+from spikedrf.inputs.population import Population, Rows
+from spikedrf.inputs.trained_neurons import trained_nodes
+from spikedrf.inputs.trained_nodes import TrainedNodes
 from spikedrf.parameters import broadcast_shape, group_count, real_array
 
 __all__ = ["GradientStep", "Spike", "StepModel"]
 
 Floats = NDArray[np.float64]
+
+_HEAD = "bulk='network' is the trained network's bulk"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,7 @@ class GradientStep(Producer):
     steerable: ClassVar[tuple[str, ...]] = ("eta", "alpha0")
     per_group: ClassVar[tuple[str, ...]] = ("u", "pi")
     sees_labels: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     def first_layer(
         self,
@@ -154,6 +159,18 @@ class GradientStep(Producer):
     def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
         """See `Producer.neurons`."""
         return stepped(self.eta, self.alpha0, self.u, self.pi, sigma, population, noise)
+
+    def trained(
+        self, sigma: Activation, population: Population, noise: float, gamma: Floats, c: Floats,
+        rows: Rows,
+    ) -> TrainedNodes | None:  # fmt: skip
+        """See `Producer.trained`."""
+        batch = batch_of(self.eta, self.alpha0, self.u, self.pi, sigma, population, noise)
+        if batch.alpha0 == 0.0:
+            raise ValueError(f"{_HEAD}: alpha0 must be > 0, got 0, which is no step")
+        if not batch.moves.any():
+            return None
+        return trained_nodes(batch, noise, sigma, population, gamma, c, rows)
 
     @property
     def training(self) -> tuple[GradientStep, ...]:
@@ -369,13 +386,12 @@ class StepModel:
         ValueError
             If it has no closed form; the message says why.
         """
-        head = "bulk='network' is the trained network's bulk"
         if (self.alpha0 == 0).any():
-            raise ValueError(f"{head}: alpha0 must be > 0, got 0, which is no step")
+            raise ValueError(f"{_HEAD}: alpha0 must be > 0, got 0, which is no step")
         groups = self.u.shape[-1] if self.pi is None else self.pi.shape[-1]
         if groups > 1 and self.h2 != 0.0:
             raise ValueError(
-                f"{head}, which has a closed form for several readout values only if "
+                f"{_HEAD}, which has a closed form for several readout values only if "
                 f"E (z^2 - 1) sigma(z) = 0, as for odd activations; for {sigma.name!r} it is "
                 f"{self.h2:.3g}: use one value of u, or bulk='isotropic'"
             )

@@ -222,7 +222,7 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
             parts.append(f"{name} {' '.join(f'{x:g}' for x in numbers)}")
     if getattr(args, "inputs", None) is not None:
         parts.append(f"inputs {args.inputs}")
-    if getattr(args, "init", "sphere") == "gaussian":
+    if getattr(args, "init", None) == "gaussian":
         parts.append("Gaussian rows")
     if getattr(args, "bulk", "isotropic") == "network":
         parts.append("network's own bulk")

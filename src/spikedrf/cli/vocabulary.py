@@ -86,8 +86,10 @@ TABLE = (
         arguments={"type": inputs.inputs, "metavar": "INPUTS"},
     ),
     Option(
-        "init", "inputs", "rows of the first layer before the step (%(default)s)", "sphere",
-        unsaid="sphere", arguments={"choices": ("sphere", "gaussian")},
+        "init", "inputs",
+        "rows of the first layer before the step (sphere); the theory of --bulk network has the "
+        "lengths of neurons in it if this is said",
+        arguments={"choices": ("sphere", "gaussian")},
     ),
     Option(
         "bulk", "first layer",

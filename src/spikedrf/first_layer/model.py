@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import Activation, FunctionLike
 from spikedrf.first_layer.bulk import Bulk, Isotropic, check_bulk
 from spikedrf.inputs.neurons import MOST_SPIKES, Neurons, given, unstepped
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.population import Population, Rows
+from spikedrf.inputs.trained_nodes import TrainedNodes
 from spikedrf.parameters import check_proportions, group_count, real_array
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,9 @@ class Producer(ABC):
 
     #: Whether labels, and their noise, have a part in it.
     sees_labels: ClassVar[bool] = False
+
+    #: Whether `trained` knows the trained network's own neurons.
+    trains: ClassVar[bool] = False
 
     @property
     def several_directions(self) -> bool:
@@ -132,6 +136,22 @@ class Producer(ABC):
         raise TypeError(
             f"step must be a GradientStep, a Spike or None on inputs with latents (a target of "
             f"several directions, a mixture, a covariance), got {self!r}"
+        )
+
+    def trained(
+        self, sigma: Activation, population: Population, noise: float, gamma: Floats, c: Floats,
+        rows: Rows,
+    ) -> TrainedNodes | None:  # fmt: skip
+        """Return the trained network's own bulk for `neurons`, None if it has not been trained.
+
+        Raises
+        ------
+        ValueError
+            If that is not known.
+        """
+        raise ValueError(
+            f"bulk='network' is the trained network's bulk and needs a GradientStep; got "
+            f"step={self!r}"
         )
 
     @property

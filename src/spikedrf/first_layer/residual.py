@@ -42,7 +42,8 @@ class ResidualLaw:
     res : ndarray, shape (N,)
         Nodes.
     weight : ndarray, shape (3, N)
-        Weights of ``E f``, ``E s f`` and ``E s^2 f``. Some are negative: they interpolate.
+        Weights of ``E f``, ``E s f`` and ``E s^2 f`` (of `law_of_samples`, as many as were given).
+        Some are negative: they interpolate.
     reach : float
         Residuals beyond have no weight that matters in ``E res^2``.
     """
@@ -78,11 +79,26 @@ def residual_law(
     values = g(g.gaussian_rule(1, _LEGENDRE)[0]) - shift
     narrow = np.ptp(values) < 100.0 * np.real(noise)
     samples = _smoothed if narrow and np.real(noise) > near else _shifted
-    blocks = list(samples(g, shift, noise, near, fineness))
+    return law_of_samples(list(samples(g, shift, noise, near, fineness)), near, fineness)
+
+
+def law_of_samples(
+    blocks: list[tuple[Numbers, Numbers]], near: float, fineness: float = 1.0
+) -> ResidualLaw:
+    """Replace many weighted residuals by few nodes, see `residual_law`.
+
+    Parameters
+    ----------
+    blocks : list of tuple
+        Residuals (N,) and weights (C, N); the law's weights have C rows too, the first for ``E f``.
+    near, fineness : float
+        As for `residual_law`.
+    """
     largest = max(float(np.abs(res).max()) for res, _ in blocks)
     edges = _panels(0.5 * near / fineness, largest)
-    count = edges.size - 1
-    moments = np.zeros((3, _DEGREE, count), dtype=np.result_type(type(noise), np.float64))
+    count, rows = edges.size - 1, blocks[0][1].shape[0]
+    kind = np.result_type(*(array.dtype for block in blocks for array in block))
+    moments = np.zeros((rows, _DEGREE, count), dtype=kind)
     power = np.zeros(count)
     for res, weight in blocks:
         # Of a complex step in the residual, the panel is that of the residual itself.
@@ -103,7 +119,7 @@ def residual_law(
     used = moments[0, 0] != 0.0
     node = edges[:-1, None] + 0.5 * np.diff(edges)[:, None] * (1.0 + np.cos(angle))
     weight = np.einsum("jk,ikp->ipj", series, moments[:, :, used])
-    return ResidualLaw(node[used].ravel(), weight.reshape(3, -1), _reach(edges, power))
+    return ResidualLaw(node[used].ravel(), weight.reshape(rows, -1), _reach(edges, power))
 
 
 def _shifted(

@@ -10,11 +10,40 @@ from numpy.typing import NDArray
 
 from spikedrf.inputs.neurons import LatentLayer
 from spikedrf.inputs.population import Population
+from spikedrf.inputs.trained_nodes import TrainedNodes
 
 Floats = NDArray[Any]
 
 # What is left of a direction beside others is another direction, if it is longer than this.
 _SHORTEST = 1e-7
+
+
+# A length of which the latents leave less than this part is theirs.
+_EXPLAINED = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class FrameNodes:
+    """The bulk by nodes, in R rules that take turns.
+
+    Attributes
+    ----------
+    value : ndarray, shape (R, J, K)
+    trace : ndarray, shape (R, J)
+    A : ndarray, shape (R, J, L', L')
+        Weights for the latents; they sum to the unit matrix.
+    lengths : ndarray, shape (R, J, L' + K, K), optional
+        Weights of the lengths' columns beside the latents' and beside each other, see
+        `csrc/equations/bulk.hpp`; None where they are independent of the bulk.
+    left : ndarray, shape (K,), optional
+        What is independent of the bulk of a variance of one.
+    """
+
+    value: Floats
+    trace: Floats
+    A: Floats
+    lengths: Floats | None = None
+    left: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +64,16 @@ class Frame:
         Components of the population's latents in the frame.
     means : ndarray, shape (C, L')
         Means of the classes in the frame.
-    A : ndarray, shape (J, L', L')
-        Weights of the bulk's nodes for the latents; they sum to the unit matrix.
+    nodes : FrameNodes
+        The bulk.
     r : ndarray, shape (K, R)
         Spikes of the groups.
+    tilt : ndarray, shape (K, L')
+        How much lengths of neurons move with their overlaps on the latents: 1/d times the
+        covariance, over that of the overlaps. The columns of the latents have so much of those of
+        lengths in them.
+    spread : ndarray, shape (K,)
+        d times the variance of what is left of a length.
     """
 
     population: Population
@@ -48,8 +83,10 @@ class Frame:
     axes: Floats
     turn: Floats
     means: Floats
-    A: Floats
+    nodes: FrameNodes
     r: Floats
+    tilt: Floats
+    spread: Floats
 
     @property
     def size(self) -> int:
@@ -86,6 +123,13 @@ def frame_of(population: Population, layer: LatentLayer) -> Frame:
     frame = np.array(basis)
     turn = frame @ flat.T
     cube = frame.reshape(len(frame), J, A)
+    if layer.trained is None:
+        weights = np.einsum("lja,mja->jlm", cube, cube)[None]
+        nodes = FrameNodes(layer.sigma.T[None], population.dimensions[None], weights)
+        tilt, spread = np.zeros((layer.pi.size, len(frame))), layer.ve
+    else:
+        of = np.concatenate([layer.v.reshape(1, -1), flat])
+        nodes, tilt, spread = _trained(layer.trained, frame @ np.linalg.pinv(of))
     return Frame(
         population=population,
         layer=layer,
@@ -94,6 +138,36 @@ def frame_of(population: Population, layer: LatentLayer) -> Frame:
         axes=cube,
         turn=turn,
         means=population.means @ turn.T,
-        A=np.einsum("lja,mja->jlm", cube, cube),
+        nodes=nodes,
         r=np.ascontiguousarray(layer.r[:, used]),
+        tilt=tilt,
+        spread=spread,
     )
+
+
+def _trained(trained: TrainedNodes, basis: Floats) -> tuple[FrameNodes, Floats, Floats]:
+    """Turn the nodes, and take out of the lengths what the latents explain.
+
+    Of a length, ``eps = tilt . <w~, e> + rest``, the rest alone is a column of its own; for large
+    batches there is none, and lengths and overlaps are one and the same.
+    """
+    A = basis @ trained.forms @ basis.T
+    cross = basis @ trained.cross  # (R, J, L', K)
+    value, last = trained.value, -1
+    spread = np.einsum("jlm,jk->klm", A[last], value[last])
+    shared = np.einsum("jlk,jk->kl", cross[last], value[last])
+    tilt = np.linalg.solve(spread, shared[:, :, None])[:, :, 0]
+    rest = trained.variance - np.einsum("kl,kl->k", tilt, shared)
+    rest = np.where(rest > _EXPLAINED * trained.variance, rest, 0.0)
+    if not rest.any():
+        return FrameNodes(value, trained.trace, A), tilt, rest
+    inside = np.einsum("rjlm,km->rjlk", A, tilt)
+    own = trained.own - np.einsum("kl,rjli->rjki", tilt, cross)
+    own = own - np.einsum("il,rjlk->rjki", tilt, cross) + np.einsum("kl,rjli->rjki", tilt, inside)
+    cross = cross - inside
+    scale = np.where(rest > 0.0, 1.0 / np.sqrt(np.where(rest > 0.0, rest, 1.0)), 0.0)
+    cross, own = cross * scale, own * scale[:, None] * scale
+    # What of it is linear in the rows counts through their covariance.
+    left = 1.0 - np.einsum("jkk,jk->k", own[last], value[last])
+    lengths = np.concatenate([cross, own], axis=2)
+    return FrameNodes(value, trained.trace, A, lengths, np.maximum(left, 0.0)), tilt, rest

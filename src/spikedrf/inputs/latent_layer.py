@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.neurons import LatentLayer, finished
-from spikedrf.inputs.population import Population, beyond_white, population
+from spikedrf.inputs.population import Population, Rows, beyond_white, population, rows_of
 from spikedrf.parameters import broadcast_shape
 
 Floats = NDArray[np.float64]
@@ -21,7 +22,7 @@ def latent_layer(
     sigma: Activation,
     law: Population,
     noise: float,
-    init: str = "sphere",
+    rows: Rows | str = "sphere",
 ) -> LatentLayer:
     r"""Return the first layer that a step, or none, leaves on these inputs.
 
@@ -33,7 +34,9 @@ def latent_layer(
         Sigma_k = Omega (1 + eta u_k s0 h2 Omega)^2 + (eta u_k)^2 (s2 chk/alpha0) Omega^2
         ve_k    = 2 Tr Sigma_k^2/(d c_k^2), on the sphere less 2.
 
-    A `Spike` has ``Sigma_k = c_k Omega`` and what of ``v`` is not in the latents is spread evenly.
+    With ``rows.network`` rows have the correlations of sections 10 and 14 instead, see
+    `trained_nodes`. A `Spike` has ``Sigma_k = c_k Omega`` and what of ``v`` is not in the latents
+    is spread evenly.
 
     Parameters
     ----------
@@ -44,8 +47,8 @@ def latent_layer(
     sigma : Activation
     law : Population
     noise : float
-    init : {"sphere", "gaussian"}
-        Rows of the layer before the step.
+    rows : Rows or {"sphere", "gaussian"}
+        Rows of the layer before the step, and whether they are to be the trained network's.
 
     Raises
     ------
@@ -57,16 +60,23 @@ def latent_layer(
     -----
     Source: theory.md, section 12.
     """
-    neurons = producer_of(step).neurons(sigma, law, noise)
+    rows = rows if isinstance(rows, Rows) else Rows(rows)
+    producer = producer_of(step)
+    neurons = producer.neurons(sigma, law, noise)
     J = law.shares.shape[0]
-    highest = neurons.highest * (2.0 if init == "gaussian" or J > 1 else 1.0)
+    highest = neurons.highest * (2.0 if rows.init == "gaussian" or J > 1 else 1.0)
     if law.covariance is not None and J > 1 and law.covariance.moments <= highest:
         raise ValueError(
             f"inputs: the mean of eigenvalue^{highest:g} over the dimensions or the target, which "
             f"is needed here, is infinite for this power law without end; give dimension= to "
             f"Covariance.power_law"
         )
-    return finished(neurons, law, init)
+    layer = finished(neurons, law, rows.init)
+    if not rows.network or sigma.linear:  # a step on linear features leaves their bulk as it was
+        return layer
+    return replace(
+        layer, trained=producer.trained(sigma, law, noise, layer.gamma[0], layer.c, rows)
+    )
 
 
 def latent_layers(
@@ -74,13 +84,13 @@ def latent_layers(
     sigma: Activation,
     law: Population,
     noise: Floats,
-    init: str,
+    rows: Rows | str,
 ) -> tuple[list[LatentLayer], NDArray[np.int64]]:
     """Return the first layers of a step with axes, and which of them belongs where.
 
     Parameters
     ----------
-    step, sigma, law, init
+    step, sigma, law, rows
         As for `latent_layer`; the parameters of the step broadcast.
     noise : ndarray
         Broadcasts against them; only a gradient step depends on it.
@@ -100,45 +110,51 @@ def latent_layers(
     producer = producer_of(step)
     given = dict(producer.varying)
     if not given:
-        return [latent_layer(step, sigma, law, 0.0, init)], np.zeros((), dtype=np.int64)
-    rows_of = set(producer.per_group)
+        return [latent_layer(step, sigma, law, 0.0, rows)], np.zeros((), dtype=np.int64)
+    in_rows = set(producer.per_group)
     if law.directions > 1 or np.ndim(given.get("gamma", 0.0)) > 1:
-        rows_of.add("gamma")  # one for each direction
+        in_rows.add("gamma")  # one for each direction
     if producer.sees_labels:
         given["noise"] = noise
     parts = {
         name: np.atleast_1d(np.asarray(value, dtype=np.float64))
-        if name in rows_of
+        if name in in_rows
         else np.asarray(value, dtype=np.float64)[..., None]
         for name, value in given.items()
     }
     shape = broadcast_shape({name: part.shape[:-1] for name, part in parts.items()})
-    rows = np.concatenate(
+    table = np.concatenate(
         [np.broadcast_to(p, (*shape, p.shape[-1])) for p in parts.values()], axis=-1
     )
-    rows = rows.reshape(-1, rows.shape[-1]) + 0.0
-    distinct, which = np.unique(rows, axis=0, return_inverse=True)
+    table = table.reshape(-1, table.shape[-1]) + 0.0
+    distinct, which = np.unique(table, axis=0, return_inverse=True)
     ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
     layers = []
     for row in distinct:
         values: dict[str, Any] = dict(zip(parts, np.split(row, ends), strict=True))
-        values = {n: v if n in rows_of else float(v[0]) for n, v in values.items()}
+        values = {n: v if n in in_rows else float(v[0]) for n, v in values.items()}
         level = values.pop("noise", 0.0)
-        layers.append(latent_layer(producer.moved(values), sigma, law, level, init))
+        layers.append(latent_layer(producer.moved(values), sigma, law, level, rows))
     return layers, which.reshape(shape).astype(np.int64)
 
 
-def latent_population(inputs: Any, target: Any, init: Any, step: StepLike) -> Population | None:
-    """Return the population where latent coordinates are needed, None where a line will do.
+def latents_of(
+    inputs: Any, target: Any, init: Any, step: StepLike, bulk: str | None
+) -> tuple[Population | None, Rows]:
+    """Return the population where latent coordinates are needed, and the neurons' rows.
 
-    They are, beside `beyond_white`, for a first layer whose spikes may span several directions.
+    None where a line will do. They are needed, beside `beyond_white`, for a first layer whose
+    spikes may span several directions.
 
     Raises
     ------
     TypeError, ValueError
         As `beyond_white`, and if the step is none.
     """
-    law = beyond_white(inputs, target, init)
-    if law is None and producer_of(step).several_directions:
-        return population(inputs, target)
-    return law
+    producer = producer_of(step)
+    asked = producer.own_bulk if bulk is None else bulk
+    own = asked if producer.trains else None
+    law = beyond_white(inputs, target, init, own)
+    if law is None and producer.several_directions:
+        law = population(inputs, target)
+    return law, rows_of(init, own)

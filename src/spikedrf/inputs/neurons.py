@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation, step_moments
 from spikedrf.inputs.population import Population
+from spikedrf.inputs.trained_nodes import TrainedNodes
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +56,8 @@ class LatentLayer:
         d times the variance of ``|Sigma_k^{1/2} w~_i|^2/c_k``.
     missed : float
         Relative error of the averages that it was made of.
+    trained : TrainedNodes, optional
+        The trained network's own bulk, in place of ``sigma``, and its lengths.
     """
 
     r: Floats
@@ -65,6 +68,13 @@ class LatentLayer:
     c: Floats
     ve: Floats
     missed: float = 0.0
+    trained: TrainedNodes | None = None
+
+    def part(self, live: NDArray[np.int64]) -> LatentLayer:
+        """Restrict to some groups."""
+        named = {name: getattr(self, name)[live] for name in ("r", "pi", "sigma", "c", "ve")}
+        trained = None if self.trained is None else self.trained.part(live)
+        return replace(self, **named, trained=trained)
 
 
 def finished(neurons: Neurons, population: Population, init: str = "sphere") -> LatentLayer:
@@ -137,6 +147,44 @@ def _single(name: str, value: Any, ndim: int) -> Floats:
     return array
 
 
+class Batch(NamedTuple):
+    """The samples of a step as its neurons see them."""
+
+    moves: Floats  # eta u_k, zero without a step
+    pi: Floats
+    alpha0: float
+    shift: float  # mean output before the step
+    s0: float  # E res
+    s2: float  # E res^2
+    b: Floats  # E res z, in the latents
+
+
+def batch_of(
+    eta: Any,
+    alpha0: Any,
+    u: Any,
+    pi: Any,
+    sigma: Activation,
+    population: Population,
+    noise: float,
+) -> Batch:
+    """Return the moments of the residuals of a step's samples."""
+    eta, alpha0 = float(_single("eta", eta, 0)), float(_single("alpha0", alpha0, 0))
+    u = np.atleast_1d(_single("u", u, 1))
+    groups = u.size if pi is None else np.shape(pi)[-1]
+    u = np.broadcast_to(u, (groups,))
+    pi = np.full(groups, 1.0 / groups) if pi is None else _single("pi", pi, 1)
+    if eta == 0 or alpha0 == 0:
+        return Batch(0.0 * u, pi, alpha0, 0.0, 0.0, 0.0, np.zeros(population.latents))
+    shift = float(pi @ u) * step_moments(sigma, slope=True).cleaned[0]
+    (mean, power, *pull), _ = population.moments
+    s2 = power - 2.0 * shift * mean + shift**2 + noise**2
+    # The step is of the whole sample: means of the latents over all classes.
+    b = np.array(pull) - shift * (population.proportions @ population.means)
+    b = np.where(np.abs(b) <= 1e-14 * power**0.5, 0.0, b)
+    return Batch(eta * u, pi, alpha0, shift, mean - shift, s2, b)
+
+
 def stepped(
     eta: Any,
     alpha0: Any,
@@ -147,22 +195,11 @@ def stepped(
     noise: float,
 ) -> Neurons:
     """Return the neurons after one gradient step, see `latent_layer`."""
-    eta, alpha0 = float(_single("eta", eta, 0)), float(_single("alpha0", alpha0, 0))
-    u = np.atleast_1d(_single("u", u, 1))
-    groups = u.size if pi is None else np.shape(pi)[-1]
-    u = np.broadcast_to(u, (groups,))
-    pi = np.full(groups, 1.0 / groups) if pi is None else _single("pi", pi, 1)
-    if eta == 0 or alpha0 == 0:
+    moves, pi, alpha0, _, s0, s2, b = batch_of(eta, alpha0, u, pi, sigma, population, noise)
+    if not moves.any():
         return unstepped(population, pi)
     of_sigma = step_moments(sigma, slope=True)
-    h0, h1, h2 = of_sigma.cleaned
-    shift = float(pi @ u) * h0
-    (mean, power, *pull), missed = population.moments
-    s0 = mean - shift
-    s2 = power - 2.0 * shift * mean + shift**2 + noise**2
-    # The step is of the whole sample: means of the latents over all classes.
-    b = np.array(pull) - shift * (population.proportions @ population.means)
-    b = np.where(np.abs(b) <= 1e-14 * power**0.5, 0.0, b)
+    _, h1, h2 = of_sigma.cleaned
     w, values = population.dimensions, population.values
     rho = s2 / alpha0
     vector = np.einsum("l,lja->ja", b, population.orthonormal())
@@ -170,11 +207,11 @@ def stepped(
     vector *= values[:, None]
     nu = float(np.linalg.norm(vector))
     with np.errstate(over="ignore", invalid="ignore"):
-        r = eta * u * h1 * nu
-        bulk = values * (1.0 + eta * u[:, None] * s0 * h2 * values) ** 2
-        bulk = bulk + (eta * u[:, None] * values) ** 2 * rho * of_sigma.slope_variance
+        r = moves * h1 * nu
+        bulk = values * (1.0 + moves[:, None] * s0 * h2 * values) ** 2
+        bulk = bulk + (moves[:, None] * values) ** 2 * rho * of_sigma.slope_variance
     v = (vector / nu if nu > 0.0 else vector)[None]
-    return Neurons(r[:, None], pi, v, bulk, 2.0, missed)
+    return Neurons(r[:, None], pi, v, bulk, 2.0, population.moments[1])
 
 
 def given(r: Any, c: Any, gamma: Any, pi: Any, population: Population) -> Neurons:

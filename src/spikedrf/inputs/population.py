@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,52 @@ Inputs = Covariance | Mixture | None
 
 #: Rows of a first layer before any step: on the unit sphere, or N(0, I/d).
 INITS = ("sphere", "gaussian")
+
+
+class Rows(NamedTuple):
+    """What the neurons are taken for.
+
+    Attributes
+    ----------
+    init : str
+        Rows before the step.
+    network : bool
+        Whether they are the trained network's, with the columns of section 14.
+    gain : bool
+        Whether a row that is longer than others (of the inputs' covariance, as the inputs see it)
+        also has another gradient: of order ``1/sqrt d`` like its length. Section 14 leaves it out.
+    """
+
+    init: str = "sphere"
+    network: bool = False
+    gain: bool = False
+
+    @property
+    def name(self) -> str:
+        """What they are asked for as."""
+        return self.init + _GAIN * self.gain
+
+
+#: Appended to the name of the rows it asks for their gain.
+_GAIN = "+gain"
+
+
+def rows_of(init: Any, bulk: Any) -> Rows:
+    """Return what neurons with this ``init`` and this bulk are.
+
+    Raises
+    ------
+    ValueError
+        If there are no such rows.
+    """
+    gain = isinstance(init, str) and init.endswith(_GAIN)
+    if gain and bulk != "network":
+        raise ValueError(
+            f"init={init!r} is for a GradientStep with bulk='network'; else init must be 'sphere' "
+            f"or 'gaussian'"
+        )
+    return Rows(check_init(init.removesuffix(_GAIN) if gain else init), bulk == "network", gain)
+
 
 # Averages over the latents: points an axis of the trapezoid rule, and what they must agree to.
 _POINTS = ((33, 49, 73, 109, 163, 245), (25, 37, 55, 83, 125, 187, 281), (17, 25, 37, 55, 83))
@@ -306,32 +352,38 @@ def numbers_of(inputs: Any) -> Floats | None:
     return inputs.numbers if isinstance(inputs, Mixture) else None
 
 
-def beyond_white(inputs: Any, target: Any, init: Any) -> Population | None:
-    """Return the population, or None for white inputs, one direction and rows on the sphere.
+def beyond_white(inputs: Any, target: Any, init: Any, bulk: Any = None) -> Population | None:
+    """Return the population, or None where lengths of neurons and latents play no part.
+
+    That is for white inputs, one direction and rows on the sphere; with ``bulk="network"`` such
+    rows count if they are asked for by name.
 
     Raises
     ------
     TypeError, ValueError
-        As `population`, and if ``init`` is neither of its two values.
+        As `population`, and if ``init`` is neither of its two values nor None.
     """
-    check_init(init)
-    if inputs is None and init == "sphere":
+    rows = rows_of(init, bulk)
+    own = rows.init == "gaussian" or (rows.network and init is not None)
+    if inputs is None and not own:
         if isinstance(target, MultiIndex) or (isinstance(target, str) and target in NAMED):
             law = population(inputs, target)
             return None if law.plain else law
         return None
     law = population(inputs, target)
-    return None if law.plain and init == "sphere" else law
+    return None if law.plain and not own else law
 
 
 def check_init(init: Any) -> str:
-    """Return the law of the rows before the step.
+    """Return the law of the rows before the step, on the sphere if nothing is said.
 
     Raises
     ------
     ValueError
         If it is none of the two.
     """
+    if init is None:
+        return "sphere"
     if not isinstance(init, str) or init not in INITS:
         raise ValueError(f"init must be 'sphere' or 'gaussian', got {init!r}")
     return init

@@ -12,7 +12,7 @@ from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_population
+from spikedrf.inputs.latent_layer import latents_of
 from spikedrf.inputs.population import Inputs, Population
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array
@@ -149,7 +149,7 @@ def best_function(
     step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     bulk: str | None = None,
     rtol: float = 1e-8,
 ) -> BestFunction:
@@ -208,9 +208,9 @@ def best_function(
     """
     width = real_array("beta", beta, minimum=0.0, exclusive=True, infinite=True)
     accuracy = check_accuracy(rtol)
-    law = latent_population(inputs, target, init, step)
+    law, rows = latents_of(inputs, target, init, step, bulk)
     if law is not None:
-        refuse_beyond_latents(producer_of(step).own_bulk if bulk is None else bulk)
+        refuse_beyond_latents(step, producer_of(step).own_bulk if bulk is None else bulk)
         result = _of_latents(
             width,
             best_readouts(
@@ -219,7 +219,7 @@ def best_function(
                 resolve(activation, "activation"),
                 law,
                 step,
-                init,
+                rows,
                 accuracy,
             ),
             law,

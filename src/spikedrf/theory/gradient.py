@@ -14,8 +14,8 @@ from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_population
-from spikedrf.inputs.population import Inputs, Population
+from spikedrf.inputs.latent_layer import latents_of
+from spikedrf.inputs.population import Inputs, Population, Rows
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import names_among, real_array
@@ -129,7 +129,7 @@ def gradient(
     flip: ArrayLike = 0.0,
     objective: str = "test_error",
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Gradient:
@@ -233,13 +233,13 @@ def gradient(
     _check_readout(names, kind, labels, objective)
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
-    law = latent_population(inputs, target, init, step)
+    law, rows = latents_of(inputs, target, init, step, bulk)
     if law is not None:
         own = producer_of(step).own_bulk if bulk is None else bulk
-        refuse_beyond_latents(own)
+        refuse_beyond_latents(step, own)
         refuse_convex_latents(kind, labels)
         result = _in_latents(
-            check_values(alpha, beta, lam, noise), activation, law, step, init, names, accuracy,
+            check_values(alpha, beta, lam, noise), activation, law, step, rows, names, accuracy,
             threads,
         )  # fmt: skip
         result = replace(result, test_loss=0.5 * result.test_error, objective=objective)
@@ -298,19 +298,19 @@ def _in_latents(
     activation: FunctionLike,
     law: Population,
     step: StepLike,
-    init: str,
+    rows: Rows,
     names: tuple[str, ...],
     accuracy: float,
     threads: int | None,
 ) -> Gradient:
     sigma = resolve(activation, "activation")
     readout = tuple(name for name in names if of_readout(name, step))
-    posed, found = differentiate_points(values, sigma, law, step, init, readout, accuracy, threads)
+    posed, found = differentiate_points(values, sigma, law, step, rows, readout, accuracy, threads)
     gradients = {name: found[name].reshape(posed.shape) for name in readout}
     error, status = (found[name].reshape(posed.shape) for name in ("error", "status"))
     through = tuple(name for name in names if name not in readout)
     if through:
-        slopes = Slopes(values, sigma, law, step, init, through, threads)
+        slopes = Slopes(values, sigma, law, step, rows, through, threads)
         gradients |= slopes.values
         error = np.fmax(error, slopes.error)
         status = np.where(status == 0, slopes.status, status)

@@ -87,7 +87,7 @@ class Mesh:
         return self.axes[0].size, self.axes[1].size
 
     @property
-    def _by_parameters(self) -> bool:
+    def by_parameters(self) -> bool:
         """Whether the parameters of a gradient step are given one by one."""
         return "alpha0" in {*self.names, *self.numbers}
 
@@ -99,7 +99,7 @@ class Mesh:
         """
         rows, columns = piece
         at: dict[str, Any] = {
-            **{name: 1.0 for name in self.over if name == "lam" or self._by_parameters},
+            **{name: 1.0 for name in self.over if name == "lam" or self.by_parameters},
             **self.numbers,
             self.names[0]: self.axes[0][rows, None],
             self.names[1]: self.axes[1][None, columns],
@@ -124,7 +124,7 @@ class Mesh:
         They depend on nothing but the mesh, so that a checkpoint fits whatever ``workers`` is.
         """
         given = producer_of(self.step)
-        sees_labels = self._by_parameters or given.sees_labels
+        sees_labels = self.by_parameters or given.sees_labels
         moving = {*_OF_STEP, *_OF_SPIKE, *given.steerable} | ({"noise"} if sees_labels else set())
         moves = [name in moving for name in self.names]
         size, spikes, points = [1, 1], _SPIKES, _POINTS

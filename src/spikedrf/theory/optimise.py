@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers, latent_population
+from spikedrf.inputs.latent_layer import latent_layers, latents_of
 from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -48,7 +48,7 @@ def optimise(
     step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     bulk: str | None = None,
     loss: LossLike = "square",
     labels: str = "real",
@@ -159,7 +159,8 @@ def optimise(
         shapes |= {f"{end} of {name}": at.shape for end, at in zip(_ENDS, ends, strict=True)}
     shape = broadcast_shape(shapes)
     problems = Problems.posed(parameters, step, limits, shape)
-    search = Search(names, solver, step, objective)
+    latents = latents_of(inputs, solver["target"], init, step, bulk)
+    search = Search(names, solver, latents, objective)
     found = {name: Optimal.unknown(problems.size) for name in names}
     minima = np.zeros(problems.size, dtype=np.int64)
     doubtful = np.zeros(problems.size, dtype=bool)
@@ -224,10 +225,10 @@ def _posed(
     activation: Any,
     target: Any,
     inputs: Inputs,
-    init: str,
+    init: str | None,
 ) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Refuse what is to be refused; return the parameters and their broadcast shape."""
-    law = latent_population(inputs, target, init, step)
+    law, rows = latents_of(inputs, target, init, step, bulk)
     if law is None:
         chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
         if labels == "real" and chance.any():
@@ -246,10 +247,10 @@ def _posed(
         if labels == "sign" or loss != losses.Square():
             convex.refuse_undefined(batch, loss, labels)
         return batch.parameters, batch.shape
-    refuse_beyond_latents(producer_of(step).own_bulk if bulk is None else bulk)
+    refuse_beyond_latents(step, producer_of(step).own_bulk if bulk is None else bulk)
     refuse_convex_latents(loss, labels)
     values = check_values(alpha, beta, lam, noise)
-    _, which = latent_layers(step, activation, law, values["noise"], init)
+    _, which = latent_layers(step, activation, law, values["noise"], rows)
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     producer = producer_of(step)
     return values | producer.steered, broadcast_shape(shapes)

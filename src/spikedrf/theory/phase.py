@@ -17,8 +17,8 @@ from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_population
-from spikedrf.inputs.population import Inputs, Population, beyond_white
+from spikedrf.inputs.latent_layer import latents_of
+from spikedrf.inputs.population import Inputs, Population
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import ConvergenceWarning, names_among
@@ -47,7 +47,7 @@ def phase_diagram(
     target: FunctionLike | MultiIndex = "tanh",
     step: StepLike = None,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     u: ArrayLike | None = None,
     pi: ArrayLike | None = None,
     bulk: str | None = None,
@@ -235,7 +235,9 @@ class _Plan:
     @property
     def law(self) -> Population | None:
         """The inputs and labels, unless inputs are white and the target has one direction."""
-        return beyond_white(self.solver["inputs"], self.g, self.solver["init"])
+        of = self.solver["inputs"], self.g, self.solver["init"]
+        step = GradientStep(1.0, 1.0) if self.mesh.by_parameters else self.mesh.step
+        return latents_of(*of, step, self.solver["bulk"])[0]
 
     @property
     def ridge(self) -> bool:
@@ -253,7 +255,8 @@ class _Plan:
                 raise ValueError(
                     "value='gain' compares a step with none: give eta and alpha0, a spike or a step"
                 )
-            law = latent_population(self.solver["inputs"], self.g, self.solver["init"], step)
+            of = self.solver["inputs"], self.g, self.solver["init"]
+            law = latents_of(*of, step, self.solver["bulk"])[0]
             if law is not None:
                 given = {n: v for n, v in self.solver.items() if n not in ("loss", "rtol")}
                 # A first point says what the others would.

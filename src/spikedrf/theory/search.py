@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import Producer
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers, latent_population
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.population import Population, Rows
 from spikedrf.losses import Square
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats, pose
@@ -166,22 +165,21 @@ class Search:
         What is optimised.
     solver : dict
         The arguments of the theory that are no parameters.
-    step : StepLike
-        The step; its numbers do not matter.
+    latents : tuple
+        See `latents_of`.
     objective : str
         What is minimised.
     """
 
     over: tuple[str, ...]
     solver: dict[str, Any]
-    step: StepLike
+    latents: tuple[Population | None, Rows]
     objective: str
 
-    @cached_property
+    @property
     def law(self) -> Population | None:
-        """The inputs and labels where latent coordinates are needed."""
-        inputs, target, init = (self.solver[name] for name in ("inputs", "target", "init"))
-        return latent_population(inputs, target, init, self.step)
+        """The inputs and labels, unless latents play no part."""
+        return self.latents[0]
 
     @property
     def ridge(self) -> bool:
@@ -237,9 +235,9 @@ class Search:
         given = problems.arguments()
         step = given.pop("step")
         given.pop("flip", None)
-        sigma, init = self.solver["activation"], self.solver["init"]
+        sigma, rows = self.solver["activation"], self.latents[1]
         threads = thread_count(self.solver["workers"])
-        slopes = Slopes(given, sigma, self.law, step, init, ("eta",), threads, halvings=1)
+        slopes = Slopes(given, sigma, self.law, step, rows, ("eta",), threads, halvings=1)
         known = slopes.error <= _UNKNOWN
         test, slope = (
             np.where(known, value, np.nan) for value in (slopes.test_error, slopes.values["eta"])
@@ -300,8 +298,10 @@ class Search:
         given = problems.arguments()
         if leading:
             given["step"] = producer_of(given["step"]).leading
-        sigma, init = self.solver["activation"], self.solver["init"]
-        layers, which = latent_layers(given["step"], sigma, self.law, given["noise"], init)
+        sigma, rows = self.solver["activation"], self.latents[1]
+        layers, which = latent_layers(
+            given["step"], sigma, self.law, given["noise"], rows._replace(network=False)
+        )
         which = np.broadcast_to(which, (problems.size,))
         r = np.array([np.linalg.norm(layer.r, axis=1) for layer in layers])
         return r[which], np.array([layer.c for layer in layers])[which]

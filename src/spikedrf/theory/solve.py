@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_population
+from spikedrf.inputs.latent_layer import latents_of
 from spikedrf.inputs.population import Inputs, numbers_of
 from spikedrf.labelled import description
 from spikedrf.losses import LossLike
@@ -42,7 +42,7 @@ def solve(
     step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     bulk: str | None = None,
     loss: LossLike = "square",
     labels: str = "real",
@@ -87,17 +87,24 @@ def solve(
         Standard deviation of the label noise, >= 0.
     inputs : Covariance, Mixture or None
         Inputs with a covariance or of several classes; None is ``N(0, I_d)``. With these, or with
-        several directions, theory.md, section 12, is solved, for the isotropic bulk, which the
-        covariance shapes. Weights of classes are those in the readout's loss; reported losses and
-        errors count all samples alike.
-    init : {"sphere", "gaussian"}
-        Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``.
+        several directions, theory.md, section 12, is solved. Weights of classes are those in the
+        readout's loss; reported losses and errors count all samples alike.
+    init : {"sphere", "gaussian"}, optional
+        Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``. By default
+        they are on the sphere, except that ``bulk="network"`` on white inputs with a target of one
+        direction has section 10's rows then, Gaussian given the samples of the step and of no
+        length of their own. Of a row that is longer than others the gradient is another one too,
+        which section 14 leaves out: ``"gaussian+gain"`` with ``bulk="network"`` has it, and so has
+        ``"sphere+gain"`` on a covariance of the inputs (see the page on limits).
     bulk : {"isotropic", "network"}, optional
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).
         The second needs a `GradientStep` with ``alpha0 > 0`` and, for several values of ``u``, an
-        activation with ``E (z^2 - 1) sigma(z) = 0`` (an odd one). It matters for small batches:
-        10% of the test error at ``alpha0 = 0.3``. By default it is the layer's own: isotropic,
+        activation with ``E (z^2 - 1) sigma(z) = 0`` (an odd one; on a covariance of the inputs
+        also values of one size). It matters for small batches: 10% of the test error at
+        ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose neurons'
+        lengths fluctuate and move with their overlaps too (section 14, real labels and the square
+        loss): that matters for large batches. By default it is the layer's own: isotropic,
         but for a `Layer` or `FirstLayer` that has another.
     loss : str or Loss
         Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
@@ -143,9 +150,9 @@ def solve(
     Notes
     -----
     Source: Cui et al., ICML 2024, arXiv 2402.04980, in the form of theory.md, sections 3 to 6
-    and 9, and for ``bulk="network"`` section 10. Points that share a spike share their tables: a
-    grid in alpha, beta, lam at one spike costs microseconds a point. Other losses and sign labels
-    are section 11: milliseconds a point.
+    and 9, and for ``bulk="network"`` sections 10 and 14. Points that share a spike share
+    their tables: a grid in alpha, beta, lam at one spike costs microseconds a point. Other losses
+    and sign labels are section 11: milliseconds a point.
 
     Examples
     --------
@@ -180,10 +187,10 @@ def solve(
     signs = labels == "sign"
     if not signs and chance.any():
         raise ValueError("flip is for labels='sign': real labels have noise instead")
-    law = latent_population(inputs, target, init, step)
+    law, rows = latents_of(inputs, target, init, step, bulk)
     if law is not None:
         own = producer_of(step).own_bulk if bulk is None else bulk
-        refuse_beyond_latents(own)
+        refuse_beyond_latents(step, own)
         values = check_values(alpha, beta, lam, noise)
         accuracy = check_accuracy(rtol)
         sigma = resolve(activation, "activation")
@@ -192,7 +199,7 @@ def solve(
             values |= {"flip": chance} if signs else {}
             learned = Learned(kind, signs)
         solution = solve_latents(
-            values, sigma, law, step, init, accuracy, thread_count(workers), learned
+            values, sigma, law, step, rows, accuracy, thread_count(workers), learned
         )
         solution = replace(solution, about=description(sigma, solution.target, step))
         warn(solution, accuracy)

@@ -249,7 +249,7 @@ def spectrum(
     step: StepLike = None,
     noise: float = 0.0,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     bulk: str | None = None,
     resolution: float = 1e-6,
     rtol: float = 1e-8,
@@ -353,7 +353,7 @@ def _pose(
     rtol: float,
     workers: int | None,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
 ) -> Ensemble:
     accuracy = check_accuracy(rtol)
     batch = pose_spectrum(

@@ -40,7 +40,7 @@ def stieltjes(
     step: StepLike = None,
     noise: ArrayLike = 0.0,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     bulk: str | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
@@ -166,7 +166,7 @@ def pose_spectrum(
     bulk: str | None,
     rtol: float,
     inputs: Inputs = None,
-    init: str = "sphere",
+    init: str | None = None,
     **also: NDArray[Any],
 ) -> Batch:
     """Check and broadcast the parameters of a spectrum (see `stieltjes`).

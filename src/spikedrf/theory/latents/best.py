@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.frame import Frame
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.population import Population, Rows
 from spikedrf.inputs.tables import Tables, make_tables
 from spikedrf.theory.latents.solve import Solved, solve_points
 
@@ -54,7 +54,7 @@ def best_readouts(
     sigma: Activation,
     population: Population,
     step: StepLike,
-    init: str,
+    rows: Rows,
     rtol: float,
 ) -> Best:
     """Find the readouts of infinitely many samples, of infinitely many neurons where beta is."""
@@ -63,7 +63,7 @@ def best_readouts(
         "alpha": np.array(np.inf), "beta": np.where(wide, 1.0, beta), "lam": np.array(1.0),
         "noise": noise,
     }  # fmt: skip
-    solved = solve_points(values, sigma, population, step, init, rtol, 1)
+    solved = solve_points(values, sigma, population, step, rows, rtol, 1)
     count = solved.which.size
     wide = np.broadcast_to(wide, solved.shape).ravel()
     along, across, misfit = np.zeros((3, count))
@@ -122,13 +122,14 @@ def design(frame: Frame, tables: Tables) -> tuple[Floats, Floats]:
     fixed = np.zeros((nodes, K, 2 + size))
     slopes = np.zeros((nodes, K, 2 + size, size - R))
     fixed[:, :, 0] = tables.mu0.T
-    fixed[:, :, 1] = tables.length.T * (frame.layer.ve > 0.0)
+    fixed[:, :, 1] = tables.length.T * (frame.spread > 0.0)
     for i in range(len(frame.means)):
         part = slice(tables.begin[i], tables.begin[i + 1])
         at = np.broadcast_to(frame.means[i], (part.stop - part.start, size)).copy()
         if R:
             at[:, :R] = tables.kappa[:, part].T
         fixed[part, :, 2:] = tables.mu1.T[part, :, None] * at[:, None, :]
+    fixed[:, :, 2:] += tables.length.T[:, :, None] * frame.tilt
     for a in range(R, size):
         slopes[:, :, 2 + a, a - R] = tables.mu1.T
     alive = (frame.layer.pi > 0.0)[:, None]  # a group without neurons has no functions

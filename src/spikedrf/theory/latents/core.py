@@ -29,7 +29,7 @@ class Shape:
     ----------
     order : ndarray of int, shape (L',)
         The frame's latents: that of the spike, those in which the means of classes differ from
-        zero (together they are coupled), then the free ones.
+        zero or which move the lengths of neurons (together they are coupled), then the free ones.
     latents : tuple
         How many of each kind, as the core takes it, whether there are columns of lengths, and which
         of the latents beside the spike labels depend on, bit by bit.
@@ -46,8 +46,9 @@ class Shape:
         """Arrange the latents."""
         beside = np.arange(frame.spikes, frame.size)
         coupled = (frame.means[:, beside] != 0.0).any(axis=0)
+        coupled |= (frame.tilt[:, beside] != 0.0).any(axis=0)
         order = np.concatenate([np.arange(frame.spikes), beside[coupled], beside[~coupled]])
-        lengths = bool((frame.layer.ve > 0.0).any())
+        lengths = bool((frame.spread > 0.0).any())
         count = frame.spikes + int(coupled.sum())
         number = order[frame.spikes :] - frame.spikes
         labelled = sum(1 << place for place, at in enumerate(number) if at < frame.labels)
@@ -65,21 +66,25 @@ def core_rows(frame: Frame, shape: Shape, tables: Tables) -> tuple[Floats, list[
     rows += [tables.mu0, tables.mu1]
     for place, at in enumerate(shape.order[:coupled]):
         latent = tables.kappa[place] if place < spans else np.repeat(frame.means[:, at], count)
-        rows.append(latent * tables.mu1)
+        rows.append(latent * tables.mu1 + frame.tilt[:, at, None] * tables.length)
     if lengths:
-        rows.append(np.sqrt(frame.layer.ve)[:, None] * tables.length)
+        rows.append(np.sqrt(frame.spread)[:, None] * tables.length)
     return np.ascontiguousarray(np.vstack([*rows, tables.mu2])), tables.begin
 
 
-def core_bulk(frame: Frame, shape: Shape) -> tuple[Floats, Floats] | None:
+def core_bulk(frame: Frame, shape: Shape) -> tuple[Floats, ...] | None:
     """Return the values and weights of the bulk's nodes, None if it is isotropic."""
-    w, sigma = frame.population.dimensions, frame.layer.sigma
-    if w.size == 1:
+    nodes, order = frame.nodes, shape.order
+    if nodes.trace.shape[1] == 1:
         return None
-    upper = np.triu_indices(shape.order.size)
-    forms = frame.A[:, shape.order][:, :, shape.order][:, upper[0], upper[1]]
-    weight = np.concatenate([w[None], forms.T])[:, None]
-    return np.ascontiguousarray(sigma.T[None]), np.ascontiguousarray(weight)
+    upper = np.triu_indices(order.size)
+    forms = nodes.A[:, :, order][..., order][..., upper[0], upper[1]]
+    weight = np.concatenate([nodes.trace[None], np.moveaxis(forms, -1, 0)])
+    found = np.ascontiguousarray(nodes.value), np.ascontiguousarray(weight)
+    if nodes.lengths is None or nodes.left is None:
+        return found
+    rows = np.append(order, np.arange(order.size, nodes.lengths.shape[2]))
+    return (*found, np.ascontiguousarray(nodes.lengths[:, :, rows]), nodes.left)
 
 
 def frame_problem(
@@ -159,7 +164,7 @@ def _merged(frame: Frame, sigma: Activation) -> Frame:
     """Return the frame with groups of linear features that differ in the spike only as one."""
     layer = frame.layer
     alike = layer.r.shape[1] == 1 and (layer.sigma == layer.sigma[0]).all()
-    if not (sigma.linear and layer.pi.size > 1 and alike):
+    if layer.trained is not None or not (sigma.linear and layer.pi.size > 1 and alike):
         return frame
     length = np.sqrt(np.sum(layer.pi[:, None] * layer.r**2, keepdims=True))
     first = slice(0, 1)

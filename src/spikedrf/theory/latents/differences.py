@@ -12,7 +12,7 @@ from spikedrf.activations import Activation
 from spikedrf.first_layer.differences import OFFSETS, WEIGHTS
 from spikedrf.first_layer.model import Producer
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.population import Population, Rows
 from spikedrf.theory.latents.solve import solve_points
 
 Floats = NDArray[np.float64]
@@ -46,14 +46,14 @@ class Slopes:
         sigma: Activation,
         population: Population,
         step: StepLike,
-        init: str,
+        rows: Rows,
         names: Sequence[str],
         threads: int | None,
         *,
         halvings: int = 2,
     ) -> None:
         self._values, self._halvings, self._threads = values, halvings, threads
-        self._model = sigma, population, init
+        self._model = sigma, population, rows
         self._producer = producer_of(step)
         self.solved = self._solve(values, self._producer)
         self.test_error = np.asarray(self.solved.arrange("test"))
@@ -62,9 +62,9 @@ class Slopes:
         self.values = {name: self._by(name) for name in names}
 
     def _solve(self, values: dict[str, Floats], producer: Producer) -> Any:
-        sigma, population, init = self._model
+        sigma, population, rows = self._model
         accuracy = _OF_PLANE if producer.several_directions else _ACCURACY
-        return solve_points(values, sigma, population, producer, init, accuracy, self._threads)
+        return solve_points(values, sigma, population, producer, rows, accuracy, self._threads)
 
     def _by(self, name: str) -> Floats:
         if name in self._values or name in self._producer.steerable:

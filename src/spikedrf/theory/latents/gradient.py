@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.frame import Frame
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.population import Population, Rows
 from spikedrf.theory.latents.core import differentiate_frame
 from spikedrf.theory.latents.solve import Posed, pose_latents
 
@@ -30,7 +30,7 @@ def differentiate_points(
     sigma: Activation,
     population: Population,
     step: StepLike,
-    init: str,
+    rows: Rows,
     names: tuple[str, ...],
     rtol: float,
     threads: int | None,
@@ -42,7 +42,7 @@ def differentiate_points(
     TypeError, ValueError
         As `pose_latents`.
     """
-    posed = pose_latents(values, sigma, population, step, init)
+    posed = pose_latents(values, sigma, population, step, rows)
     count = posed.which.size
     out: dict[str, NDArray[Any]] = {name: np.zeros(count) for name in ("test", "error", *names)}
     out["status"] = np.zeros(count, dtype=np.int32)

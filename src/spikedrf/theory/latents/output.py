@@ -72,6 +72,9 @@ def learned_function(solved: Solved, sigma: Activation, s: ArrayLike) -> Floats:
             e = function(np.ascontiguousarray(frame.r[k] @ kappa), sd, 2, True)
             along = columns[:, k, : frame.size] @ x.T
             total += solved.values["m"][points, k, None] * e[0] + along * (e[1] / sd)
-            total += solved.values["lengths"][points, k, None] * (0.5 * e[3])
+            length = (
+                solved.values["lengths"][points, k] + columns[:, k, : frame.size] @ frame.tilt[k]
+            )
+            total += length[:, None] * (0.5 * e[3])
         out[points] = total.reshape(points.size, len(flat), -1) @ average
     return np.asarray(out.reshape(solved.shape + at.shape[:-1]))

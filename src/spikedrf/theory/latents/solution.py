@@ -12,7 +12,7 @@ from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.latent_layer import latent_layers
-from spikedrf.inputs.population import Population, check_init, population
+from spikedrf.inputs.population import Population, Rows, check_init, population
 from spikedrf.parameters import real_array
 from spikedrf.theory.latents.solve import Learned, Solved, solve_points
 from spikedrf.theory.solution import Solution
@@ -38,7 +38,7 @@ def check_values(
     }
 
 
-def refuse_beyond_latents(bulk: str | None) -> None:
+def refuse_beyond_latents(step: Any, bulk: str | None) -> None:
     """Refuse what section 12 has not been combined with.
 
     Raises
@@ -47,7 +47,7 @@ def refuse_beyond_latents(bulk: str | None) -> None:
         The message names the argument.
     """
     where = "with inputs, a target of several directions or init='gaussian'"
-    if bulk not in (None, "isotropic"):
+    if bulk not in (None, "isotropic") and not (bulk == "network" and producer_of(step).trains):
         raise ValueError(f"bulk must be 'isotropic' {where}, got {bulk!r}")
 
 
@@ -56,13 +56,13 @@ def solve_latents(
     sigma: Activation,
     population: Population,
     step: Any,
-    init: str,
+    rows: Rows,
     rtol: float,
     threads: int | None,
     learned: Learned | None = None,
 ) -> Solution:
     """Solve section 12 and give the answer the shape of the call; see `theory.solve`."""
-    solved = solve_points(values, sigma, population, step, init, rtol, threads, learned)
+    solved = solve_points(values, sigma, population, step, rows, rtol, threads, learned)
     parameters: dict[str, Any] = dict(values)
     more: dict[str, Any] = {}
     signs = learned is not None and learned.signs
@@ -104,7 +104,7 @@ def solve_latents(
         proportions=_proportions(population) if by_class else None,
         inputs=population.mixture or population.covariance,
         target=population.target.name,
-        init=init,
+        init=rows.name,
         parameters=parameters,
         _activation=sigma,
         _solved=solved,

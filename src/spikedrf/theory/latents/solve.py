@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.labels import Readout, least_rates
 from spikedrf.inputs.latent_layer import latent_layers
-from spikedrf.inputs.neurons import LatentLayer
-from spikedrf.inputs.population import Population
+from spikedrf.inputs.population import Population, Rows
 from spikedrf.losses import Loss
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
@@ -147,7 +146,7 @@ def pose_latents(
     sigma: Activation,
     population: Population,
     step: StepLike,
-    init: str,
+    rows: Rows,
 ) -> Posed:
     """Broadcast the parameters ``alpha, beta, lam, noise`` and the step's.
 
@@ -157,7 +156,7 @@ def pose_latents(
         If the step is of the wrong kind, shapes do not broadcast, or ``lam = 0`` or ``alpha = inf``
         where there is no formula for the limit.
     """
-    layers, which = latent_layers(step, sigma, population, values["noise"], init)
+    layers, which = latent_layers(step, sigma, population, values["noise"], rows)
     shape = broadcast_shape(
         {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     )
@@ -169,7 +168,7 @@ def pose_latents(
         points = np.flatnonzero(which == index)
         if points.size:
             live = np.flatnonzero(layer.pi > 0.0)
-            tasks.append((frame_of(population, _only(layer, live)), live, points))
+            tasks.append((frame_of(population, layer.part(live)), live, points))
     frames = [frame_of(population, layer) for layer in layers]
     return Posed(flat, which, shape, frames, tasks)
 
@@ -179,7 +178,7 @@ def solve_points(
     sigma: Activation,
     population: Population,
     step: StepLike,
-    init: str,
+    rows: Rows,
     rtol: float,
     threads: int | None,
     learned: Learned | None = None,
@@ -194,7 +193,7 @@ def solve_points(
     """
     if learned is not None:
         learned.refuse_limits(values, population)
-    posed = pose_latents(values, sigma, population, step, init)
+    posed = pose_latents(values, sigma, population, step, rows)
     groups = posed.frames[0].layer.pi.size
     size = max((frame.size for frame in posed.frames), default=1)
     classes, count = population.classes, posed.which.size
@@ -229,14 +228,6 @@ def solve_points(
         out["error"] = np.maximum(out["error"], missed)
         out["status"] = np.where((out["status"] == 0) & (out["error"] > rtol), 1, out["status"])
     return Solved(out, posed.frames, posed.which, posed.shape)
-
-
-def _only(layer: LatentLayer, live: NDArray[np.int64]) -> LatentLayer:
-    """Leave out groups without neurons."""
-    return replace(
-        layer, r=layer.r[live], pi=layer.pi[live], sigma=layer.sigma[live], c=layer.c[live],
-        ve=layer.ve[live],
-    )  # fmt: skip
 
 
 def _refuse_limits(flat: dict[str, Floats], sigma: Activation) -> None:
@@ -284,5 +275,5 @@ def _put(
     columns[:, shape.order[coupled:]] = solutions.free[:, : free * K].reshape(count, free, K)
     out["columns"][np.ix_(at, live, np.arange(frame.size))] = columns.swapaxes(1, 2)
     if lengths:
-        scale = np.sqrt(frame.layer.ve)
+        scale = np.sqrt(frame.spread)
         out["lengths"][np.ix_(at, live)] = scale * solutions.columns[:, ends[0] : ends[1]]

@@ -11,7 +11,7 @@ from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic
 from spikedrf.first_layer.model import FirstLayer, Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers, latent_population
+from spikedrf.inputs.latent_layer import latent_layers, latents_of
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
@@ -19,7 +19,7 @@ from spikedrf.parameters import real_array
 
 def layer_on(
     inputs: Inputs,
-    init: str,
+    init: str | None,
     step: StepLike,
     activation: FunctionLike,
     target: FunctionLike | MultiIndex,
@@ -37,7 +37,7 @@ def layer_on(
         As `theory.solve`; also if classes differ along a spike, where no spectrum is known, or a
         step on a covariance has axes.
     """
-    law = latent_population(inputs, target, init, step)
+    law, rows = latents_of(inputs, target, init, step, None)
     if law is None:
         return step, target
     own = producer_of(step).own_bulk if bulk is None else bulk
@@ -45,7 +45,7 @@ def layer_on(
         raise ValueError(f"bulk must be 'isotropic' with inputs of their own, got {own!r}")
     sigma = resolve(activation, "activation")
     level = real_array("noise", noise, minimum=0.0)
-    layers, which = latent_layers(step, sigma, law, level, init)
+    layers, which = latent_layers(step, sigma, law, level, rows)
     for layer in layers:
         seen = law.means @ layer.gamma.T if layer.r.any() else np.zeros(1)
         if np.abs(seen).max() > 1e-12:
