@@ -95,7 +95,7 @@ def measure(case: dict[str, Any], d: int, seconds: float, seed: int) -> dict[str
     while portion < 100:
         run = simulate(
             case["alpha"], d=d, step=step, model="network", init=case["init"], replicates=4,
-            n_test=4000, rng=np.random.default_rng([SEED, seed, d, portion]), workers=1,
+            n_test=2000, rng=np.random.default_rng([SEED, seed, d, portion]), workers=1,
             **model(case, d),
         )  # fmt: skip
         errors.append([run.test_error, run.test_error_sem])

@@ -176,6 +176,7 @@ def test_rows_are_those_of_section_10_unless_said():
     }
     assert {init: s.init for init, s in found.items()} == {n: n for n in found}
     for solution in found.values():
+        assert solution.bulk == "network"
         assert 5e-4 < plain.test_error - solution.test_error < 8e-4
     # For the isotropic bulk they are on the sphere.
     isotropic = [theory.solve(1.5, init=init, **WHITE).test_error for init in (None, "sphere")]

@@ -105,6 +105,7 @@ def solve_latents(
         inputs=population.mixture or population.covariance,
         target=population.target.name,
         init=rows.name,
+        bulk="network" if rows.network else "isotropic",
         parameters=parameters,
         _activation=sigma,
         _solved=solved,
