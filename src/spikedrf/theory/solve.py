@@ -103,8 +103,8 @@ def solve(
         activation with ``E (z^2 - 1) sigma(z) = 0`` (an odd one; on a covariance of the inputs
         also values of one size). It matters for small batches: 10% of the test error at
         ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose neurons'
-        lengths fluctuate and move with their overlaps too (section 14, real labels and the square
-        loss): that matters for large batches. By default it is the layer's own: isotropic,
+        lengths fluctuate and move with their overlaps too (section 14):
+        that matters for large batches. By default it is the layer's own: isotropic,
         but for a `Layer` or `FirstLayer` that has another.
     loss : str or Loss
         Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
