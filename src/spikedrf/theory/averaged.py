@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.frame import Frame
-from spikedrf.inputs.population import Inputs, check_init, population
+from spikedrf.inputs.population import Inputs, population, rows_of
 from spikedrf.inputs.tables import Tables
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
@@ -84,7 +84,7 @@ def ensemble(
     Ensemble(test_error=0.26512177, single_error=0.4620208, cross_error=0.21589701, success=True)
     """
     law = population(inputs, target)
-    refuse_beyond_latents(producer_of(step).own_bulk)
+    refuse_beyond_latents(step, producer_of(step).own_bulk)
     many = real_array("networks", networks, minimum=1.0, infinite=True)
     accuracy = check_accuracy(rtol)
     sigma = resolve(activation, "activation")
@@ -92,7 +92,7 @@ def ensemble(
     # The number of networks broadcasts like a parameter that nothing depends on.
     given = {**values, "alpha": values["alpha"] + np.zeros(many.shape)}
     solved = solve_points(
-        given, sigma, law, step, check_init(init), accuracy, thread_count(workers)
+        given, sigma, law, step, rows_of(init, None), accuracy, thread_count(workers)
     )
     found, error = settled(solved, sigma, given, _split, accuracy)
 

@@ -336,10 +336,10 @@ def spectrum(
     return result
 
 
-def _of_inputs(inputs: Inputs, init: str) -> dict[str, Any]:
+def _of_inputs(inputs: Inputs, init: str | None) -> dict[str, Any]:
     """Collect what tells the inputs and the rows of the first layer from the usual ones."""
     given = {} if inputs is None else {"inputs": repr(inputs)}
-    return given if init == "sphere" else {**given, "init": init}
+    return given if init in (None, "sphere") else {**given, "init": init}
 
 
 def _pose(

@@ -13,7 +13,7 @@ from spikedrf.activations import Activation, FunctionLike, differentiable, resol
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.first_layer.recursion import slope_of
 from spikedrf.inputs.frame import Frame
-from spikedrf.inputs.population import Inputs, population
+from spikedrf.inputs.population import Inputs, Rows, population
 from spikedrf.inputs.tables import Tables
 from spikedrf.multi_index import MultiIndex
 from spikedrf.running.workers import thread_count
@@ -119,11 +119,11 @@ def sensitivity(
             f"inputs must have no covariance here: gradients by whitened inputs are others; got "
             f"{inputs!r}"
         )
-    refuse_beyond_latents(producer_of(step).own_bulk)
+    refuse_beyond_latents(step, producer_of(step).own_bulk)
     accuracy = check_accuracy(rtol)
     sigma = differentiable(resolve(activation, "activation"))
     values = check_values(alpha, beta, lam, noise)
-    solved = solve_points(values, sigma, law, step, "sphere", accuracy, thread_count(workers))
+    solved = solve_points(values, sigma, law, step, Rows(), accuracy, thread_count(workers))
     gradients = _Gradients(slope_of(sigma))
     found, error = settled(solved, sigma, values, gradients, accuracy)
 
