@@ -91,7 +91,7 @@ def slow(spike, target, alpha, beta, lam, noise, activation, directions):
         activation=activation, label=lambda s, i: target(s[..., :directions]), alpha=alpha,
         beta=beta, lam=lam, noise=noise, r=r, c=spike.c, pi=spike.pi,
     )  # fmt: skip
-    return latent_equations.solve(case, step=0.3, rest_step=0.6)
+    return latent_equations.solve(case, step=0.4, rest_step=0.7)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

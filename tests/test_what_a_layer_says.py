@@ -95,10 +95,10 @@ def drawn(seed, K, n_test=3000, d=150, alpha=2.0, beta=1.0, lam=0.1, noise=0.3):
 
 @pytest.mark.parametrize("K", [1, 2])
 def test_ensembles_of_networks(K):
-    """Forty draws at d = 150, relu, K groups; |z| < 4, and 2% for 3/d."""
+    """Twenty draws at d = 150, relu, K groups; |z| < 4, and 2% for 3/d."""
     step = Spike([1.2, -0.7][:K], 1.1, 0.8)
     found = theory.ensemble(2.0, lam=0.1, activation="relu", **MODEL | {"step": step})
-    errors = np.array([drawn(seed, K) for seed in range(40)])
+    errors = np.array([drawn(seed, K) for seed in range(20)])
     mean, sem = errors.mean(axis=0), errors.std(axis=0, ddof=1) / np.sqrt(len(errors))
     for value, ours, error in zip(
         (found.single_error, found.cross_error, found.bias), mean, sem, strict=True
