@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spikedrf import SpikedRFRegressor, plotting
+from spikedrf import SpikedRFRegressor, plotting, theory
 
 RIDGES = np.logspace(-3, 2, 11)
 
@@ -117,6 +117,47 @@ def test_steps_are_judged_by_rows_that_did_not_take_them():
     came = np.mean((truth - model.predict(fresh)) ** 2)
     here = model.forecast(300, alpha=model.alpha_)
     assert here.lower < came < here.upper
+
+
+def test_layers_of_several_steps_and_other_widths():
+    """Error of the fit itself and of a readout on five times the rows, also of half the features.
+
+    The ranges are at 99 %; rows for the readouts are fresh.
+    """
+    rng = np.random.default_rng(20)
+
+    def draw(n):
+        X = rng.standard_normal((n, 6))
+        return X, np.sin(2.0 * X[:, 0]) + 0.3 * rng.standard_normal(n)
+
+    X, y = draw(1200)
+    fresh, truth = draw(10000)
+    layers = {
+        p: SpikedRFRegressor(p, metric="full", n_steps=0, random_state=0).fit(X, y)
+        for p in (60, 120)
+    }
+    model = layers[120]
+    assert model.step_size_ > 0.0
+    assert model.forecast_statistics_["judged"] is not None
+    here = model.forecast(1200, alpha=model.alpha_, level=0.99)
+    assert here.lower < np.mean((truth - model.predict(fresh)) ** 2) < here.upper
+    for p, its in layers.items():
+        Phi, tests = its.transform(fresh[:6000]), its.transform(fresh[6000:])
+        readout = theory.from_features(Phi, truth[:6000]).solve(6000).lam
+        F = (Phi - Phi.mean(axis=0)) / np.sqrt(p)
+        a = np.linalg.solve(
+            F.T @ F + readout * np.eye(p), F.T @ (truth[:6000] - truth[:6000].mean())
+        )
+        away = truth[6000:] - truth[:6000].mean() - (tests - Phi.mean(axis=0)) @ a / np.sqrt(p)
+        forecast = model.forecast(6000, n_components=p, level=0.99)
+        assert forecast.lower < np.mean(away**2) < forecast.upper
+        assert forecast.upper < 3.0 * forecast.lower
+
+
+def test_few_rows_say_little():
+    X, y = rows(6, 13)
+    with_few = plain(alpha=RIDGES).fit(X, y).forecast(600)
+    assert with_few.upper > 10.0 * with_few.lower
 
 
 def test_other_losses_are_refused():

@@ -6,6 +6,8 @@ from scipy.optimize import brentq
 
 from spikedrf import theory
 from spikedrf.features import feature_map
+from spikedrf.theory.effective_ridge import pooled
+from spikedrf.theory.features import FeatureCurve, Judged
 
 
 class Gaussian:
@@ -197,8 +199,8 @@ def test_bad_arguments(arguments, message):
 def test_bad_data():
     rng = np.random.default_rng(0)
     Phi, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
-    with pytest.raises(ValueError, match="loss must be 'square', got 'hinge'"):
-        theory.from_features(Phi, y, loss="hinge")
+    with pytest.raises(ValueError, match="'squared_hinge', got 'huber'"):
+        theory.from_features(Phi, y, loss="huber")
     with pytest.raises(ValueError, match=r"Phi must have shape \(N, p\)"):
         theory.from_features(y, y)
     with pytest.raises(ValueError, match=r"y must have shape \(30,\)"):
@@ -211,3 +213,70 @@ def test_bad_data():
         theory.from_features(np.ones((30, 3)), y)
     with pytest.raises(ValueError, match="Phi must be finite"):
         theory.from_features(np.where(Phi > 1, np.inf, Phi), y)
+
+
+def test_few_rows_say_little():
+    """Rows that agree by chance are no evidence: the range is as wide as that."""
+    rng = np.random.default_rng(9)
+    Phi = rng.standard_normal((6, 3))
+    forecast = theory.from_features(Phi, np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])).solve(600)
+    assert forecast.upper > 10.0 * forecast.lower
+    assert forecast.r2_lower < 0.0 < forecast.r2_upper
+
+
+def test_the_range_of_r2_knows_that_the_variance_is_measured_too():
+    model, rng = Gaussian(p=40), np.random.default_rng(10)
+    forecast = theory.from_features(*model.draw(100, rng)).solve([100.0, 1000.0])
+    assert forecast.variance_sem == pytest.approx(np.sqrt(2.0 / 100), rel=0.4)
+    away = np.log(forecast.upper / forecast.test_error)
+    wider = np.log((1.0 - forecast.r2_lower) / (1.0 - forecast.r2))
+    np.testing.assert_allclose(wider, np.hypot(away, 1.6449 * forecast.variance_sem), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "bias"), [(120, 1.0), (400, 0.2)])
+def test_far_beyond_the_rows(rows, bias):
+    """Rows and 300 features that explain all but a hundredth: ten times the rows, 12 draws.
+
+    At 90 % more than 4 of 12 miss with probability .004. From fewer rows than features nobody can
+    say how much of the rest they explain: only the range holds it, and it is wide.
+    """
+    missed, ratio = 0, []
+    for seed in range(12):
+        model = Gaussian(p=300, decay=1.5, noise=0.1, seed=seed)
+        Phi, y = model.draw(rows, np.random.default_rng(200 + seed))
+        forecast = theory.from_features(Phi, y, intercept=False).solve(10 * rows)
+        came = model.error(10 * rows, forecast.lam)
+        missed += not forecast.lower < came < forecast.upper
+        ratio.append(forecast.test_error / came)
+    assert missed <= 4
+    assert abs(np.mean(np.log(ratio))) < bias
+
+
+def test_what_features_have_learned():
+    """More rows for the features gain; what readouts lose on rows they know is forgotten."""
+    model, rng = Gaussian(p=40), np.random.default_rng(11)
+    plain = theory.from_features(*model.draw(200, rng))
+    base = plain.solve([200.0, 400.0, 1e9]).test_error
+
+    def judged(error, gain):
+        known = Judged(200.0, 400.0, np.array([error]), np.array([gain]))
+        return FeatureCurve(plain._reading, plain.variance, intercept=True, judged=known)
+
+    learned = judged(base[0], 0.5).solve([200.0, 400.0, 1e9]).test_error
+    np.testing.assert_allclose(learned, base * np.exp(-0.7 * 0.5), rtol=1e-6)
+    worse = judged(1.5 * base[0], 0.0).solve([200.0, 400.0, 1e9]).test_error
+    np.testing.assert_allclose(worse - base, 0.5 * base[0] * np.array([1.0, 0.125, 0.0]), atol=1e-9)
+
+
+def test_parts_of_the_rows_put_together():
+    model, rng = Gaussian(p=40), np.random.default_rng(12)
+    one = theory.from_features(*model.draw(300, rng))._reading
+    same = pooled([one, one], one)
+    np.testing.assert_allclose(same.error, one.error)
+    np.testing.assert_allclose(same.sem, one.sem / np.sqrt(2.0))
+    others = [theory.from_features(*model.draw(300, rng))._reading for _ in range(8)]
+    together = pooled(others, one)
+    truth = model.error(np.inf, 1.0)
+    at = np.searchsorted(together.D1[::-1], 38.0)
+    # Eight times 260 residuals; each reading's own bias at 38 of 40 degrees of freedom is small.
+    assert together.error[::-1][at, 0] == pytest.approx(truth, rel=4.0 * np.sqrt(2.0 / (8 * 260)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spikedrf.theory.bias_and_variance import Ensemble
     from spikedrf.theory.bulk import trained_bulk
     from spikedrf.theory.calibration import Calibration
+    from spikedrf.theory.class_features import ClassCurve, ClassForecast
     from spikedrf.theory.diagram import PhaseDiagram, PhaseDiagramInterrupted
     from spikedrf.theory.features import FeatureCurve, from_features
     from spikedrf.theory.forecast import Forecast
@@ -32,6 +33,8 @@ __all__ = [
     "Bulk",
     "BulkNodes",
     "Calibration",
+    "ClassCurve",
+    "ClassForecast",
     "Ensemble",
     "FeatureCurve",
     "FirstLayer",
@@ -68,6 +71,8 @@ _ORIGIN = {
     "Bulk": "spikedrf.first_layer.bulk",
     "BulkNodes": "spikedrf.first_layer.bulk",
     "Calibration": "spikedrf.theory.calibration",
+    "ClassCurve": "spikedrf.theory.class_features",
+    "ClassForecast": "spikedrf.theory.class_features",
     "Ensemble": "spikedrf.theory.bias_and_variance",
     "FeatureCurve": "spikedrf.theory.features",
     "FirstLayer": "spikedrf.first_layer.model",

@@ -51,13 +51,17 @@ _OF_D2 = 0.03
 #: The continuation is fitted to so many readings, down from so many times fewer degrees of freedom.
 _READINGS, _SPAN = 10, 8.0
 #: One law does not hold over the whole of them: doubt grows with the square of the logarithm.
-_AWAY, _UP, _LEAST = 0.05, 1.0, 0.01
+_AWAY, _UP, _LEAST = 0.05, 1.0, 0.03
 #: Powers and shares of the floor that are tried.
 _POWERS = np.concatenate([[0.03, 0.1], np.linspace(0.2, 2.0, 12)])
 _FLOORS = np.linspace(0.0, 1.0, 21)
 #: How far a continuation goes, in units of log k, and its points.
 _DEPTH, _CONTINUED = 25.0, 400
 _DECADE = np.log(10.0)
+#: A continuation leaves at least this part of the error where the readings end.
+_REST = 0.02
+#: Logarithm of the odds that our features are all there are, against that they are some of a law.
+_ALL = -np.log(3.0)
 #: Stands for no error, and has a logarithm.
 _TINY = 1e-280
 
@@ -191,6 +195,8 @@ def read(spectrum: Spectrum, left_out: LeftOut | None, *, one: float = 1.0) -> R
         smooth = PchipInterpolator(at, ratio) if len(at) > 1 else lambda _: ratio[[0]]
         leverage = smooth(np.clip(x, at[0], at[-1])) * np.ones_like(plain)
         sem = np.stack([np.interp(x, at, e) for e in left_out.sem[order].T], axis=1)
+        # A few rows may agree by chance: no better known than N Gaussian squares, and less so.
+        sem = np.fmax(sem, np.sqrt(2.0 / N)) * (1.0 + 3.0 / N)
     room = 1.0 - (D1 + dD1) / N
     error = plain * np.exp(leverage) * room[:, None]
     return Reading(N, spectrum.features, np.log(kappa[keep]), D1, dD1, room, error, sem, leverage)
@@ -308,7 +314,7 @@ def continued(reading: Reading, p: int) -> Curves:
     dz = dD1 / toward
     error = reading.error[keep]
     if p != own:
-        unexplained = _integrated(x, error)
+        unexplained = integrated(x, error)
         error = unexplained - (unexplained - error) * (_toward(p, z, dz) / toward)[:, None]
         error = np.maximum(error, _TINY)
     # Downwards the degrees of freedom are a power of k.
@@ -324,7 +330,7 @@ def continued(reading: Reading, p: int) -> Curves:
 
     trusted = new + int(np.argmax(reading.room[keep] >= _ROOM))
     parts = [
-        _tail(p, k, z, rate, e, s, reading.room[keep], new, trusted)
+        _tail(p, k, z, dz, e, s, reading.room[keep], new, trusted)
         for e, s in zip(error.T, reading.sem[keep].T, strict=True)
     ]
     log_error, below, above = (np.stack(each, axis=1) for each in zip(*parts, strict=True))
@@ -356,7 +362,7 @@ def _toward(p: int, z: Floats, dz: Floats) -> Floats:
     return np.asarray((p - z) / (p - z - dz))
 
 
-def _integrated(x: Floats, error: Floats) -> Floats:
+def integrated(x: Floats, error: Floats) -> Floats:
     """Return ``A``, of which ``E = A - A'`` is known: ``e^x int_x E e^{-t} dt``."""
     weighted = error * np.exp(x[-1] - x)[:, None]
     strips = 0.5 * (weighted[1:] + weighted[:-1]) * np.diff(x)[:, None]
@@ -368,7 +374,7 @@ def _tail(
     p: int,
     k: Floats,
     z: Floats,
-    rate: Floats,
+    dz: Floats,
     error: Floats,
     sem: Floats,
     room: Floats,
@@ -381,8 +387,8 @@ def _tail(
     ----------
     p : int
         Number of features.
-    k, z, rate : ndarray, shape (points,)
-        ``log k``, ascending, degrees of freedom and ``dlog k/dlog kappa``.
+    k, z, dz : ndarray, shape (points,)
+        ``log k``, ascending, degrees of freedom and their slope by it.
     error, sem, room : ndarray, shape (points - new,)
         What was read.
     new : int
@@ -413,14 +419,13 @@ def _tail(
     spread = doubt[at - new] * f
     far = (_LEAST + _AWAY * (np.log(z[start] / z[at]) ** 2 + _UP * np.log(f) ** 2)) * f
     factor = np.linalg.cholesky(np.sqrt(alike) * np.outer(spread, spread) + np.diag(far**2))
-    floor, power = (each.ravel() for each in np.meshgrid(_FLOORS, _POWERS))
-    bend = np.minimum(power, 0.95)[:, None]
+    some = np.arange(top + 1)
+    shapes = _shapes(x, k, dz, _toward(p, z, dz), start, top)
 
-    def model(some: Any) -> Floats:
-        with np.errstate(over="ignore"):
-            grown = np.exp(np.minimum(power[:, None] * (k[some] - k[start]), 500.0))
-        grown = grown * (1.0 - bend * rate[some]) / (1.0 - bend * rate[start])
-        return np.asarray(floor[:, None] + (1.0 - floor[:, None]) * grown)
+    def model(points: Any) -> Floats:
+        """Return every share of the floor of every shape, shape (members, points)."""
+        part = _FLOORS[:, None, None]
+        return (part + (1.0 - part) * shapes[:, points]).reshape(-1, len(points))
 
     ours = np.linalg.solve(factor, model(at).T)
     seen_f = np.linalg.solve(factor, f)
@@ -429,22 +434,44 @@ def _tail(
     far_off = np.sum((seen_f[:, None] - size * ours) ** 2, axis=0)
     birge = max(1.0, float(far_off.min()) / max(len(at) - 3, 1))
     log_weight = -0.5 * far_off / birge - 0.5 * np.log(length)
+    log_weight += np.tile(np.repeat([0.0, _ALL], len(_POWERS)), len(_FLOORS))
     weight = np.where(size > 0.0, np.exp(log_weight - log_weight.max()), 0.0)
     weight /= weight.sum()
     size = np.where(size > 0.0, size, 1.0)
-    some = slice(0, top + 1)
-    logs = np.log(np.maximum(model(some), 1e-6)) + np.log(size)[:, None]
-    mean = weight @ logs
+    logs = np.log(np.maximum(model(some), _REST)) + np.log(size)[:, None]
+    mean = np.log(weight @ np.exp(logs))
     scale = birge * float(weight @ (1.0 / (size * size * length)))
     down = np.sqrt(2.0 * (weight @ np.minimum(logs - mean, 0.0) ** 2) + scale)
     up = np.sqrt(2.0 * (weight @ np.maximum(logs - mean, 0.0) ** 2) + scale)
     mean = mean + log_read[at[0] - new]
+    # Where the rows determine nearly all features there is nothing to continue.
+    mean = mean + (z[start] / p) ** 8 * (log_read[start - new] - mean[start])
     # From the model at the first reading over to the readings at the last.
     over = np.clip((k[some] - k[start]) / max(k[top] - k[start], 1e-9), 0.0, 1.0)
     log_error[some] = mean + over * np.where(over > 0.0, log_error[some] - mean, 0.0)
     below[some] = np.hypot((1.0 - over) * down, over * below[some])
     above[some] = np.hypot((1.0 - over) * up, over * above[some])
     return log_error, below, above
+
+
+def _shapes(x: Floats, k: Floats, dz: Floats, rate: Floats, start: int, top: int) -> Floats:
+    """Return shapes of the error above its floor, one at ``start``, shape (shapes, top + 1).
+
+    In a law of features of which ours are some, what is unexplained is a power of ``k``; where our
+    features are all there are, what each degree of freedom explains is a power of ``kappa``, and
+    all of them explain everything.
+    """
+    some = slice(0, top + 1)
+    x, k, dD1, rate = x[some], k[some], (dz * rate)[some], rate[some]
+    power = _POWERS[:, None]
+    bend = np.minimum(power, 0.95) * rate
+    of_law = np.exp(np.minimum(power * (k - k[start]), 500.0)) * (1.0 - bend)
+    each = np.exp(np.minimum(power * (x - x[start]), 500.0)) * np.maximum(-dD1, 0.0)
+    strips = 0.5 * (each[:, 1:] + each[:, :-1]) * np.diff(x)
+    below = np.concatenate([each[:, :1] / (power + 1.0), strips], axis=1).cumsum(axis=1)
+    ours = np.maximum(below - each, 0.05 * below)
+    shapes = np.concatenate([of_law, ours])
+    return np.asarray(shapes / shapes[:, [start]])
 
 
 def _trend(x: Floats, f: Floats) -> float:

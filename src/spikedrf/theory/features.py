@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikedrf.losses import LossLike, Square, resolve
 from spikedrf.parameters import Floats, flag, number, real_array
+from spikedrf.theory.class_features import ClassCurve, require_gaussian, signs
 from spikedrf.theory.effective_ridge import Curves, LeftOut, Reading, Spectrum, continued, read
 from spikedrf.theory.forecast import Forecast
 
@@ -33,6 +35,8 @@ _OF_LAW, _OF_LEARNING = (0.05, 0.03), 0.02
 #: What standard errors from blocks of rows are short of: found on sets other than the eight of
 #: docs/forecasts.md, whose ranges these constants make honest.
 _OF_BLOCKS = 1.3
+#: Logarithm of the widest range, of a row or two; and what stands for no error at all.
+_WIDEST, _NOTHING = 200.0, 1e-250
 
 
 class Judged(NamedTuple):
@@ -192,6 +196,7 @@ class FeatureCurve:
             fresh = self._judged.rows / np.maximum(n.ravel(), self._judged.rows)
             test = test + self._excess * fresh[:, None] ** _FORGETTING
             test = test * np.exp(-self._learned)
+        test = np.where(test > _NOTHING, test, 0.0)
         D1 = _between(curve.D1[:, None], at)
         ridge = self._ridge_unit * np.exp(_between(curve.log_kappa[:, None], at)) * (flat - D1)
         plain = np.exp(-share[:, 0] * _between(curve.leverage, at))
@@ -249,7 +254,29 @@ class FeatureCurve:
         of_law = np.hypot(of_law, 0.5 * np.log(self._optimism) + 0.5 * self._learned)
         below = np.hypot(crowded * _between(curve.below, at), of_law)
         above = np.hypot(crowded * _between(curve.above, at), of_law)
-        return z * below, z * above
+        return np.minimum(z * below, _WIDEST), np.minimum(z * above, _WIDEST)
+
+
+@overload
+def from_features(
+    Phi: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    intercept: bool = True,
+    loss: Literal["square"] = "square",
+) -> FeatureCurve: ...
+
+
+@overload
+def from_features(
+    Phi: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    intercept: bool = True,
+    loss: LossLike,
+) -> FeatureCurve | ClassCurve: ...
 
 
 def from_features(
@@ -258,8 +285,8 @@ def from_features(
     *,
     sample_weight: ArrayLike | None = None,
     intercept: bool = True,
-    loss: str = "square",
-) -> FeatureCurve:
+    loss: LossLike = "square",
+) -> FeatureCurve | ClassCurve:
     r"""Measure features, anybody's, for forecasts of ridge regression on more or fewer rows.
 
     The features may be a fitted network's last layer, a `Nystroem` map, or measured columns. What
@@ -281,18 +308,23 @@ def from_features(
         Weights, >= 0. They count as ``(sum w)^2 / sum w^2`` rows of equal weight.
     intercept : bool
         Whether ``b`` is fitted.
-    loss : {"square"}
-        Only ridge regression has such a law of features of any distribution.
+    loss : {"square", "logistic", "squared_hinge"} or Loss
+        Only ridge regression has such a law of features of any distribution. Losses of the margin
+        are for labels of two values, with an intercept and rows of equal weight, and features that
+        are Gaussian given the class, of one covariance: the predictions of each row from the
+        others are looked at for that, and others are refused. They minimise
+        ``sum loss(y (b + Phi . a / sqrt p)) + (lam/2) |a|^2``.
 
     Returns
     -------
-    FeatureCurve
+    FeatureCurve or ClassCurve
+        With ``solve(n, lam)``; of a loss of the margin it gives error rates.
 
     Raises
     ------
     TypeError, ValueError
-        If the arrays do not match or are not finite, there are fewer than five rows, or the loss is
-        another one.
+        If the arrays do not match or are not finite, there are fewer than five rows, the loss is
+        another one, or the features are not what it needs.
 
     Notes
     -----
@@ -313,10 +345,12 @@ def from_features(
     """
     from spikedrf.readout.leave_one_out import ridge_path
 
-    if loss != "square":
+    its = resolve(loss)
+    if not isinstance(its, Square) and not (its.margin and its.smooth):
         raise ValueError(
-            f"loss must be 'square', got {loss!r}: what other losses do depends on more of the "
-            f"features than their second moments; theory.solve has them for Gaussian inputs"
+            f"loss must be 'square', 'logistic' or 'squared_hinge', got {loss!r}: what others do "
+            f"depends on more of the features than their second moments, or has a kink; "
+            f"theory.solve has them for Gaussian inputs"
         )
     F, Y = real_array("Phi", Phi), real_array("y", y)
     if F.ndim != 2 or 0 in F.shape:
@@ -335,6 +369,14 @@ def from_features(
         raise ValueError(
             f"Phi must have at least five rows of positive weight, got {int(used.sum())}"
         )
+    if its.margin:
+        if not intercept or sample_weight is not None:
+            raise ValueError(
+                f"loss={its.name!r} is forecast with an intercept and rows of equal weight: "
+                f"intercept must be True and sample_weight None, got intercept={intercept}"
+                + ("" if sample_weight is None else " and weights")
+            )
+        Y = signs(Y)
     rows = _Given(F[used], Y.reshape(len(Y), -1)[used], weight[used])
     variance = np.average((rows.Phi - rows.Phi.mean(axis=0)) ** 2, axis=0, weights=rows.weight)
     if not variance.max() > (1e-13 * np.abs(rows.Phi).max()) ** 2:
@@ -343,6 +385,13 @@ def from_features(
     lam = np.geomspace(1e-8, 10.0, 19) * max(float(variance.mean()) * rows.weight.sum(), 1e-300)
     path = ridge_path(rows, F.shape[1], lam, intercept=intercept)
     reading, variance, unit = measured(path, rows.weight, lam, intercept=intercept)
+    if its.margin:
+        best = int(np.argmin(path.mean_square()[:, 0]))
+        residual = np.empty(len(rows))
+        for part, left in path.leave_one_out():
+            residual[part] = left[:, best, 0]
+        require_gaussian(rows.y[:, 0] - residual, rows.y[:, 0])
+        return ClassCurve(reading, its, float(np.mean(rows.y > 0.0)))
     return FeatureCurve(
         reading,
         variance,

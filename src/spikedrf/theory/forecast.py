@@ -82,8 +82,10 @@ class Forecast:
             return np.where(away == 0.0, end, self.test_error * np.exp(np.sign(away) * wide))
 
     def _explained(self, error: Any) -> Any:
+        error = np.asarray(error)
         with np.errstate(divide="ignore", invalid="ignore"):
-            r2 = 1.0 - np.asarray(error) / self.variance
+            # Of a target that does not vary nothing is left to explain.
+            r2 = np.where(error == 0.0, 1.0, 1.0 - error / self.variance)
         return float(r2) if r2.ndim == 0 else r2
 
     def __repr__(self) -> str:
