@@ -280,3 +280,27 @@ def test_parts_of_the_rows_put_together():
     at = np.searchsorted(together.D1[::-1], 38.0)
     # Eight times 260 residuals; each reading's own bias at 38 of 40 degrees of freedom is small.
     assert together.error[::-1][at, 0] == pytest.approx(truth, rel=4.0 * np.sqrt(2.0 / (8 * 260)))
+
+
+def test_any_rows_give_numbers():
+    """Few or many features and rows, copies, targets of 0, 1e-8 or 1e100: ranges, and no NaN."""
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        rows, p = int(rng.integers(5, 60)), int(rng.integers(1, 40))
+        Phi = rng.standard_normal((rows, p)) * np.exp(rng.uniform(0, 3) * rng.standard_normal(p))
+        if seed % 3 == 0:
+            Phi[-1], Phi[:, -1] = Phi[0], Phi[:, 0]
+        y = (seed % 4 > 0) * Phi @ rng.standard_normal(p)
+        y = (y + rng.choice([0.0, 1e-8, 1.0]) * rng.standard_normal(rows)) * rng.choice(
+            [1.0, 1e100]
+        )
+        curve = theory.from_features(Phi, y, intercept=bool(seed % 2))
+        for width in (None, 1, 2 * p):
+            for forecast in (
+                curve.solve([0.5, rows, 3.0 * rows, 1e9, np.inf], n_components=width),
+                curve.solve(rows, [1e-12, 1.0, 1e12], n_components=width),
+            ):
+                assert not np.isnan(forecast.train_error).any()
+                assert (forecast.lower <= forecast.test_error).all()
+                assert (forecast.test_error <= forecast.upper).all()
+                assert (forecast.r2_lower <= forecast.r2_upper).all()

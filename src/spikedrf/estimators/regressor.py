@@ -697,9 +697,10 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         -----
         Costs nothing that grows with the rows. After `partial_fit` only sums over rows are known:
         then the formula is not held to leave-one-out errors, and the range is wider. Features
-        learned from the rows know their targets; by how much that flatters them is taken from the
-        cross-fitting that chose the step. Sources: Schroeder et al., arXiv 2402.13999; Simon et
-        al., arXiv 2311.14646.
+        learned from the rows know their targets: these are measured on rows that were held out of
+        that, of the layers made without them. Where forecasts fail, and how often ranges hold what
+        came, is in docs/forecasts.md. Sources: Schroeder et al., arXiv 2402.13999; Simon et al.,
+        arXiv 2311.14646.
 
         Examples
         --------

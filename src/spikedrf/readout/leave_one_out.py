@@ -94,9 +94,9 @@ class Squares(NamedTuple):
         count = int(used.sum())
         weight = self.weight[used, None, None]
         with np.errstate(invalid="ignore", divide="ignore"):
-            away = self.square[used] / weight - mean
+            away = self.square[used] / weight / mean - 1.0
             variance = np.sum((weight / weight.sum() * away) ** 2, axis=0) * count / (count - 1.0)
-            return np.asarray(np.sqrt(variance) / mean)
+            return np.asarray(np.sqrt(variance))
 
 
 class Moments(NamedTuple):

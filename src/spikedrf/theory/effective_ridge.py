@@ -24,9 +24,12 @@ which the rows at hand show, with the kernel's own ``z(k) = Tr K (K + k)^{-1}``,
 
     kappa = k (p - z(k))/p,             D1(kappa; p) = z(k),             A(kappa; p) = A(k)
 
-There ``z`` is continued as a power of ``k``, and ``A`` as ``floor + c k^s``: all shares of the
-floor and all powers, weighted by how well they agree with the last readings, which gives a mean and
-a doubt. Other numbers of features have other ``kappa``, and the same ``z`` and ``A``.
+There ``z`` is continued as a power of ``k``, and ``A`` as ``floor + c k^s``. Or our features are
+all there are: then what each degree of freedom explains is a power of ``kappa``, and all of them
+explain everything but the floor. All shares of the floor, powers and both kinds are weighted by how
+well they agree with the last readings (a likelihood, scaled such that the best of them is likely),
+which gives a mean and a doubt. Other numbers of features have other ``kappa``, and the same ``z``
+and ``A``.
 
 Sources: Schroeder et al., arXiv 2402.13999; Simon et al., arXiv 2311.14646; the relation between
 the three is theory.md, sections 4 and 12, with one bulk of given second moments.
@@ -315,8 +318,9 @@ def continued(reading: Reading, p: int) -> Curves:
     error = reading.error[keep]
     if p != own:
         unexplained = integrated(x, error)
-        error = unexplained - (unexplained - error) * (_toward(p, z, dz) / toward)[:, None]
-        error = np.maximum(error, _TINY)
+        other = unexplained - (unexplained - error) * (_toward(p, z, dz) / toward)[:, None]
+        # Differences of readings that are not exact may be less than nothing.
+        error = np.maximum(other, np.maximum(0.05 * error, _TINY))
     # Downwards the degrees of freedom are a power of k.
     low = k <= max(k[0] + _DECADE, k[min(5, len(k) - 1)])
     power = float(np.clip(-_trend(k[low], np.log(z[low])), 0.03, 3.0))
@@ -413,7 +417,7 @@ def _tail(
     top = int(at[-1])
 
     # The same rows make all readings: of nested residuals, and of signals as far as they are alike.
-    f, r = np.exp(log_read[at - new] - log_read[at[0] - new]), room[at - new]
+    f, r = np.exp(np.minimum(log_read[at - new] - log_read[at[0] - new], 100.0)), room[at - new]
     alike = np.minimum.outer(r, r) / np.maximum.outer(r, r)
     alike *= np.minimum.outer(f, f) / np.maximum.outer(f, f)
     spread = doubt[at - new] * f
@@ -435,7 +439,9 @@ def _tail(
     birge = max(1.0, float(far_off.min()) / max(len(at) - 3, 1))
     log_weight = -0.5 * far_off / birge - 0.5 * np.log(length)
     log_weight += np.tile(np.repeat([0.0, _ALL], len(_POWERS)), len(_FLOORS))
-    weight = np.where(size > 0.0, np.exp(log_weight - log_weight.max()), 0.0)
+    # Readings that rise and fall at random may fit nothing: then all is possible.
+    fits = size > 0.0 if (size > 0.0).any() else np.ones(len(size), dtype=bool)
+    weight = np.exp(np.where(fits, log_weight, -np.inf) - log_weight[fits].max())
     weight /= weight.sum()
     size = np.where(size > 0.0, size, 1.0)
     logs = np.log(np.maximum(model(some), _REST)) + np.log(size)[:, None]

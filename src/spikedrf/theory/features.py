@@ -405,7 +405,8 @@ def from_features(
 def variance_sem(y: Floats, weight: Floats) -> Floats:
     """Return the relative standard errors of variances, shape (targets,), from fourth moments."""
     share = weight / weight.sum()
-    square = (y - share @ y) ** 2
+    away = y - share @ y
+    square = (away / np.maximum(np.abs(away).max(axis=0), 1e-300)) ** 2
     variance = share @ square
     spread = np.sqrt(share**2 @ (square - variance) ** 2)
     return np.asarray(spread / np.where(variance > 0.0, variance, 1.0))

@@ -79,7 +79,8 @@ class Forecast:
         with np.errstate(divide="ignore", invalid="ignore"):
             away = np.log(np.asarray(end) / self.test_error)
             wide = np.hypot(away, z * np.asarray(self.variance_sem))
-            return np.where(away == 0.0, end, self.test_error * np.exp(np.sign(away) * wide))
+            both = self.test_error * np.exp(np.sign(away) * wide)
+            return np.where(np.isfinite(away) & (away != 0.0), both, end)
 
     def _explained(self, error: Any) -> Any:
         error = np.asarray(error)
