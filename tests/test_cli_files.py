@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -423,3 +424,39 @@ def test_helps_end_with_what_is_theirs(capsys, command):
     assert "exit status:" in end
     assert "--rtol" not in end
     assert ("hermite5" in end) == (command == "fit")
+
+
+def test_a_line_that_tells_a_spreadsheet_the_separator(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2)).round(3)
+    rows = [f"{a},{b},{2 * a + b:.3f}" for a, b in x]
+    plain, told = tmp_path / "plain.csv", tmp_path / "told.csv"
+    plain.write_text("\n".join(["a,b,y", *rows]), encoding="utf-8")
+    swapped = [row.replace(",", ";").replace(".", ",") for row in ["a,b,y", *rows]]
+    told.write_bytes("\r\n".join(["sep=;", *swapped]).encode("utf-8-sig"))
+    results = [
+        json.loads(run(capsys, f"fit {file} {FIT} --target y --json")[1]) for file in (plain, told)
+    ]
+    for result in results:
+        result.pop("parameters")
+    assert results[0] == results[1]
+    broken = tmp_path / "broken.csv"
+    broken.write_text("sep=;\na;b;y\n1;2;3\n1;2\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["fit", str(broken), "--target", "y"])
+    assert "line 4 of" in capsys.readouterr().err
+
+
+def test_numbers_too_large_to_be_squared_and_single_rows_are_told(tmp_path, capsys):
+    file = tmp_path / "rows.csv"
+    for cells, message in (
+        ("1e300,2,3\n2e300,1,2\n1e299,4,4", "column 'a' of .* holds 2e\\+300; .* another unit"),
+        ("1,2,1e200\n2,1,2\n3,4,4", "column 'y' of .* holds 1e\\+200; numbers must be at most"),
+        ("1,2,3", "has 1 row with y; a fit needs 2"),
+        ("1,2,3\n4,5,", "has 1 row with y; a fit needs 2"),
+    ):
+        file.write_text(f"a,b,y\n{cells}\n", encoding="utf-8")
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["fit", str(file), "--target", "y"])
+        assert stop.value.code == 2
+        assert re.search(message, capsys.readouterr().err)

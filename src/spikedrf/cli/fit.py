@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,9 @@ exit status:
 _OBVIOUS = frozenset({"target", "y", "label", "labels", "class", "outcome", "response", "output"})
 
 #: What the estimator calls options that have other names here.
+_LEAST_ROWS = 2
+_HUGE = 1e75  # fourth powers can still be added up
+
 _NAMES = {"n_components": "features", "readout": "u", "y": "target"}
 
 
@@ -240,10 +244,30 @@ def _read(args: argparse.Namespace) -> _Data:
     if not kinds:
         parser.error(f"argument DATA: no column is left beside the target, {target!r}")
     values = values[list(kinds)]
+    if len(y) < _LEAST_ROWS:
+        parser.error(
+            f"argument DATA: {args.data!r} has {len(y)} row{'s' * (len(y) != 1)} with {target}; "
+            f"a fit needs {_LEAST_ROWS}"
+        )
+    _refuse_huge(args, {**{name: values[name] for name in kinds}, target: y})
     _tell_gaps(args, rows, values, kinds)
     variance = None if loss.margin else float(np.var(y))
     about = About(target, kinds, table.header, len(y), variance, Path(args.data).name)
     return _Data(about, values, y, loss)
+
+
+def _refuse_huge(args: argparse.Namespace, columns: Mapping[str, Any]) -> None:
+    """Numbers whose squares cannot be added up are misuse."""
+    for name, column in columns.items():
+        values = np.asarray(column)
+        if values.dtype.kind != "f" or not np.abs(values).max(initial=0.0, where=values == values):
+            continue
+        most = float(np.nanmax(np.abs(values)))
+        if most > _HUGE:
+            args.parser.error(
+                f"argument DATA: column {name!r} of {args.data!r} holds {most:.4g}; numbers must "
+                f"be at most {_HUGE:g}: give it another unit, or leave the column out"
+            )
 
 
 def _target(args: argparse.Namespace, table: Table, kept: Table) -> str:

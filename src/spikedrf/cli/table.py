@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import io
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,9 @@ _SAMPLE = 200
 _SEPARATORS = ("\t", ";", "|", ",", " ")
 
 _PARQUET = b"PAR1"
+
+# The first line by which a spreadsheet is told what separates cells.
+_TOLD_SEPARATOR = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
 
 
 @dataclass(eq=False)
@@ -128,11 +132,17 @@ def read_table(
     notes = []
     if encoding is None and used in ("cp1252", "latin-1"):
         notes.append(f"{source!r} is not UTF-8 and was read as {used}; --encoding NAME for another")
+    skipped = 0
+    if told := _TOLD_SEPARATOR.match(text):  # as spreadsheets are told it
+        separator = separator or told[1]
+        text, skipped = text[told.end() :], 1
     separator = _separator(text) if separator is None else separator
-    return _table(source, text, separator, header, notes)
+    return _table(source, text, separator, header, notes, skipped)
 
 
-def _table(source: str, text: str, separator: str, header: bool | None, notes: list[str]) -> Table:
+def _table(
+    source: str, text: str, separator: str, header: bool | None, notes: list[str], skipped: int
+) -> Table:
     import pandas
 
     rows, lines, comments = _without_comments(_rows(text, separator))
@@ -148,6 +158,7 @@ def _table(source: str, text: str, separator: str, header: bool | None, notes: l
                 f"the first line ({listed(rows[0])}) was taken for names; --no-header if it is a "
                 f"row"
             )
+    lines = [line + skipped for line in lines]
     names = [cell.strip() for cell in rows[0]]
     if header:
         names[0] = names[0].removeprefix("# ")
