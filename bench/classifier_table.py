@@ -7,7 +7,7 @@ The data sets are those that ship with scikit-learn and, with FOLDER, the number
 `name.csv.gz` (target in the last column), above or below the median. Every model sees the same
 standardised rows and chooses its penalty by cross-fitting; random features and networks have the
 same width. Times are CPU seconds on one thread. With --keep FILE what is finished is kept, and not
-done again.
+done again; with --so-far the tables are of what is kept.
 """
 
 import argparse
@@ -192,16 +192,18 @@ def main():
     )
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--splits", type=int, default=4)
+    parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--features", type=int, default=300)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--so-far", action="store_true")
     args = parser.parse_args()
     files = {} if args.folder is None else args.folder.glob("*.csv.gz")
     files = {path.name.split(".")[0]: path for path in sorted(files)}
     sets = {name: (lambda path=path: above_median(path)) for name, path in files.items()}
     sets = BUNDLED | sets
-    results = measured(measure, sets, range(args.splits), args.features, args.jobs, args.keep)
+    every = measure, sets, range(args.splits), args.features, args.jobs, args.keep
+    results = measured(*every, args.so_far)
     parts = {}
     for group, names in (("bundled", list(BUNDLED)), ("files", list(files))):
         if names:
@@ -216,9 +218,10 @@ def main():
             }
     parts["steps"] = steps(results, list(sets))
     parts["how"] = (
-        f"{args.splits} random splits, {args.features} features or neurons; mean ± standard error; "
-        f"CPU seconds on one thread of {platform.machine()}, searches included; spikedrf "
-        f"{spikedrf.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}."
+        f"At most {args.splits} random splits, {args.features} features or neurons; mean ± "
+        f"standard error; CPU seconds on one thread of {platform.machine()}, searches included; "
+        f"spikedrf {spikedrf.__version__}, scikit-learn {sklearn.__version__}, NumPy "
+        f"{np.__version__}."
     )
     for name, text in parts.items():
         print(text, end="\n\n", flush=True)

@@ -5,7 +5,8 @@
 FOLDER holds the data sets as `name.csv.gz`, the target in the last column. Every model sees the
 same standardised rows: random 6000 of a file, or 80% if these are fewer. Random features have the
 same width, an MLP 200 units; xRFM takes part if it is installed. Times are CPU seconds on one
-thread. With --keep FILE what is finished is kept, and not done again.
+thread. With --keep FILE what is finished is kept, and not done again; with --so-far the tables are
+of what is kept.
 """
 
 import argparse
@@ -197,14 +198,16 @@ def measure(name, load, seed, p):
     return out
 
 
-def measured(measure, sets, seeds, p, jobs, keep):
-    """Measure all splits of all data sets; what is kept is not done again."""
+def measured(measure, sets, seeds, p, jobs, keep, so_far=False):
+    """Measure all splits of all data sets; what is kept is not done again, or is all there is."""
     done = []
     if keep is not None and keep.exists():
         done = [json.loads(line) for line in keep.read_text("utf-8").splitlines()]
         done = [m for m in done if m["features"] == p]
     known = {(m["name"], m["seed"]) for m in done}
     todo = [(name, seed) for seed in seeds for name in sets if (name, seed) not in known]
+    if so_far:
+        todo = []
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     for result in parallel(delayed(measure)(n, sets[n], seed, p) for n, seed in todo):
         done.append(result)
@@ -277,11 +280,13 @@ def main():
     parser.add_argument("--features", type=int, default=1000)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--so-far", action="store_true")
     args = parser.parse_args()
     files = {} if args.folder is None else args.folder.glob("*.csv.gz")
     files = {path.name.split(".")[0]: path for path in sorted(files)}
     sets = {name: (lambda path=path: from_file(path)) for name, path in files.items()} | BUNDLED
-    results = measured(measure, sets, range(args.splits), args.features, args.jobs, args.keep)
+    every = measure, sets, range(args.splits), args.features, args.jobs, args.keep
+    results = measured(*every, args.so_far)
     how = (
         f"{args.features} features; mean of $R^2$ over random splits ± its standard "
         f"error; fit and predict in CPU seconds on one thread of {platform.machine()}; spikedrf "

@@ -184,8 +184,6 @@ def test_what_else_is_refused():
     X, y = blocks(X), blocks(y)
     with pytest.raises(ValueError, match="sample_weight must be >= 0"):
         SpikedRFRegressor(20).fit(X, y, weight - 1.0)
-    with pytest.raises(ValueError, match=r"loss=Huber.* needs all rows in one place"):
-        SpikedRFRegressor(20, loss=Huber()).fit(X, y)
     with pytest.raises(ValueError, match="X must be in memory for partial_fit"):
         SpikedRFRegressor(20, random_state=0).partial_fit(X, y)
     model = SpikedRFRegressor(20, random_state=0).fit(np.eye(8), np.arange(8.0))
@@ -219,18 +217,62 @@ def test_a_frame_is_worked_on_in_its_blocks():
         np.testing.assert_allclose(lazy.compute(), getattr(expected, method)(X))
 
 
+LOSSES = {
+    "two classes": (SpikedRFClassifier(24, n_steps=1, metric=None), 2),
+    "three classes": (SpikedRFClassifier(24, step_size=1.0, alpha=[0.1, 1.0]), 3),
+    "balanced": (SpikedRFClassifier(24, step_size=0, class_weight="balanced"), 2),
+    "squared hinge": (SpikedRFClassifier(24, step_size=1.0, alpha=0.1, loss="squared_hinge"), 2),
+    "several steps": (SpikedRFClassifier(24), 2),
+    "huber": (SpikedRFRegressor(24, loss="huber", n_steps=1, metric=None), 0),
+    "fresh rows": (SpikedRFRegressor(24, loss=Huber(0.1), step_fraction=0.5, step_size=2.0), 0),
+    "wide": (SpikedRFRegressor(1300, loss="huber", step_size=1.0, alpha=0.1), 0),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_other_losses_are_minimised_where_the_rows_are(case):
+    """Newton's method on sums over blocks, to the digits of the local fit."""
+    model, classes = LOSSES[case]
+    model = clone(model).set_params(random_state=0)
+    X, y, weight = data()
+    if classes:
+        edges = np.quantile(y, np.linspace(0.0, 1.0, classes + 1)[1:-1])
+        y = np.array(["red", "green", "blue"])[np.digitize(y, edges)]
+    expected = clone(model).fit(X, y, weight)
+    fit = clone(model).fit(blocks(X), blocks(y), weight)
+    for name in ("alpha_", "step_size_", "layer_", "readout_coef_", "intercept_"):
+        ours, theirs = (np.asarray(getattr(m, name)) for m in (fit, expected))
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-8 * scale, err_msg=name)
+    for method in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
+        if hasattr(model, method):
+            lazy = getattr(fit, method)(blocks(X))
+            here = getattr(fit, method)(X)
+            assert isinstance(lazy, da.Array)
+            assert lazy.shape == here.shape
+            assert lazy.dtype == here.dtype
+            np.testing.assert_array_equal(lazy.compute(), here)
+
+
+def test_absolute_errors_are_minimised_where_the_rows_are():
+    X, y, _ = data()
+    model = SpikedRFRegressor(24, loss="absolute", step_size=1.0, alpha=0.1, random_state=0)
+    expected = clone(model).fit(X, y)
+    fit = clone(model).fit(blocks(X), blocks(y))
+    np.testing.assert_allclose(fit.predict(X), expected.predict(X), atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [lambda a: a, Frame])
-def test_classes_are_not_gathered_unannounced(kind):
+def test_nothing_is_gathered_unannounced(kind):
     X, y, _ = data()
     labels = y > np.median(y)
-    with pytest.raises(ValueError, match="X and y must be in memory for loss='logistic'"):
-        SpikedRFClassifier(20).fit(kind(blocks(X)), kind(blocks(labels)))
-    model = SpikedRFClassifier(20, step_size=0.0, alpha=0.1).fit(X, labels)
-    for method in ("predict", "predict_proba", "decision_function"):
-        with pytest.raises(ValueError, match=r"X must be in memory: X.map_blocks\(model.predict\)"):
-            getattr(model, method)(kind(blocks(X)))
-    with pytest.raises(ValueError, match="needs all rows in one place"):
-        SpikedRFRegressor(20, loss="huber").fit(kind(blocks(X)), kind(blocks(y)))
+    model = SpikedRFClassifier(20, step_size=0.0, alpha=0.1, random_state=0)
+    fit = clone(model).fit(kind(blocks(X)), kind(blocks(labels)))
+    expected = clone(model).fit(X, labels)
+    assert isinstance(fit.predict(kind(blocks(X))), da.Array)
+    np.testing.assert_array_equal(fit.predict(kind(blocks(X))).compute(), expected.predict(X))
+    with pytest.raises(ValueError, match="y must be in memory if X is"):
+        clone(model).fit(X, kind(blocks(labels)))
     with pytest.raises(ValueError, match="X must be in memory for partial_fit"):
         SpikedRFRegressor(20).partial_fit(kind(blocks(X)), kind(blocks(y)))
 
@@ -295,6 +337,24 @@ def test_a_worker_is_killed_during_the_fit(client, tmp_path, death):
     assert len(list(calls.iterdir())) > death + 1
     predicted = fit.predict(blocks(X)).compute()
     np.testing.assert_allclose(predicted, expected.predict(X), atol=1e-10)
+
+
+def test_a_worker_is_killed_during_newtons_method(client, tmp_path):
+    X, y, _ = data()
+    labels = y > np.median(y)
+    model = SpikedRFClassifier(20, step_size=1.0, alpha=0.1, random_state=0)
+    expected = clone(model).fit(X, labels)
+    before = set(client.run(os.getpid).values())
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    lazy = da.map_blocks(
+        load, calls, range(60, 61), chunks=((160,) * 7 + (80,), (D,)), meta=np.empty((0, 0))
+    )
+    fit = clone(model).fit(lazy, labels)
+    np.testing.assert_allclose(
+        fit.readout_coef_, expected.readout_coef_, atol=1e-8 * np.abs(expected.readout_coef_).max()
+    )
+    assert before - set(client.run(os.getpid).values())
 
 
 def test_simulations_and_diagrams_on_the_cluster(client):

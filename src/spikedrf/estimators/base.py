@@ -99,14 +99,23 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Several
         """Check the labels and weights of a Dask array; its inputs are checked where they are."""
         blocks = aligned(X, y, sample_weight)
         y, given = in_memory(*blocks)
-        # The number of columns and their dtype are all that there is to see here.
-        validate_data(self, np.zeros((1, X.shape[1]), X.dtype), dtype=[np.float64, np.float32])
+        self._require_columns(X)
         targets = self._targets(
             _check_y(y, multi_output=True, y_numeric=True, estimator=self), reset=True
         )
         if len(targets) < 2:
             raise ValueError(f"X must have at least 2 rows, got {len(targets)}")
-        weight = self._weight(given, targets)
+        return self._in_blocks(X, blocks, targets, self._weight(given, targets))
+
+    def _require_columns(self, X: Any) -> None:
+        """Check what there is to see of a Dask array: the number of columns and their dtype."""
+        validate_data(self, np.zeros((1, X.shape[1]), X.dtype), dtype=[np.float64, np.float32])
+
+    def _in_blocks(self, X: Any, blocks: tuple[Any, Any], targets: Floats, weight: Floats) -> Rows:
+        """Return the rows of positive weight of a Dask array, scaled.
+
+        Targets and weights are here, and in blocks as those of ``X`` (the weights may be None).
+        """
         self._require_present(weight, reset=True)
         rows = distributed_rows(X, *blocks, targets, weight, bias=flag("bias", self.bias))
         return self._scaled(rows, reset=True)

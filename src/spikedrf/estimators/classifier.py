@@ -11,10 +11,10 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
 
 from spikedrf.activations import FunctionLike
-from spikedrf.arrays import Array
-from spikedrf.estimators.distributed import is_dask, lazy
+from spikedrf.estimators.distributed import aligned, in_memory, is_dask, lazy, map_rows
 from spikedrf.estimators.network import NetworkMixin
 from spikedrf.estimators.rows import Rows
 from spikedrf.losses import Logistic, LossLike
@@ -244,8 +244,9 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
-            Inputs, float64 or float32.
+        X : array_like, sparse matrix or Dask array, shape (n, d)
+            Inputs, float64 or float32. A Dask array has all columns of a row in one block; step,
+            gradients and Hessians are summed where the blocks are.
         y : array_like, shape (n,)
             Labels, of at least two classes.
         sample_weight : array_like, shape (n,), optional
@@ -271,14 +272,17 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
 
     def _labelled_rows(self, X: Any, y: Any, sample_weight: Any) -> Rows:
         """Check the data; labels become one column of +-1 for two classes, one a class for more."""
-        if is_dask(lazy(X)) or is_dask(lazy(y)):
-            raise ValueError(
-                f"X and y must be in memory for loss={self.loss!r}, which needs all rows in one "
-                f"place: X.compute(), y.compute()"
-            )
-        X, y = self._validated(X, y, reset=True)
+        X, y, sample_weight = lazy(X), lazy(y), lazy(sample_weight)
+        if is_dask(X):
+            y, sample_weight = in_memory(*aligned(X, y, sample_weight))
+            self._require_columns(X)
+            y = column_or_1d(y, warn=True)
+        elif is_dask(y):
+            raise ValueError("y must be in memory if X is: y.compute()")
+        else:
+            X, y = self._validated(X, y, reset=True)
         check_classification_targets(y)
-        weight = self._weight(sample_weight, X).copy()
+        weight = self._weight(sample_weight, y[:, None]).copy()
         present = weight > 0
         self.classes_ = np.unique(y[present])
         if len(self.classes_) < 2:
@@ -292,6 +296,8 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         signs = np.full((len(y), len(self.classes_)), -1.0)
         signs[np.flatnonzero(present), label] = 1.0
         signs = signs[:, 1:] if self._one_target else signs
+        if is_dask(X):
+            return self._in_blocks(X, aligned(X, signs, weight), signs, weight)
         return self._present(X, signs, weight, reset=True)
 
     def _class_weight(self, label: NDArray[np.int64], weight: Floats) -> Floats:
@@ -308,12 +314,18 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     # ---------------------------------------------------------------------------------------------
     # Using
 
-    def decision_function(self, X: Any) -> Array:
+    def _mapped(self, method: str, X: Any, one: bool, dtype: Any = None) -> Any:
+        """Return what a method makes of a Dask array, ``one`` number of each row or several."""
+        X = lazy(X)
+        self._weights_for(X)
+        return map_rows(self, method, X, () if one else (len(self.classes_),), dtype)
+
+    def decision_function(self, X: Any) -> Any:
         """Return the output of the network for each class.
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
+        X : array_like, sparse matrix or Dask array, shape (n, d)
             Inputs.
 
         Returns
@@ -321,15 +333,17 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         ndarray, shape (n,) or (n, classes)
             For two classes the output for the second: with the logistic loss its log-odds.
         """
+        if is_dask(lazy(X)):
+            return self._mapped("decision_function", X, self._one_target)
         outputs = self._outputs(X)
         return np.asarray(outputs[:, 0] if self._one_target else outputs)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Any:
         """Predict labels: the class of the largest output.
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
+        X : array_like, sparse matrix or Dask array, shape (n, d)
             Inputs.
 
         Returns
@@ -337,17 +351,19 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
         ndarray, shape (n,)
             Of ``classes_``.
         """
+        if is_dask(lazy(X)):
+            return self._mapped("predict", X, True, self.classes_.dtype)
         outputs = self.decision_function(X)
         at = (outputs > 0).astype(int) if self._one_target else np.argmax(outputs, axis=1)
         return np.asarray(self.classes_[at])
 
     @available_if(_has_probabilities)
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> Any:
         """Estimate probabilities, by the logistic loss.
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
+        X : array_like, sparse matrix or Dask array, shape (n, d)
             Inputs.
 
         Returns
@@ -356,21 +372,25 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
             Of each of ``classes_``. For more than two they are those of one class against the rest,
             scaled to add up to 1.
         """
+        if is_dask(lazy(X)):
+            return self._mapped("predict_proba", X, False)
         return np.asarray(np.exp(self.predict_log_proba(X)))
 
     @available_if(_has_probabilities)
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of `predict_proba`, also of those too small for it.
 
         Parameters
         ----------
-        X : array_like or sparse matrix, shape (n, d)
+        X : array_like, sparse matrix or Dask array, shape (n, d)
             Inputs.
 
         Returns
         -------
         ndarray, shape (n, classes)
         """
+        if is_dask(lazy(X)):
+            return self._mapped("predict_log_proba", X, False)
         outputs = self.decision_function(X)
         if self._one_target:
             return np.column_stack([log_expit(-outputs), log_expit(outputs)])

@@ -1,8 +1,9 @@
 """Rows in the blocks of a Dask array: where they are they are measured, and the measures added up.
 
 Features never leave the process that has the block of the row. What comes to the caller is a label,
-a weight and a random number of each row, sums over rows (a gradient, a Gram matrix), and the inputs
-of the bounded part of the rows on which step and ridge are chosen.
+a weight, a random number and, with a loss other than the square, an output of each row, sums over
+rows (a gradient, a Gram matrix), and the inputs of the bounded part of the rows on which step and
+ridge are chosen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
+from spikedrf.arrays import Array
 from spikedrf.estimators.rows import Rows, Units
 from spikedrf.parameters import Floats
 
@@ -125,6 +127,10 @@ class DistributedRows(Rows):
             tuple(sizes),
         )
 
+    def labelled(self, y: Floats) -> DistributedRows:
+        """Return the rows with other targets."""
+        return self.standing_for(y, self.weight, None)
+
     def standing_for(self, y: Floats, weight: Floats, within: Floats | None) -> DistributedRows:
         """Return the rows with other targets, weights and variances within them."""
         import dask
@@ -188,13 +194,11 @@ class DistributedRows(Rows):
             self.scaling,
         )
 
-    def sum(self, measure: Callable[[Rows], T]) -> T:
+    def sum(self, measure: Callable[..., T], *columns: Floats) -> T:
         """Return what is measured, added up as a tree on the cluster."""
         import dask
 
-        # One object of the graph, and not one for each block.
-        shared = dask.delayed(measure, pure=False, traverse=False)
-        sums = [dask.delayed(_apply)(shared, part) for part in self.parts]
+        sums = self._measured(measure, *columns)
         while len(sums) > 1:
             sums = [
                 dask.delayed(_added)(sums[i : i + _FAN]) if i + 1 < len(sums) else sums[i]
@@ -202,6 +206,20 @@ class DistributedRows(Rows):
             ]
         (total,) = _computed(sums)
         return total  # type: ignore[no-any-return]
+
+    def each(self, measure: Callable[[Rows], Array]) -> Array:
+        """Return what is measured of each row, from where the rows are."""
+        return np.concatenate(_computed(self._measured(measure)))
+
+    def _measured(self, measure: Callable[..., Any], *columns: Floats) -> list[Any]:
+        import dask
+
+        # One object of the graph, and not one for each block.
+        shared = dask.delayed(measure, pure=False, traverse=False)
+        return [
+            dask.delayed(_apply)(shared, part, *(column[a:b] for column in columns))
+            for part, a, b in zip(self.parts, self._ends, self._ends[1:], strict=False)
+        ]
 
     def keys(self, salt: int) -> NDArray[np.uint64]:
         """Return a random number for each row, see `Rows.keys`."""
@@ -261,7 +279,7 @@ def in_memory(y: Any, weight: Any) -> tuple[Any, Any]:
     return y, weight
 
 
-def map_rows(model: Any, method: str, X: Any, columns: tuple[int, ...]) -> Any:
+def map_rows(model: Any, method: str, X: Any, columns: tuple[int, ...], dtype: Any = None) -> Any:
     """Return what a method makes of each block of rows, not computed yet.
 
     Parameters
@@ -272,8 +290,10 @@ def map_rows(model: Any, method: str, X: Any, columns: tuple[int, ...]) -> Any:
         Rows with all their columns.
     columns : tuple of int
         The shape of what it makes of a row: () or (size,).
+    dtype : optional
+        By default that of the layer.
     """
-    nothing = np.empty((0, *columns), model.layer_.dtype)
+    nothing = np.empty((0, *columns), model.layer_.dtype if dtype is None else dtype)
     chunks = (X.chunks[0], *((size,) for size in columns))
     shape: dict[str, Any] = {"chunks": chunks} if columns else {"drop_axis": 1}
     return X.map_blocks(_mapped, model, method, nothing, dtype=nothing.dtype, meta=nothing, **shape)
@@ -296,8 +316,8 @@ def _inputs(rows: Rows, index: NDArray[np.int64]) -> Any:
     return rows.X[index]
 
 
-def _apply(measure: Callable[[Rows], T], rows: Rows) -> T:
-    return measure(rows)
+def _apply(measure: Callable[..., T], rows: Rows, *columns: Floats) -> T:
+    return measure(rows, *columns)
 
 
 def _added(sums: Sequence[Any]) -> Any:

@@ -14,6 +14,8 @@ from spikedrf.arrays import Array
 from spikedrf.estimators.base import FirstLayerMixin
 from spikedrf.estimators.cross_fitting import MARGIN, cross_fit
 from spikedrf.estimators.cross_validation import CrossFit, Penalties
+from spikedrf.estimators.distributed import DistributedRows
+from spikedrf.estimators.features_of_rows import problem_of
 from spikedrf.estimators.layer import InitialLayer, LayerStep, SteppedLayer
 from spikedrf.estimators.moves import Entry, Move
 from spikedrf.estimators.planning import MOST_ROWS, Clipped, Plan, PlannedLayer
@@ -364,9 +366,9 @@ class NetworkMixin(FirstLayerMixin):
         fold = planned.fold(rows)
         if len(rows) > MOST_ROWS:
             searched = np.isin(rows.number, planned.searched)
-            some, fold = rows.take(searched), fold[searched]
+            some, fold = rows.take(searched).here(), fold[searched]
         else:
-            some = rows
+            some = rows.here()
         chosen = task.judge(planned, some, fold, None if expected is None else expected[-1])
         scaling = some.scaling
         assert isinstance(scaling, Clipped)
@@ -395,9 +397,13 @@ class NetworkMixin(FirstLayerMixin):
         starts: Sequence[Readout | None],
     ) -> None:
         """Fit the readout to rows whose targets are in units of ``unit``."""
-        problem = ReadoutProblem(
-            stepped.features(rows, stepped.weights), rows.weight, intercept=intercept
-        )
+        weights = stepped.weights
+        if isinstance(rows, DistributedRows) and len(rows) > len(weights):
+            problem = problem_of(rows, stepped.layer, weights, intercept=intercept)
+        else:
+            rows = rows.here()
+            features = stepped.features(rows, weights)
+            problem = ReadoutProblem(features, rows.weight, intercept=intercept)
         fits = [
             problem.fit(y, loss, float(lam), start=start, tol=_AIM)
             for y, loss, lam, start in zip(rows.y.T, losses, alpha, starts, strict=True)

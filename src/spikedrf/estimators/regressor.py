@@ -331,8 +331,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         Parameters
         ----------
         X : array_like, sparse matrix or Dask array, shape (n, d)
-            Inputs, float64 or float32. A Dask array has all columns of a row in one block; step
-            and Gram matrix are summed where the blocks are, with the square loss only.
+            Inputs, float64 or float32. A Dask array has all columns of a row in one block; step,
+            Gram matrix and, with another loss, gradients are summed where the blocks are.
         y : array_like, shape (n,) or (n, targets)
             Targets.
         sample_weight : array_like, shape (n,), optional
@@ -345,11 +345,6 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         """
         loss = resolve_loss(self.loss)
         X = lazy(X)
-        if is_dask(X) and not _is_square(self):
-            raise ValueError(
-                f"loss={self.loss!r} needs all rows in one place, Gram matrices of the blocks of a "
-                f"Dask array are enough for the square loss only"
-            )
         if loss.margin:
             raise ValueError(
                 f"loss={loss.name!r} is for classes: SpikedRFClassifier takes it; "

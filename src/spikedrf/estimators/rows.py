@@ -117,8 +117,15 @@ class Rows:
         """Return some of the rows or all, in the memory of this process."""
         return self if index is None else self.take(index)
 
-    def sum(self, measure: Callable[[Rows], T]) -> T:
-        """Return what is measured, added up over the parts that the rows are in: here one."""
+    def sum(self, measure: Callable[..., T], *columns: Floats) -> T:
+        """Return what is measured, added up over the parts that the rows are in: here one.
+
+        What ``columns`` have for each row is handed to the measure with the rows.
+        """
+        return measure(self, *columns)
+
+    def each(self, measure: Callable[[Rows], Array]) -> Array:
+        """Return what is measured of each row."""
         return measure(self)
 
     def labelled(self, y: Floats) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from scipy import linalg, optimize, special
 from spikedrf.arrays import data_array, require_finite, require_match
 from spikedrf.losses import Absolute, Huber, Loss, LossLike, PseudoHuber, resolve
 from spikedrf.parameters import Floats, number, real_array
-from spikedrf.readout.newton import Design, Objective, Terms, lbfgs, newton
+from spikedrf.readout.newton import Design, Matrix, Objective, Terms, lbfgs, newton
 from spikedrf.readout.path import Family, minimise
 from spikedrf.running.memory import require_memory
 
@@ -217,7 +217,23 @@ class ReadoutProblem:
             self.basis, triangle = linalg.qr(features.T, mode="economic", check_finite=False)
             A = np.ones((n, n + int(intercept)))
             A[:, :n] = triangle.T
-        self.design = Design(A, self.weight, intercept)
+        self.design: Design = Matrix(self.weight, intercept, A)
+
+    @classmethod
+    def on(cls, design: Design, mean: Floats) -> Self:
+        """Return the problem on rows wherever they are.
+
+        Parameters
+        ----------
+        design : Design
+            Of ``Phi / sqrt p - mean`` and, with an intercept, ones.
+        mean : ndarray, shape (p,)
+            What is taken off, 0 without an intercept.
+        """
+        problem = cls.__new__(cls)
+        problem.weight, problem.p = design.weight, len(mean)
+        problem.mean, problem.basis, problem.design = mean, None, design
+        return problem
 
     def fit(
         self,

@@ -8,6 +8,7 @@ parameter) Newton's method, whose Hessian is the one at hand, goes on, and it gi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,35 +52,38 @@ class Terms(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
+class Design(ABC):
     """The rows: ``h = A x``, and the sums that do not depend on the functions.
+
+    Where the rows of ``A`` are is not asked: three products with it are all that is needed.
 
     Attributes
     ----------
-    A : ndarray, shape (n, q)
-        The last column is that of the intercept, if there is one.
     weight : ndarray, shape (n,)
         Of each row, > 0.
     intercept : bool
-        Whether the last coefficient has no penalty.
+        Whether the last coefficient has no penalty. The last column of ``A`` is then constant.
     """
 
-    A: Floats
     weight: Floats
     intercept: bool
 
     @property
+    @abstractmethod
     def q(self) -> int:
         """Number of coefficients."""
-        return int(self.A.shape[1])
 
+    @abstractmethod
     def outputs(self, x: Floats) -> Floats:
         """Return ``A x``, of one vector or of several as columns."""
-        return np.asarray(self.A @ x)
 
+    @abstractmethod
     def back(self, slopes: Floats) -> Floats:
         """Return ``A^T slopes``, likewise."""
-        return np.asarray(self.A.T @ slopes)
+
+    @abstractmethod
+    def weighted_gram(self, weight: Floats) -> Floats:
+        """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing."""
 
     @cached_property
     def gram(self) -> Floats:
@@ -102,21 +106,6 @@ class Design:
         whole[q, q] = 1.0
         return np.append(value, self.weight.sum()), whole
 
-    def weighted_gram(self, weight: Floats) -> Floats:
-        """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing."""
-        gram = np.zeros((self.q, self.q), order="F")
-        root = np.sqrt(weight)
-        for rows in row_blocks(len(root), _BLOCK):
-            present = np.flatnonzero(root[rows])
-            if not present.size:
-                continue
-            if len(present) < 0.9 * (rows.stop - rows.start):
-                block = self.A[rows][present] * root[rows][present, None]
-            else:
-                block = self.A[rows] * root[rows, None]
-            add_gram(block, gram)
-        return gram
-
     def penalty(self, lam: float) -> Floats:
         """Return the penalty of each coefficient."""
         penalty = np.full(self.q, lam)
@@ -135,6 +124,46 @@ class Design:
             return float(gradient @ gradient) / (2.0 * lam)
         reach += float(np.abs(self.outputs(x)).max())
         return float(gradient[:-1] @ gradient[:-1] / (2.0 * lam) + abs(gradient[-1]) * reach)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix(Design):
+    """Rows in memory.
+
+    Attributes
+    ----------
+    A : ndarray, shape (n, q)
+    """
+
+    A: Floats
+
+    @property
+    def q(self) -> int:
+        """Number of coefficients."""
+        return int(self.A.shape[1])
+
+    def outputs(self, x: Floats) -> Floats:
+        """Return ``A x``."""
+        return np.asarray(self.A @ x)
+
+    def back(self, slopes: Floats) -> Floats:
+        """Return ``A^T slopes``."""
+        return np.asarray(self.A.T @ slopes)
+
+    def weighted_gram(self, weight: Floats) -> Floats:
+        """Return it, from blocks of rows."""
+        gram = np.zeros((self.q, self.q), order="F")
+        root = np.sqrt(weight)
+        for rows in row_blocks(len(root), _BLOCK):
+            present = np.flatnonzero(root[rows])
+            if not present.size:
+                continue
+            if len(present) < 0.9 * (rows.stop - rows.start):
+                block = self.A[rows][present] * root[rows][present, None]
+            else:
+                block = self.A[rows] * root[rows, None]
+            add_gram(block, gram)
+        return gram
 
 
 @dataclass(frozen=True, eq=False)
