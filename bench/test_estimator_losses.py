@@ -11,8 +11,9 @@ from sklearn.linear_model import HuberRegressor, LogisticRegression
 from spikedrf import SpikedRFClassifier, SpikedRFRegressor, losses
 from spikedrf.readout.convex import ReadoutProblem
 
-ROWS, INPUTS, WIDTH, FOLDS = 10_000, 50, 1000, 5
-RIDGES = np.logspace(3, -2, 11)
+ROWS, INPUTS, WIDTH, FOLDS = 10_000, 50, 1000, 2
+#: From 1 on the rivals, which know no coordinates but the features, come to the minimum as well.
+RIDGES = np.logspace(3, 0, 7)
 SIZE = f"n {ROWS}, d {INPUTS}, p {WIDTH}"
 #: What the objectives may differ by: what the choice of a ridge needs.
 CLOSE = 2e-4
@@ -38,7 +39,7 @@ def parts(y):
 
 
 def ours(loss, y, phi):
-    """Every ridge without every fifth of the rows."""
+    """Every ridge without every part of the rows."""
     found = []
     for kept in parts(y):
         path = ReadoutProblem(phi[kept], intercept=True).fit_path(y[kept, None], [loss], RIDGES)
@@ -57,7 +58,7 @@ def logistic(y, phi):
     return found
 
 
-def huber(y, phi, delta):
+def huber(y, phi):
     """HuberRegressor fits a scale too: given the one that it finds, it minimises what we do."""
     found, scaled = [], phi / np.sqrt(WIDTH)
     for kept in parts(y):
@@ -98,7 +99,7 @@ def test_huber_path(race, data, entrant):
     _, y, phi = data
     run = {
         "spikedrf": lambda: ours(losses.Huber(1.0), y, phi),
-        "HuberRegressor": lambda: huber(y, phi, 1.0),
+        "HuberRegressor": lambda: huber(y, phi),
     }
 
     def check(found):
@@ -110,9 +111,7 @@ def test_huber_path(race, data, entrant):
                 loss, ridge = losses.Huber(1.35 * fit[2]), lam * fit[2]
             problem = ReadoutProblem(phi[kept], intercept=True)
             least = problem.fit(y[kept], loss, float(ridge), tol=1e-9).objective
-            assert objective(loss, y[kept], phi[kept], ridge, *fit[:2]) < (1 + 10 * CLOSE) * least
-            if i % RIDGES.size > 2:
-                break
+            assert objective(loss, y[kept], phi[kept], ridge, *fit[:2]) < (1 + CLOSE) * least
 
     group = f"readout, {RIDGES.size} ridges x {FOLDS} folds, {SIZE}"
     race(entrant, run[entrant], check=check, group=group, row="Huber", target=0.67, memory=np.inf)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from spikedrf.arrays import Array
 from spikedrf.estimators.moves import METRICS, Draw, Entry, Move, Moved, Mover, State
 from spikedrf.estimators.trials import Fit, Fold, Readout
 from spikedrf.parameters import Floats
 from spikedrf.running.progress import counted
+from spikedrf.running.workers import parallel
 
 #: Something is better than something else if it is so by this many standard errors.
 MARGIN = 2.0
@@ -155,8 +156,8 @@ class Judge:
 
     def _made(self, fits: list[Any]) -> list[Any]:
         """Make some fits, as many at a time as there may be."""
-        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
-        return list(counted(parallel(fits), len(fits), "moves of the first layer"))
+        made = parallel(self.n_jobs, "generator")(fits)
+        return list(counted(made, len(fits), "moves of the first layer"))
 
     def _moved(
         self, before: Node | None, move: Move, i: int, ridges: Floats

@@ -62,6 +62,20 @@ def for_each(task: Callable[[Any], None], items: Sequence[Any], threads: int | N
             raise
 
 
+def parallel(n_jobs: int | None, return_as: str, **more: Any) -> Any:
+    """Return joblib's `Parallel`, threads preferred, that yields results as they come.
+
+    All at the end where a backend, as Ray's, can do no other.
+    """
+    from joblib import Parallel
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend(prefer="threads")
+    if not getattr(backend, "supports_return_generator", False):
+        return_as = "list"
+    return Parallel(n_jobs, prefer="threads", return_as=return_as, **more)
+
+
 def fits_at_a_time(fits: Iterable[Any], n_jobs: int | None, what: str) -> list[Any]:
     """Make some fits in threads, among which BLAS shares out the cores.
 
@@ -77,13 +91,11 @@ def fits_at_a_time(fits: Iterable[Any], n_jobs: int | None, what: str) -> list[A
     what : str
         What they are, for the progress bar.
     """
-    from joblib import Parallel, effective_n_jobs
+    from joblib import effective_n_jobs
 
-    calls = list(fits)
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    jobs = effective_n_jobs(n_jobs)
+    calls, jobs = list(fits), effective_n_jobs(n_jobs)
     with nullcontext() if jobs <= 1 else blas_threads(max(1, cores() // jobs)):
-        return list(counted(parallel(calls), len(calls), what))
+        return list(counted(parallel(n_jobs, "generator")(calls), len(calls), what))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -126,17 +138,16 @@ def as_finished(
     import joblib
 
     # Pieces are large, and each is to be safe as soon as it is done: no batches of them.
-    parallel = joblib.Parallel(
-        count, prefer="threads", return_as="generator_unordered", batch_size=1
-    )
-    outputs = parallel(joblib.delayed(_numbered)(task, i, item) for i, item in enumerate(items))
+    pool = parallel(count, "generator_unordered", batch_size=1)
+    outputs = iter(pool(joblib.delayed(_numbered)(task, i, item) for i, item in enumerate(items)))
     try:
         for output in outputs:  # noqa: UP028  (a closed `yield from` warns of what is not used)
             yield output
     except GeneratorExit:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            outputs.close()
+            if hasattr(outputs, "close"):
+                outputs.close()
         raise
 
 
