@@ -205,8 +205,9 @@ def main():
     every = measure, sets, range(args.splits), args.features, args.jobs, args.keep
     results = measured(*every, args.so_far)
     parts = {}
+    done = {m["name"] for m in results}
     for group, names in (("bundled", list(BUNDLED)), ("files", list(files))):
-        if names:
+        if names and done.issuperset(names):
             parts |= {
                 f"{group} accuracy": comparison(
                     results, names, "accuracy, %", lambda v: mean_and_error(100.0 * v[:, 0], 1)
@@ -216,7 +217,7 @@ def main():
                     results, names, "fit, s", lambda v: f"{v[:, 2].mean():.2f}"
                 ),
             }
-    parts["steps"] = steps(results, list(sets))
+    parts["steps"] = steps(results, [name for name in sets if name in done])
     parts["how"] = (
         f"At most {args.splits} random splits, {args.features} features or neurons; mean ± "
         f"standard error; CPU seconds on one thread of {platform.machine()}, searches included; "
@@ -227,7 +228,7 @@ def main():
         print(text, end="\n\n", flush=True)
         if args.page is not None:
             insert(args.page, name, text)
-    check(results, list(sets))
+    check(results, [name for name in sets if name in done])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 r"""Choosing the step by fits that leave out a fifth of the rows from step and readout.
 
 Each such fit has features of its own, and costs as much as the final one. So what only ranks the
-candidates is cheap: sizes are screened with half of the neurons on the first fifth, the best and
-its neighbours compared on as many fifths as it takes to have a thousand rows. The best alone is
-judged with all neurons on all rows, at ridges near its own. Features and their products are in
+candidates is cheap: sizes are screened with half of the neurons on the first fifth, the best and,
+while they are better, those below, then the neighbours of these are compared with all neurons, on
+as many fifths as it takes to have a thousand rows. The best alone is judged on all rows, at ridges
+near its own. Features and their products are in
 single precision, summed and factorised in double, unless rows are few or the ridge is so small
 that it makes a difference.
 """
@@ -323,7 +324,8 @@ def _compared(
     first = task.layer.step(rows.take(fold != 0))
     table: dict[float, Floats] = {}
 
-    narrow = trials.narrow(max(len(task.layer.W) // 2, _SCREENING))
+    neurons = max(len(task.layer.W) // 2, _SCREENING)
+    narrow = trials.narrow(neurons) if neurons < len(task.layer.W) else trials
     known: dict[tuple[float, int], _Sums] = {}
 
     def squares(eta: float, some: int) -> Floats:
@@ -332,13 +334,6 @@ def _compared(
             parts = [known[eta, f].square for f in range(some)]
             errors = np.add.reduce(parts) / plain.by_fold[:some].sum(axis=0) * nothing
         return np.where(np.isnan(errors), np.inf, errors)
-
-    def screen(etas: list[float]) -> list[float]:
-        fits = (delayed(narrow.judged)(0, first, eta) for eta in etas)
-        found = fits_at_a_time(fits, task.n_jobs, "sizes of the step")
-        known.update(((eta, 0), sums) for eta, sums in zip(etas, found, strict=True))
-        table.update((eta, squares(eta, 1)) for eta in etas)
-        return [task.best(table[eta], rows)[1] for eta in etas]
 
     def judge(trials: _Trials, etas: list[float], which: range) -> None:
         new = [[eta for eta in etas if (eta, f) not in known] for f in which]
@@ -349,26 +344,40 @@ def _compared(
         for f, ours, each in zip(which, new, found, strict=True):
             known.update(((eta, f), sums) for eta, sums in zip(ours, each, strict=True))
 
+    def screen(etas: list[float]) -> list[float]:
+        """Rank with some neurons; then with all down to where smaller is no longer better.
+
+        With fewer neurons larger steps are better, never smaller ones.
+        """
+        judge(narrow, etas, range(1))
+        table.update((eta, squares(eta, 1)) for eta in etas)
+        errors = [task.best(table[eta], rows)[1] for eta in etas]
+        if narrow.task.layer is task.layer:
+            return errors
+        known.clear()
+        found = [np.inf] * len(etas)
+        for i in range(int(np.argmin(errors)), -1, -1):
+            judge(trials, [etas[i]], range(1))
+            found[i] = task.best(squares(etas[i], 1), rows)[1]
+            if i + 1 < len(etas) and found[i] > found[i + 1]:
+                break
+        return found
+
     etas = [forced] if forced is not None else finalists(task, unit, screen)
     if not etas:
         return None
-    best = etas[0]
-    if len(etas) > 1:
-        some = min(folds, int(np.ceil(_COMPARING * folds / len(rows))))
-        judge(narrow, etas, range(some))
-        table.update((eta, squares(eta, some)) for eta in etas)
-        best = min(etas, key=lambda eta: task.best(table[eta], rows)[1])
-    if len(narrow.task.layer.W) < len(task.layer.W):
-        known.clear()
-    judge(trials, [best], range(1))
-    done = sum(eta == best for eta, _ in known)
-    guess = squares(best, done)
-    # Fewer neurons err more: so much more as where both were tried.
-    if best in table:
+    some = 1 if len(etas) == 1 else min(folds, int(np.ceil(_COMPARING * folds / len(rows))))
+    judge(trials, etas, range(some))
+    screened, compared = table, {eta: squares(eta, some) for eta in etas}
+    best = min(etas, key=lambda eta: task.best(compared[eta], rows)[1])
+    guess, done = compared[best], some
+    table = dict(compared)
+    for eta in screened.keys() - compared.keys():
+        # Fewer neurons err more: so much more as where both were tried.
+        both = min(screened.keys() & compared.keys(), key=lambda other: abs(np.log(other / eta)))
         with np.errstate(divide="ignore", invalid="ignore"):
-            factor = guess / table[best]
-        factor = np.where(np.isfinite(factor), factor, 1.0)
-        table = {eta: factor * errors for eta, errors in table.items()}
+            factor = compared[both] / screened[both]
+        table[eta] = np.where(np.isfinite(factor), factor, 1.0) * screened[eta]
     firsts = [known[best, f] for f in range(done)]
     for near in (_near(task, guess, rows), np.arange(task.alphas.size)):
         at = replace(trials, task=replace(task, alphas=task.alphas[near]))

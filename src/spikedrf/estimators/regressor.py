@@ -165,9 +165,10 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         What was tried.
     loo_errors_ : ndarray, shape (S, A)
         The same estimate for each, averaged over targets. Of a step that was only screened, or
-        compared, it is that of a fifth of the rows or some, with half of the neurons, scaled by the
-        errors without a step there and everywhere, and by those of the best size with half of the
-        neurons and all; from 2000 rows on also of ridges that are not near the best. After several
+        compared with its neighbours, it is that of a fifth of the rows or some, scaled by the
+        errors without a step there and everywhere, and, where half of the neurons screened, by
+        those of a size that was tried with both; from 2000 rows on that also holds for ridges that
+        are not near the best. After several
         steps one row: leave-one-out errors of the readout, scaled so that the chosen one is
         ``loo_error_``, of the rows that have taken none of the steps; of all where these are few.
     steps_ : structured ndarray
@@ -252,7 +253,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
 
     One step costs a pass over the rows, for the features and their p x p Gram matrix (n x n if
     there are fewer rows than features), for each of five fits without a fifth of the rows, a
-    quarter of one for each of nine sizes, which half of the neurons rank, and one without a step.
+    quarter of one for each of seven sizes, which half of the neurons rank, two for the neighbours
+    of the best, and one without a step.
     From 2000 rows on these are in single precision unless the best ridge is below 1e-3 of the
     features' variance. Memory is O(p^2), not O(n p).
 
