@@ -1,7 +1,10 @@
 """The rooms of the package: who imports whom, and who may know what a step is."""
 
 import ast
+import importlib
 import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -133,3 +136,22 @@ def test_the_kernels_have_one_index_type():
     for file in kernel_sources():
         if file.name != "array.hpp":
             assert "size_t" not in file.read_text(encoding="utf-8"), file
+
+
+@pytest.mark.parametrize("package", ["spikedrf", "spikedrf.theory"])
+def test_every_public_name_is_found(package):
+    room = importlib.import_module(package)
+    assert set(room.__all__) <= set(dir(room))
+    for name in room.__all__:
+        assert getattr(room, name) is not None
+    with pytest.raises(AttributeError, match="nothing_like_this"):
+        room.nothing_like_this  # noqa: B018
+
+
+def test_the_package_alone_imports_nothing_but_itself():
+    code = "import sys, spikedrf; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "scipy", "sklearn", "pandas"} & set(done.stdout.split())
+    code = "import sys, spikedrf.theory; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"scipy", "sklearn", "pandas", "sqlite3"} & set(done.stdout.split())

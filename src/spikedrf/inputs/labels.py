@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from spikedrf import _core
 from spikedrf.inputs.frame import Frame
@@ -141,6 +140,8 @@ def _values(frame: Frame, readout: Readout, i: int, shift: Floats, zeta: Floats)
 
 def _chance(g: Floats, noise: float) -> Floats:
     if noise > 0.0:
+        from scipy.special import ndtr
+
         return np.asarray(ndtr(g / noise))
     return (g >= 0.0).astype(np.float64)
 
@@ -197,6 +198,8 @@ def least_rates(population: Population, noise: Floats, flip: Floats) -> Floats:
 def _least_rate(law: Population, noise: float) -> float:
     if noise == 0.0:
         return 0.0
+    from scipy.special import ndtr
+
     total = 0.0
     for i, (mean, rho) in enumerate(zip(law.means, law.proportions, strict=True)):
         if law.numbers is not None:

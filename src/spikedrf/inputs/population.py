@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import roots_hermitenorm
 
 from spikedrf.activations import Activation
 from spikedrf.inputs.covariance import Covariance
@@ -259,6 +258,8 @@ def gaussian_grid(dimensions: int, points: int) -> tuple[Floats, Floats]:
 
 def hermite_grid(dimensions: int, points: int) -> tuple[Floats, Floats]:
     """Gauss-Hermite rule for averages over ``N(0, I)``, as `gaussian_grid`."""
+    from scipy.special import roots_hermitenorm
+
     z, w = roots_hermitenorm(points)
     return _product_grid(z, w, dimensions)
 
