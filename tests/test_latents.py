@@ -74,6 +74,25 @@ def test_degenerate_cases(change):
     assert same.success.all()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": Covariance([2.0, 1.0, 0.5]), "init": "gaussian", "activation": "relu"},
+        {"inputs": Mixture([[1.0, 0.5], [-1.0, -0.5]], labels=[1, -1], weights=[2.0, 1.0])},
+        {"target": "product", "activation": "abs", "step": Spike(1.0, 1.0, [0.6, 0.3])},
+    ],
+)
+def test_no_ridge_below_the_threshold(change):
+    """The limit of small ridges, to which errors come with the order of the ridge."""
+    model = {"beta": 1.3, "noise": 0.2, **change}
+    limit, near = (theory.solve(0.6, lam=lam, **model) for lam in (0.0, 1e-9))
+    assert limit.success
+    assert limit.train_error == 0.0
+    assert np.isinf(limit.V2).all()
+    np.testing.assert_allclose(limit.test_error, near.test_error, rtol=1e-7)
+    np.testing.assert_allclose(limit.norm, near.norm, rtol=1e-7)
+
+
 def test_a_step_on_white_inputs_is_the_step():
     step = GradientStep(2.0, 3.0, u=(1.0, -1.0))
     plain = theory.solve(ALPHA, step=step, **MODEL)
@@ -185,7 +204,9 @@ def test_a_kink_of_two_directions_is_flagged_or_right():
         ({"inputs": Covariance([1, 2]), "bulk": "network"}, ValueError, "bulk must be 'isotropic'"),
         ({"inputs": Covariance([1, 2]), "loss": "hinge"}, ValueError, "needs labels='sign'"),
         ({"target": "product", "flip": 0.1}, ValueError, "flip is for labels='sign'"),
-        ({"target": "product", "lam": 0.0, "alpha": 0.5}, ValueError, "lam = 0 is for alpha >"),
+        ({"target": "product", "lam": 0.0, "alpha": 1.0}, ValueError, "lam = 0 is for alpha >"),
+        ({"target": "product", "lam": 0.0, "alpha": 0.5, "step": Spike(1.0, 1.0, [0.5, 0.5])},
+         ValueError, "alpha < beta where features do not saturate"),
         ({"target": "product", "step": 3}, TypeError, "step must be a GradientStep"),
         ({"target": "product", "step": SPIKE}, ValueError, "gamma of the spike must have 2 comp"),
         (

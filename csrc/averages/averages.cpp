@@ -7,6 +7,7 @@
 #include "numerics/dispatch.hpp"
 #include "numerics/lanes.hpp"
 #include "numerics/small_matrix.hpp"
+#include "numerics/vector_math.hpp"
 
 namespace spikedrf {
 
@@ -217,44 +218,95 @@ ErrorAverages error_averages(const Tables& tables, const double* w_omega2, const
   return {dot(tables.weight(), bias, n), dot(w_omega2, bias, n)};
 }
 
-void class_errors(const Tables& tables, const double* m, const double* theta, const double* psi,
-                  const double* q, double noise2, const double* w_omega2, double epsilon,
-                  const double* bias, ClassErrors* out) noexcept {
+namespace {
+
+// Nodes that are handled together where sums over classes are taken.
+constexpr Index kBlock = 64;
+
+SPIKEDRF_INLINE void add_multiple(double factor, const double* row, Index n, double* out) {
+  SPIKEDRF_SIMD
+  for (Index j = 0; j < n; ++j) out[j] += factor * row[j];
+}
+
+}  // namespace
+
+SPIKEDRF_MULTIVERSION
+void class_errors(const Tables& tables, const double* q, double noise2, const double* w_omega2,
+                  double epsilon, const double* bias, ClassErrors* out) noexcept {
+  const int features = pair_count(tables.groups) + tables.groups;
+  const double* inverse_weight = tables.inverse_weight();
+  double power[kBlock];
+  for (int c = 0; c < tables.classes(); ++c) {
+    ClassErrors sum;
+    for (Index i = tables.begin(c); i < tables.begin(c + 1); i += kBlock) {
+      const Index n = std::min(kBlock, tables.begin(c + 1) - i);
+      const double* weight = tables.weight() + i;
+      for (Index j = 0; j < n; ++j) power[j] = bias[i + j] + noise2;
+      for (int a = 0; a < features; ++a) add_multiple(q[a], tables.feature(a) + i, n, power);
+      double share = 0.0, test = 0.0, train = 0.0;
+      // The training residual is that of a fresh sample over 1 + w V, w its weight in the loss.
+#pragma omp simd reduction(+ : share, test, train)
+      for (Index j = 0; j < n; ++j) {
+        share += weight[j];
+        test += weight[j] * power[j];
+        train += w_omega2[i + j] * power[j];
+      }
+      // That is one number for each class.
+      const double shrunk = epsilon * (inverse_weight == nullptr ? 1.0 : inverse_weight[i]);
+      sum.share += share;
+      sum.test += test;
+      sum.train += shrunk * shrunk * train;
+    }
+    out[c] = sum;
+  }
+}
+
+// The readout of a fresh sample is N(mean, width) given its node.
+SPIKEDRF_MULTIVERSION
+void wrong_rates(const Tables& tables, const double* m, const double* theta, const double* psi,
+                 const double* q, ClassErrors* out) noexcept {
+  constexpr double kFar = 40.0;
   const int groups = tables.groups;
   const int features = pair_count(groups) + groups;
   const Latents& latents = tables.latents;
-  const double* inverse_weight = tables.inverse_weight();
+  double mean[kBlock], width[kBlock], slope[kBlock];
   for (int c = 0; c < tables.classes(); ++c) {
-    ClassErrors sum;
-    for (Index i = tables.begin(c); i < tables.begin(c + 1); ++i) {
-      double spread = 0.0;
-      for (int a = 0; a < features; ++a) spread += q[a] * tables.feature(a)[i];
-      const double power = bias[i] + noise2 + spread;
-      const double weight = tables.weight()[i];
-      // The training residual is that of a fresh sample over 1 + w V, w its weight in the loss.
-      const double shrunk = epsilon * (inverse_weight == nullptr ? 1.0 : inverse_weight[i]);
-      sum.share += weight;
-      sum.test += weight * power;
-      sum.train += w_omega2[i] * shrunk * shrunk * power;
-      double mean = 0.0;
-      for (int k = 0; k < groups; ++k) mean += m[k] * tables.mu0(k)[i];
-      for (int a = 0; a < tables.columns(); ++a) mean += theta[a] * tables.column(a)[i];
-      double width = std::max(spread, 0.0);
+    out[c].wrong = 0.0;
+    for (Index i = tables.begin(c); i < tables.begin(c + 1); i += kBlock) {
+      const Index n = std::min(kBlock, tables.begin(c + 1) - i);
+      const double* weight = tables.weight() + i;
+      const double* label = tables.h() + i;
+      double none = 0.0;
+      for (Index j = 0; j < n; ++j) none += std::fabs(label[j]) == 1.0 ? 0.0 : 1.0;
+      if (none > 0.0) {
+        out[c].wrong = std::numeric_limits<double>::quiet_NaN();
+        break;
+      }
+      std::fill_n(mean, n, 0.0);
+      std::fill_n(width, n, 0.0);
+      for (int k = 0; k < groups; ++k) add_multiple(m[k], tables.mu0(k) + i, n, mean);
+      for (int a = 0; a < tables.columns(); ++a) {
+        add_multiple(theta[a], tables.column(a) + i, n, mean);
+      }
+      for (int a = 0; a < features; ++a) add_multiple(q[a], tables.feature(a) + i, n, width);
       for (int l = latents.spans; l < latents.directions(); ++l) {
         const double* const overlap =
             l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
-        double slope = 0.0;
-        for (int k = 0; k < groups; ++k) slope += overlap[k] * tables.mu1(k)[i];
-        width += slope * slope;
+        std::fill_n(slope, n, 0.0);
+        for (int k = 0; k < groups; ++k) add_multiple(overlap[k], tables.mu1(k) + i, n, slope);
+        for (Index j = 0; j < n; ++j) width[j] += slope[j] * slope[j];
       }
-      // The readout of a fresh sample is N(mean, width).
-      const double label = tables.h()[i];
-      if (std::fabs(label) != 1.0) sum.wrong = std::numeric_limits<double>::quiet_NaN();
-      const double margin = label * mean;
-      const double none = margin > 0.0 ? 0.0 : margin < 0.0 ? 1.0 : 0.5;
-      sum.wrong += weight * (width > 0.0 ? 0.5 * std::erfc(margin / std::sqrt(2.0 * width)) : none);
+      double wrong = 0.0;
+#pragma omp simd reduction(+ : wrong)
+      for (Index j = 0; j < n; ++j) {
+        const double sd = std::sqrt(width[j] > 1e-300 ? width[j] : 1e-300);
+        double away = label[j] * mean[j] / sd;
+        away = away < kFar ? away : kFar;
+        away = away > -kFar ? away : -kFar;
+        wrong += weight[j] * vmath::normal_cdf(-away);
+      }
+      out[c].wrong += wrong;
     }
-    out[c] = sum;
   }
 }
 

@@ -74,9 +74,12 @@ struct ClassErrors {
   double wrong = 0.0;
 };
 
-// One for every class. `bias` is what error_averages left, T+ on the nodes.
-void class_errors(const Tables& tables, const double* m, const double* theta, const double* psi,
-                  const double* q, double noise2, const double* w_omega2, double epsilon,
-                  const double* bias, ClassErrors* out) noexcept;
+// One for every class, but for `wrong`. `bias` is what error_averages left, T+ on the nodes.
+void class_errors(const Tables& tables, const double* q, double noise2, const double* w_omega2,
+                  double epsilon, const double* bias, ClassErrors* out) noexcept;
+
+// `wrong` of every class.
+void wrong_rates(const Tables& tables, const double* m, const double* theta, const double* psi,
+                 const double* q, ClassErrors* out) noexcept;
 
 }  // namespace spikedrf

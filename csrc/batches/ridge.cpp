@@ -4,6 +4,37 @@ namespace spikedrf {
 
 namespace {
 
+// Rates of wrong signs by class: the readout is a narrow step on some nodes, which only these see.
+// They are refined on their own for the readout that was found. Exhausted: they still move.
+template <int KS>
+Reached climb_rates(TableLadder& ladder, Index level, const Problem& problem,
+                    OrderParameters<KS>& order) {
+  constexpr double kLeast = 1e-6;  // smaller rates are held to this instead of to themselves
+  const auto rates = [&](Index at) {
+    wrong_rates(ladder[at], order.m.data(), order.theta.data(), order.psi.data(), order.q.data(),
+                order.by_class.data());
+    return order.by_class;
+  };
+  Array<ClassErrors> before = rates(level);
+  if (std::isnan(before[0].wrong)) return Reached::ready;
+  if (level > 0) {
+    --level;
+    before = rates(level);
+  }
+  for (;;) {
+    const Reached reached = ladder.reach(++level);
+    if (reached != Reached::ready) return reached;
+    const Array<ClassErrors> now = rates(level);
+    double moved = 0.0;
+    for (Index c = 0; c < now.size(); ++c) {
+      const double floor = kLeast * now[c].share;
+      moved = std::max(moved, relative_change(now[c].wrong, before[c].wrong, floor));
+    }
+    if (moved <= problem.accuracy.rtol) return Reached::ready;
+    before = now;
+  }
+}
+
 template <int KS>
 bool solve_groups(const Problem& problem, const Points& points, const Solutions& solutions) {
   const Spikes& spikes = problem.spikes;
@@ -20,8 +51,6 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
       const ClassErrors& now = order.by_class[i];
       const double floor = 1e-6 * now.share;
       moved = std::max(moved, relative_change(now.test, before[i].test, floor * errors.excess));
-      if (std::isnan(now.wrong)) continue;  // labels are no signs
-      moved = std::max(moved, relative_change(now.wrong, before[i].wrong, floor));
     }
     before = order.by_class;
     return moved;
@@ -37,6 +66,13 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
       const double alpha = points.alpha[point];
       const double beta = points.beta[point];
       const bool ridgeless = std::isinf(alpha) || points.lam[point] == 0.0;
+      if (!order.by_class.empty() && climber.at.solved) {
+        const Reached rates = climb_rates(ladder, climber.at.level[0], problem, order);
+        if (rates == Reached::failed) return false;
+        if (rates == Reached::exhausted && climber.at.status == Status::converged) {
+          climber.at.status = Status::quadrature;
+        }
+      }
       Answer answer;
       answer.status = climber.at.status;
       answer.iterations = climber.iterations;

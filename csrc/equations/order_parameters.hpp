@@ -313,9 +313,8 @@ Errors OrderParameters<KS>::solve(const Tables& tables, const Regime& regime,
   // omega here is (1/(1 + V)) / epsilon.
   errors.train *= regime.weighting.epsilon * regime.weighting.epsilon;
   if (by_class.empty()) return errors;
-  class_errors(tables, m.data(), theta.data(), psi.data(), q.data(), noise2,
-               step_a.w_omega2.data(), regime.weighting.epsilon, step_a.node_scratch.data(),
-               by_class.data());
+  class_errors(tables, q.data(), noise2, step_a.w_omega2.data(), regime.weighting.epsilon,
+               step_a.node_scratch.data(), by_class.data());
   errors.train = 0.0;  // weights in the loss differ between classes
   for (const ClassErrors& errors_there : by_class) errors.train += errors_there.train;
   return errors;

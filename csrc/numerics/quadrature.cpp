@@ -37,6 +37,7 @@ constexpr double kCut = 0.38;
 // The trapezoid rule converges like exp(-2 pi scale / step), from some 30 nodes on with fewer of
 // them than Gauss-Hermite. Below the smallest scale graded panels are the cheaper ones.
 constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
+constexpr double kFineSteps[] = {0.32, 0.27, 0.2, 0.13};    // two that mostly are enough
 constexpr double kSmallestUniform = 0.1;
 
 // The node x of a rule in which every kappa has the weight `width` times its density.
@@ -200,7 +201,8 @@ RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start,
     smallest = std::min(smallest, feature.scale);
   }
   if (start == Start::hermite && smallest >= kMildScale) whole_levels_ = kHermiteLevels;
-  if (start == Start::uniform && smallest >= kSmallestUniform) {
+  if (start != Start::hermite && smallest >= kSmallestUniform) {
+    static_assert(sizeof(kUniformSteps) == sizeof(kFineSteps));
     whole_levels_ = static_cast<int>(sizeof(kUniformSteps) / sizeof(double));
     step_ = smallest;
   }
@@ -220,7 +222,8 @@ bool RuleLadder::make(int level, Rule& rule) const {
     }
     rule.node.clear();
     rule.weight.clear();
-    const double step = kUniformSteps[level] * step_;
+    const double* const steps = start_ == Start::fine ? kFineSteps : kUniformSteps;
+    const double step = steps[level] * step_;
     const int half = static_cast<int>(kCutoff / step);
     for (int i = -half; i <= half; ++i) append_node(i * step, step, negligible_, rule);
     return level == 0 || rule.node.size() <= max_nodes_;

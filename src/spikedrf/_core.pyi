@@ -43,7 +43,7 @@ def class_rule(
     offset: float = 0.0,
     slope: float = 0.0,
     sd: float = 1.0,
-    uniform_start: bool = False,
+    start: int = 0,
     signs: bool = False,
     noise: float = 0.0,
 ) -> Floats | None: ...

@@ -90,6 +90,7 @@ cdef extern from "numerics/quadrature.hpp" namespace "spikedrf" nogil:
     cdef enum RuleStart "spikedrf::RuleLadder::Start":
         hermite "spikedrf::RuleLadder::Start::hermite"
         uniform "spikedrf::RuleLadder::Start::uniform"
+        fine "spikedrf::RuleLadder::Start::fine"
 
 cdef extern from "tables/class_rule.hpp" namespace "spikedrf" nogil:
     cdef struct Rule:
@@ -381,12 +382,12 @@ cdef rule_arrays(Rule& rule):
 
 def class_rule(Function sigma, const double[::1] r, const double[::1] c, double mean, int level,
                Index max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
-               double sd=1.0, bint uniform_start=False, bint signs=False, double noise=0.0):
+               double sd=1.0, int start=0, bint signs=False, double noise=0.0):
     """Nodes and weights of a rule for z ~ N(0, 1), kappa = mean + z: None beyond the finest.
 
     It resolves features sigma(r_k kappa + sqrt(c_k) N(0, 1)) and labels(offset + slope z + sd N),
     with `signs` the signs of these plus noise N(0, 1) too. Rules that do not need panels are
-    Gauss-Hermite's, or with `uniform_start` trapezoid rules.
+    Gauss-Hermite's if `start` is 0, trapezoid rules if it is 1, and finer ones if it is 2.
     """
     cdef Rule rule
     cdef ScalarLabels of = ScalarLabels(NULL, offset, slope, sd, NULL, noise)
@@ -398,7 +399,7 @@ def class_rule(Function sigma, const double[::1] r, const double[::1] c, double 
                 raise labels.error
             of.signs = &crossings
     if not core_class_rule(sigma.moments[0], <int>r.shape[0], &r[0], &c[0], mean, of,
-                           uniform if uniform_start else hermite, max_nodes, level, rule):
+                           <RuleStart>start, max_nodes, level, rule):
         return None
     return rule_arrays(rule)
 

@@ -38,6 +38,7 @@ _FIRST = (
     "staircase",
     "power-law",
     "two-classes",
+    "data-spread",
     "deep-features",
     "real-data",
 )

@@ -32,6 +32,9 @@ _BESIDE_PLANE = {
     3: (8, 12, 16, 22, 30),
 }
 _EVALUATIONS = 1_000_000
+# Two of these that agree to so much on every node have found nothing that is not smooth. They are
+# compared up to this level: where labels have kinks, no finer ones would agree.
+_SETTLED, _LAST_SETTLED = 1e-12, 2
 _MOST_LEVELS = 9
 
 
@@ -57,6 +60,8 @@ class Tables:
         ``E y zeta_l``, with ``zeta_l`` the latents beside kappa, from the class's mean.
     rest : ndarray, shape (N,)
         ``E y^2`` less the squares of these, without noise.
+    settled : bool
+        Whether a finer grid leaves these three as they are: then labels have no kink to miss.
     """
 
     begin: list[int]
@@ -69,6 +74,7 @@ class Tables:
     y: Floats
     slope: Floats
     rest: Floats
+    settled: bool
 
 
 def make_tables(
@@ -98,12 +104,15 @@ def make_tables(
         sd = float(np.sqrt(frame.layer.c[k]))
         e = function(frame.r[k] @ kappa, sd, level, True)
         mu0[k], mu1[k], mu2[k], length[k] = e[0], e[1] / sd, e[2], 0.5 * e[3]
+    settled = True
     y, rest = np.zeros((2, nodes))
     slope = np.zeros((nodes, frame.size - frame.spikes))
     for i, shift in enumerate(z):
         part = slice(begin[i], begin[i + 1])
-        _labels(frame, i, shift, level if readout is None else 0, y[part], slope[part], rest[part])
-    return Tables(begin, kappa, np.concatenate(weight), mu0, mu1, mu2, length, y, slope, rest)
+        grid = level if readout is None else 0
+        settled &= _labels(frame, i, shift, grid, y[part], slope[part], rest[part])
+    weights = np.concatenate(weight)
+    return Tables(begin, kappa, weights, mu0, mu1, mu2, length, y, slope, rest, settled)
 
 
 def on_a_grid(frame: Frame) -> bool:
@@ -138,7 +147,9 @@ def _rule(
         r, mean = np.ascontiguousarray(frame.r[:, 0]), float(frame.means[i, 0])
         more: dict[str, Any] = {}
         if readout is not None:
-            more = {"uniform_start": True, "signs": readout.signs, "noise": readout.noise}
+            more = {"start": 1, "signs": readout.signs, "noise": readout.noise}
+        elif frame.means[:, 0].any():
+            more = {"start": 2}  # off the middle, Gauss-Hermite rules are at their worst
         if labels:
             labels = (*labels[:2], float(along[0]), labels[3])
         return _core.class_rule(function, r, c, mean, level, MOST_NODES, *labels, **more)
@@ -148,12 +159,18 @@ def _rule(
 
 def _labels(
     frame: Frame, i: int, shift: Floats, level: int, y: Floats, slope: Floats, rest: Floats
-) -> None:
-    """Fill the labels' moments in class i, ``shift`` (R, N) away from its mean along spikes."""
-    law, spikes = frame.population, frame.spikes
+) -> bool:
+    """Fill the labels' moments in class i, ``shift`` (R, N) away from its mean along spikes.
+
+    Returns
+    -------
+    bool
+        Whether they are beyond the doubt that two grids might agree by accident.
+    """
+    law = frame.population
     if law.numbers is not None:
         y[:] = law.numbers[i]
-        return
+        return True
     if law.scalar is not None:
         offset, along, across = frame.scalar(i)
         mean = np.ascontiguousarray(offset + along @ shift)
@@ -161,12 +178,33 @@ def _labels(
         y[:], rest[:] = e[0], e[2]
         if frame.labels:
             slope[:, 0] = e[1]
-        return
+        return True
+    found, settled = _on_grid(frame, i, shift, level), not on_a_grid(frame)
+    # A smooth function is averaged to rounding by grids that are not much finer.
+    for finer in range(level + 1, level + 3):
+        if settled or level > _LAST_SETTLED or finer >= len(_points(frame)) or frame.spikes > 1:
+            break
+        after = _on_grid(frame, i, shift, finer)
+        size = np.abs(after[0]) + np.abs(after[1]).sum(axis=1) + np.sqrt(after[2])
+        gap = np.abs(after[0] - found[0]) + np.abs(after[1] - found[1]).sum(axis=1)
+        root = np.abs(np.sqrt(after[2]) - np.sqrt(found[2]))
+        settled = bool(np.all(gap + root <= _SETTLED * (size + size.mean())))
+        found = after if settled else found
+    y[:], rest[:] = found[0], found[2]
+    slope[:, : frame.labels] = found[1]
+    return settled
+
+
+def _on_grid(frame: Frame, i: int, shift: Floats, level: int) -> tuple[Floats, Floats, Floats]:
+    """Average labels over the latents beside the spikes: ``E y``, ``E y zeta_l`` and the rest."""
+    law, spikes = frame.population, frame.spikes
     if frame.labels:
         grid = hermite_grid if spikes > 1 else gaussian_grid
         zeta, w = grid(frame.labels, _points(frame)[level])
     else:
         zeta, w = np.zeros((1, 0)), np.ones(1)
+    nodes = shift.shape[1]
+    y, rest, slope = np.empty(nodes), np.empty(nodes), np.empty((nodes, frame.labels))
     # Latents of the population at a node: their mean given kappa, then what the rest adds.
     away = zeta @ frame.turn[spikes : spikes + frame.labels]
     chunk = max(1, _EVALUATIONS // len(zeta))
@@ -175,6 +213,7 @@ def _labels(
         s = law.means[i] + shift[:, part].T @ frame.turn[:spikes]
         value = law.label(s[:, None, :] + away, i)
         y[part] = value @ w
-        slope[part, : frame.labels] = value @ (w[:, None] * zeta)
-        left = value - y[part, None] - slope[part, : frame.labels] @ zeta.T
+        slope[part] = value @ (w[:, None] * zeta)
+        left = value - y[part, None] - slope[part] @ zeta.T
         rest[part] = left**2 @ w
+    return y, slope, rest

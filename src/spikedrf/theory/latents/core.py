@@ -96,12 +96,16 @@ def frame_problem(
     nodes: dict[int, tuple[Floats, list[int]]] = {}
     labels: dict[tuple[int, int], tuple[Floats, list[int]] | None] = {}
 
+    settled = True
+
     def tables_at(level: int) -> tuple[Floats, list[int]] | None:
+        nonlocal settled
         if level not in made:
             tables = make_tables(frame, sigma, level, readout)
             made[level] = None if tables is None else core_rows(frame, shape, tables)
             if tables is not None:
                 nodes[level] = tables.kappa, tables.begin
+                settled = settled and tables.settled
         return made[level]
 
     def labels_at(level: int, fine: int) -> tuple[Floats, list[int]] | None:
@@ -115,6 +119,11 @@ def frame_problem(
             labels[level, fine] = found
         return labels[level, fine]
 
+    # Labels that are averaged over grids are in doubt, but for those that are smooth.
+    doubtful = on_a_grid(frame)
+    if doubtful and readout is None:
+        tables_at(0)
+        doubtful = not settled
     how: dict[str, Any] = {"loss": Square().core}
     if readout is not None:
         how = {"loss": readout.loss, "signs": readout.signs}
@@ -131,7 +140,7 @@ def frame_problem(
         tables_at=tables_at,
         labels_at=labels_at,
         classes=len(frame.means),
-        doubtful=on_a_grid(frame),
+        doubtful=doubtful,
         **how,
     )
 

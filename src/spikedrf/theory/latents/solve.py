@@ -14,10 +14,12 @@ from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.labels import Readout, least_rates
 from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.neurons import LatentLayer
 from spikedrf.inputs.population import Population, Rows
 from spikedrf.losses import Loss
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
+from spikedrf.theory.batch import features_die_out
 from spikedrf.theory.convex import refuse_limits
 from spikedrf.theory.latents.core import Shape, solve_frame
 
@@ -162,7 +164,7 @@ def pose_latents(
     )
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in values.items()}
     which = np.broadcast_to(which, shape).ravel()
-    _refuse_limits(flat, sigma)
+    _refuse_limits(flat, sigma, np.array([_die_out(sigma, layer) for layer in layers])[which])
     tasks = []
     for index, layer in enumerate(layers):
         points = np.flatnonzero(which == index)
@@ -230,15 +232,25 @@ def solve_points(
     return Solved(out, posed.frames, posed.which, posed.shape)
 
 
-def _refuse_limits(flat: dict[str, Floats], sigma: Activation) -> None:
+def _die_out(sigma: Activation, layer: LatentLayer) -> bool:
+    """Whether samples far out along the spikes may have features that are alike."""
+    r = layer.r[layer.pi > 0.0]
+    r = r[:, r.any(axis=0)]
+    if r.shape[1] > 1:
+        return any(sigma.saturates)  # in a plane there is a direction for every pair of sides
+    return bool(r.size and features_die_out(sigma, r[:, 0]))
+
+
+def _refuse_limits(flat: dict[str, Floats], sigma: Activation, dead: NDArray[np.bool_]) -> None:
     alpha, beta, lam = flat["alpha"], flat["beta"], flat["lam"]
     ridgeless = (lam == 0.0) & np.isfinite(alpha)
-    bad = ridgeless & ((alpha <= beta) | sigma.linear)
+    bad = ridgeless & ((alpha == beta) | ((alpha < beta) & dead) | sigma.linear)
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"lam = 0 is for alpha > beta and activations that are not linear with these inputs, "
-            f"got alpha = {alpha[i]:g}, beta = {beta[i]:g}: lam must be > 0 there"
+            f"lam = 0 is for alpha > beta with these inputs, and for alpha < beta where features "
+            f"do not saturate along a spike, of activations that are not linear; got alpha = "
+            f"{alpha[i]:g}, beta = {beta[i]:g} with {sigma.name!r}: lam must be > 0 there"
         )
     if sigma.linear and np.isinf(alpha).any():
         raise ValueError(
