@@ -36,6 +36,19 @@ def huber(y, omega, V):
     return np.clip((y - omega) / (1.0 + V), -1.0, 1.0), None
 
 
+def pseudo_huber(y, omega, V):
+    x = y - omega
+    t = x / (1.0 + V)
+    for _ in range(50):
+        root = np.sqrt(1.0 + t * t)
+        step = (t + V * t / root - x) / (1.0 + V / root**3)
+        t -= step
+        if np.abs(step).max() < 1e-10:
+            break
+    root = np.sqrt(1.0 + t * t)
+    return t / root, 1.0 / (root**3 + V)
+
+
 def quantile(y, omega, V, level=0.8):
     return np.clip((y - omega) / V, level - 1.0, level), None
 

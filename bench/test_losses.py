@@ -39,6 +39,7 @@ RACES = {
     "logistic, noisy signs": ("logistic", convex_rival.logistic, SIGN, 48, 1e-6, 50.0),
     "hinge, noisy signs": ("hinge", convex_rival.hinge, SIGN, 96, 1e-3, 50.0),
     "Huber": ("huber", convex_rival.huber, REAL, 96, 1e-5, 50.0),
+    "pseudo-Huber": ("pseudo_huber", convex_rival.pseudo_huber, REAL, 48, 1e-6, 50.0),
     "quantile 0.8": (losses.Quantile(0.8), convex_rival.quantile, REAL, 96, 1e-3, 50.0),
     "logistic, signs without noise": ("logistic", convex_rival.logistic, CUT, 64, 1e-6, None),
 }

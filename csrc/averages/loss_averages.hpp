@@ -54,6 +54,16 @@ struct EnvelopeSums {
         return -zeta_f[channel - kS];
     }
   }
+  // Where the mean and the labels have the opposite sign.
+  EnvelopeSums turned() const {
+    EnvelopeSums result = *this;
+    result.f = -f;
+    for (int channel = 0; channel < kChannels; ++channel) {
+      if (channel == kMean) continue;
+      result.second[kMean][channel] = result.second[channel][kMean] = -second[kMean][channel];
+    }
+    return result;
+  }
   // Of `weight` times the loss, where these are those of the loss itself at weight V.
   void weigh(double weight);
 };
@@ -129,7 +139,8 @@ enum class ObjectiveKind : int {
 
 class LossAverages {
  public:
-  LossAverages(Loss loss, LabelKind kind);
+  // Smooth losses are averaged to the digits that an answer of this accuracy needs.
+  LossAverages(Loss loss, LabelKind kind, double rtol);
 
   // Without `hessian` only the first four sums.
   EnvelopeSums envelope(const LabelTable& labels, Index node, double noise, double flip,
@@ -159,7 +170,20 @@ class LossAverages {
   void average(double V, bool hessian);
   void fresh_losses();  // loss', loss'' and loss as the rows kPhi, kSlope and kThird
   void average_smooth(double V, bool hessian, bool losses);
-  bool lay_grid(double V);
+  // Whether the density of x is laid on a grid, rather than phi averaged for every entry.
+  bool on_grid(const LabelTable& labels) const {
+    return !traits(loss_).broken_line && labels.directions() == 1;
+  }
+  EnvelopeSums sum_smooth(double V, bool hessian);
+  void sum_outcome(double V, Outcome& result);
+  // The points on which phi is averaged: on a uniform grid, on panels, or three for each mu.
+  enum class Grid { uniform, panels, three };
+  Grid lay_grid(double V, bool fresh);
+  void lay_uniform(double strip, double reach);
+  bool spread_signs(const LabelTable& labels, Index node, double flip, const CavityField& field,
+                    bool fresh);
+  void spread(Grid grid, bool hessian);
+  PhiRows phi_on_grid(double V);
   double* row(int i) { return rows_.data() + i * capacity_; }
   double* zeta(int axis) { return zeta_.data() + axis * capacity_; }
   void rates(const CavityField& field, Outcome& result);
@@ -172,6 +196,18 @@ class LossAverages {
   int directions_ = 0;  // of zeta, each with a row of entries
   Array<double> mu_, weight_, signed_, zeta_, label_, rows_;
   Array<double> by_noise_, by_flip_;  // of the weights, if wanted
+  double exponent_, cutoff_;  // Gaussian weights are e^-exponent at the cutoff
+  // The pieces of a uniform grid: number of the first point in steps, its place in x_.
+  struct Piece {
+    double step;
+    Index place;
+  };
+  double origin_ = 0.0, step_ = 0.0;
+  Array<Piece> pieces_;
+  // The density of x on the grid: for each label the weight, times zeta, times zeta^2; and what is
+  // needed to spread it.
+  Array<double> density_, profile_, offset_, zeta_weight_;
+  Array<Index> place_, places_;
   // The grid for smooth losses: points x, quadrature weights, and phi and products of it there.
   Array<double> sorted_, x_, quadrature_, phi_rows_, products_;
 };

@@ -20,7 +20,7 @@ bool solve_convex(const Problem& problem, const Points& points, const Solutions&
   if (problem.source == nullptr && !variation.find(problem.labels, *problem.target)) return false;
   const int K = problem.spikes.groups;
   ConvexEquations equations(K, std::max(problem.spikes.bulk_nodes, 1), problem.latents,
-                            problem.loss, problem.labels);
+                            problem.loss, problem.labels, problem.accuracy.rtol);
   NoWatch nothing;
   Index point = 0;
   while (point < points.count) {

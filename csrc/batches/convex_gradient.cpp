@@ -232,7 +232,7 @@ bool convex_gradient(const Problem& problem, const Points& points, const Gradien
   const Spikes& spikes = problem.spikes;
   const Index directions = results.directions.count;
   ConvexEquations equations(spikes.groups, std::max(spikes.bulk_nodes, 1), problem.latents,
-                            problem.loss, problem.labels);
+                            problem.loss, problem.labels, problem.accuracy.rtol);
   ConvexWatch watch(problem, points, results, variation, equations);
   Index point = 0;
   while (point < points.count) {

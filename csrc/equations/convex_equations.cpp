@@ -6,14 +6,14 @@
 namespace spikedrf {
 
 ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, const Latents& latents, Loss loss,
-                                 LabelKind kind)
+                                 LabelKind kind, double rtol)
     : Resolvent<0>(group_count, bulk_nodes),
       m(group_count),
       psi(latents.free * group_count),
       latents_(latents),
       columns_(latents.columns(group_count)),
       free_(latents.free * group_count),
-      averages_(loss, kind),
+      averages_(loss, kind, rtol),
       potential_(group_count, bulk_nodes, latents),
       loss_(loss) {
   const int K = groups();
@@ -154,17 +154,39 @@ double ConvexEquations::gradient_of(const Term& term) const {
   return regime_.delta * total;
 }
 
+// Whether kappa and -kappa are one and the same problem, with everything but V, s and t turned
+// around: odd functions of one direction, and a loss that does not tell +1 from -1.
+bool ConvexEquations::mirrored() const {
+  constexpr double kRounding = 1e-13;
+  if (!labels_->mirrored() || !symmetric(loss_) || latents_.rest() != 1) return false;
+  const auto alike = [](double a, double b) {
+    return std::fabs(a - b) <= kRounding * std::fabs(a);
+  };
+  for (Index i = 0, j = tables_->nodes - 1; i < j; ++i, --j) {
+    const double width = std::sqrt(t_[i]);
+    if (!(std::fabs(mean_[i] + mean_[j]) <= kRounding * (width + std::fabs(mean_[i])) &&
+          alike(V_[i], V_[j]) && alike(t_[i], t_[j]) &&
+          std::fabs(s_[i] - s_[j]) <= kRounding * width)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void ConvexEquations::average(bool with_hessian) {
   const int K = groups();
   const Index nodes = tables_->nodes;
   const double* w = tables_->weight();
   const double* inverse_weight = tables_->inverse_weight();
-  for (Index i = 0; i < nodes; ++i) {
+  const bool half = inverse_weight == nullptr && mirrored();
+  for (Index i = 0; i < (half ? (nodes + 1) / 2 : nodes); ++i) {
     CavityField field = field_at(i);
     const double weight = inverse_weight == nullptr ? 1.0 : 1.0 / inverse_weight[i];
     field.V *= weight;
     sums_[i] = averages_.envelope(*labels_, i, noise_, flip_, field, with_hessian);
     if (inverse_weight != nullptr) sums_[i].weigh(weight);
+    const Index other = nodes - 1 - i;
+    if (half && i != other) sums_[other] = sums_[i].turned();
   }
   const Index N = unknowns_;
   for (Index r = 0; r < N; ++r) {
@@ -366,11 +388,15 @@ Outcome ConvexEquations::outcome() {
   Outcome total;
   const double* inverse_weight = tables_->inverse_weight();
   by_class.assign(tables_->classes(), Outcome());
+  const Index nodes = tables_->nodes;
+  const bool half = inverse_weight == nullptr && tables_->classes() == 1 && mirrored();
   for (int c = 0; c < tables_->classes(); ++c) {
-    for (Index i = tables_->begin(c); i < tables_->begin(c + 1); ++i) {
+    const Index end = half ? (nodes + 1) / 2 : tables_->begin(c + 1);
+    for (Index i = tables_->begin(c); i < end; ++i) {
       CavityField field = field_at(i);
       if (inverse_weight != nullptr) field.V /= inverse_weight[i];
-      by_class[c].add(tables_->weight()[i],
+      const double both = half && i != nodes - 1 - i ? 2.0 : 1.0;
+      by_class[c].add(both * tables_->weight()[i],
                       averages_.outcome(*labels_, i, noise_, flip_, field));
     }
     total.add(1.0, by_class[c]);

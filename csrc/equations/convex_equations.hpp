@@ -45,7 +45,8 @@ struct ConvexSlopes {
 
 class ConvexEquations : public Resolvent<0> {
  public:
-  ConvexEquations(int groups, int bulk_nodes, const Latents& latents, Loss loss, LabelKind kind);
+  ConvexEquations(int groups, int bulk_nodes, const Latents& latents, Loss loss, LabelKind kind,
+                  double rtol);
 
   // What the equations are about; the arguments must outlive the solves.
   void pose(const Tables& tables, const LabelTable& labels, const Regime& regime, double noise,
@@ -103,6 +104,7 @@ class ConvexEquations : public Resolvent<0> {
   bool newton(NewtonReport& report, bool chord);
   bool factorise();
   bool place();                // from z to the fields on the nodes
+  bool mirrored() const;
   void average(bool hessian);  // from the fields to gradient_ and hessian_
   void residual();
   void jacobian();

@@ -68,6 +68,23 @@ struct FillRows {
   }
 };
 
+struct Values {
+  const double* t;
+  double* out;
+  Index n;
+
+  template <class L>
+  SPIKEDRF_INLINE void operator()(const L& loss) const {
+    if constexpr (L::broken_line) {
+      const Ramp ramp = loss.ramp();
+      for (Index i = 0; i < n; ++i) out[i] = ramp.value(t[i]);
+    } else {
+      SPIKEDRF_SIMD
+      for (Index i = 0; i < n; ++i) out[i] = loss.value(t[i]);
+    }
+  }
+};
+
 }  // namespace
 
 SPIKEDRF_MULTIVERSION
@@ -108,15 +125,9 @@ void prox(Loss loss, double V, const double* x, double* t, Index n) {
   smooth_phi(loss, V, x, n, {t, row, row + n, row + 2 * n, row + 3 * n, row + 4 * n});
 }
 
+SPIKEDRF_MULTIVERSION
 void loss_values(Loss loss, const double* t, double* out, Index n) {
-  visit_loss(loss, [&](const auto& policy) {
-    if constexpr (std::decay_t<decltype(policy)>::broken_line) {
-      const Ramp ramp = policy.ramp();
-      for (Index i = 0; i < n; ++i) out[i] = ramp.value(t[i]);
-    } else {
-      for (Index i = 0; i < n; ++i) out[i] = policy.value(t[i]);
-    }
-  });
+  visit_loss(loss, Values{t, out, n});
 }
 
 double loss_slope(Loss loss, double t) {
@@ -127,6 +138,14 @@ double loss_slope(Loss loss, double t) {
       return policy.at(t).d1;
     }
   });
+}
+
+bool symmetric(Loss loss) {
+  if (traits(loss).margin) return true;
+  for (double t : {0.3, 3.0, 300.0}) {
+    if (loss_slope(loss, t) != -loss_slope(loss, -t)) return false;
+  }
+  return true;
 }
 
 }  // namespace spikedrf

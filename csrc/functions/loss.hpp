@@ -89,6 +89,8 @@ void smooth_phi(Loss loss, double V, const double* x, Index n, const PhiRows& ro
 
 // loss(t), or its derivative, elementwise.
 void loss_values(Loss loss, const double* t, double* out, Index n);
+// Whether turning y and h around changes nothing.
+bool symmetric(Loss loss);
 double loss_slope(Loss loss, double t);  // at a kink the middle of the subdifferential or an end
 
 }  // namespace spikedrf

@@ -172,13 +172,45 @@ bool LabelTable::fill_around(LabelKind kind, const Array<double>& at, int level,
       }
     }
   }
+  look_for_mirror(kind, at);
+  known_cuts_ = kind == LabelKind::sign && noise == 0.0 && sd > 0.0;
+  if (!known_cuts_) return true;
+  up_first_ = labels.starts_up();
+  cut_count_ = labels.crossings().size();
+  cuts_.clear();
+  for (double middle : at) {
+    for (const Crossing& c : labels.crossings()) cuts_.push_back((c.at - middle) / sd);
+  }
   return true;
+}
+
+void LabelTable::look_for_mirror(LabelKind kind, const Array<double>& at) {
+  constexpr double kRounding = 1e-14;
+  mirrored_ = false;
+  const Index count = at.size();
+  const Index entries = weight_.size();
+  for (Index i = 0; i < count; ++i) {
+    const Index other = count - 1 - i;
+    const bool alike = std::fabs(at[i] + at[other]) <= kRounding * std::fabs(at[i]) &&
+                       begin_[i] + begin_[other + 1] == entries;
+    if (!alike) return;
+  }
+  const double whole = kind == LabelKind::sign ? 1.0 : 0.0;
+  for (Index j = 0; j < entries; ++j) {
+    const Index other = entries - 1 - j;
+    const double size = std::max(whole, std::fabs(value_[j]));
+    const bool alike = std::fabs(zeta_[j] + zeta_[other]) <= kRounding * std::fabs(zeta_[j]) &&
+                       std::fabs(weight_[j] - weight_[other]) <= 100.0 * kRounding * weight_[j] &&
+                       std::fabs(value_[j] + value_[other] - whole) <= kRounding * size;
+    if (!alike) return;
+  }
+  mirrored_ = true;
 }
 
 void LabelTable::take(const double* rows, const Array<Index>& begin, int directions) {
   begin_ = begin;
   directions_ = directions;
-  exhausted_ = false;
+  exhausted_ = mirrored_ = known_cuts_ = false;
   const Index count = begin_.back();
   weight_.assign(rows, rows + count);
   value_.assign(rows + count, rows + 2 * count);

@@ -39,6 +39,9 @@ class LabelVariation {
   // whole interval or meets 0 flatly.
   bool differentiable_without_noise() const;
 
+  const Array<Crossing>& crossings() const { return crossing_; }
+  bool starts_up() const { return !g_.empty() && g_.front() >= 0.0; }
+
  private:
   Array<double> x_, g_;  // a scan of the target
   Array<Crossing> crossing_;
@@ -73,13 +76,27 @@ class LabelTable {
   const double* value() const { return value_.data(); }
   // Of sign labels: the derivative of that chance by the noise.
   const double* by_noise() const { return by_noise_.data(); }
+  // Of signs without noise: where in zeta they change at a node, ascending, and whether they begin
+  // with +1. Not known where zeta does not matter.
+  bool known_cuts() const { return known_cuts_; }
+  bool up_first() const { return up_first_; }
+  Index cut_count() const { return cut_count_; }
+  const double* cuts(Index i) const { return cuts_.data() + i * cut_count_; }
+  // Whether kappa and zeta turned around turn the labels around.
+  bool mirrored() const { return mirrored_; }
 
  private:
+  void look_for_mirror(LabelKind kind, const Array<double>& at);
+
   Array<Index> begin_;
   Array<double> zeta_, weight_, value_, by_noise_;
   Index largest_ = 0;
   int directions_ = 1;
   bool exhausted_ = false;
+  bool mirrored_ = false;
+  bool known_cuts_ = false, up_first_ = false;
+  Index cut_count_ = 0;
+  Array<double> cuts_;
 };
 
 }  // namespace spikedrf
