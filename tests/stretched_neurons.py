@@ -1,6 +1,6 @@
-"""A trained network's neurons are stretched: what `theory` leaves out, for one readout value.
+"""A trained network's neurons are stretched, for one readout value: a witness of the theory.
 
-By plain NumPy, for an odd activation: the formulas' only witness.
+By plain NumPy, for an odd activation, without the lengths' own fluctuations.
 """
 
 from __future__ import annotations

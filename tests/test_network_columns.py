@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,11 @@ from spikedrf.activations import resolve
 from spikedrf.first_layer.latent_resolvent import LatentLaw, LatentResolvent, Space
 from spikedrf.first_layer.residual import residual_law
 from spikedrf.first_layer.trained_resolvent import trained_resolvent
+from spikedrf.inputs import trained_neurons
 from spikedrf.inputs.latent_layer import latent_layer
 from spikedrf.inputs.population import Rows, population
 from spikedrf.losses import Huber
+from stretched_neurons import stretched_errors
 
 ERRORS = ("test_error", "train_error", "norm")
 
@@ -318,3 +322,34 @@ def test_an_infinite_batch_is_the_networks():
 def test_gain_is_of_networks():
     with pytest.raises(ValueError, match=r"init='gaussian\+gain' is for a GradientStep with bulk="):
         theory.solve(1.0, lam=0.1, step=GradientStep(1.0, 1.0), init="gaussian+gain")
+
+
+@pytest.mark.parametrize(
+    ("alpha", "model"),
+    [
+        (1.5, {"eta": 3.0, "alpha0": 0.5, "activation": "tanh", "target": "tanh", "noise": 0.0}),
+        (2.0, {"eta": 3.0, "alpha0": 20.0, "activation": "tanh", "target": "sin", "noise": 0.1}),
+    ],
+)
+def test_stretch_alone_is_the_witnesss(alpha, model, monkeypatch):
+    """Of the lengths' fluctuations only what is linear in the initial row and in v."""
+    known = trained_neurons.lengths
+
+    def stretch(*arguments):
+        of = known(*arguments)
+        return replace(of, along=of.along * [1.0, 0.0, 0.0], beside=0.0 * of.beside)
+
+    def variance(rule, c, groups, sums, law, space):
+        linear = np.array([g.along[0] ** 2 for g in groups])
+        square = sums.inverse * (law.one @ law.res**2) + (law.first[0] @ law.res) ** 2
+        return linear * square / c**2
+
+    monkeypatch.setattr(trained_neurons, "lengths", stretch)
+    monkeypatch.setattr(trained_neurons, "_variance", variance)
+    found = theory.solve(
+        alpha, lam=0.05, activation=model["activation"], target=model["target"],
+        noise=model["noise"], step=GradientStep(model["eta"], model["alpha0"]), bulk="network",
+        init="sphere",
+    )  # fmt: skip
+    expected = stretched_errors(alpha, lam=0.05, beta=1.0, **model)
+    np.testing.assert_allclose(errors(found), expected, rtol=1e-6)
