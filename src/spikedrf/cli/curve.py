@@ -15,7 +15,7 @@ import numpy as np
 from spikedrf.cli import cases, options, output, simulated, vocabulary
 from spikedrf.cli.options import Floats
 from spikedrf.parameters import ConvergenceWarning
-from spikedrf.theory.convergence import INFINITE
+from spikedrf.theory.convergence import INFINITE, UNDEFINED
 
 if TYPE_CHECKING:
     from spikedrf import Simulation, Spike
@@ -93,13 +93,15 @@ def run(args: argparse.Namespace) -> int:
     results, status = cases.compute(args, all_args, _compute)
     failed = _write_files(args, over, results)
     status = status or failed
-    lost = infinite = points = 0
+    lost = infinite = undefined = points = 0
     for result in results:
         for name, curve in result.curves.items():
             if name != _OTHER or args.simulate == "network":
                 no_limit = curve.status == INFINITE
+                no_answer = curve.status == UNDEFINED
                 infinite += int(np.count_nonzero(no_limit))
-                lost += int(np.count_nonzero(~(curve.success | no_limit)))
+                undefined += int(np.count_nonzero(no_answer))
+                lost += int(np.count_nonzero(~(curve.success | no_limit | no_answer)))
                 points += curve.success.size
     if lost:
         output.say(
@@ -108,7 +110,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if infinite:
         output.say_infinite("curve", infinite, points)
-    if lost or infinite:
+    if undefined:
+        output.say_undefined("curve", undefined, points)
+    if lost or infinite or undefined:
         status = status or output.NOT_CONVERGED
     if args.json:
         _print_json(args, over, results)

@@ -66,6 +66,14 @@ def say_infinite(command: str, count: int, total: int) -> None:
     )
 
 
+def say_undefined(command: str, count: int, total: int) -> None:
+    """Say that some points have no answer."""
+    say(
+        f"spikedrf {command}: {count} of {total} points have no answer, they are nan: this loss "
+        f"asks for --lam > 0"
+    )
+
+
 def progress(args: argparse.Namespace, what: str) -> Callable[[int, int], None] | None:
     """Return what reports progress on one line of a terminal; None if nobody reads it.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikedrf.cli import options, output, values, vocabulary
-from spikedrf.theory.convergence import INFINITE
+from spikedrf.theory.convergence import INFINITE, UNDEFINED
 from spikedrf.theory.diagram import VALUES
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     failed = _write_files(args, diagram)
     status = status or failed
     infinite = int(np.count_nonzero(diagram.status == INFINITE))
-    lost = int(np.count_nonzero(diagram.status > 0)) - infinite
+    undefined = int(np.count_nonzero(diagram.status == UNDEFINED))
+    lost = int(np.count_nonzero(diagram.status > 0)) - infinite - undefined
     if lost:
         output.say(
             f"spikedrf phase: {lost} of {diagram.success.size} points did not reach --rtol "
@@ -110,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if infinite:
         output.say_infinite("phase", infinite, diagram.success.size)
-    if lost or infinite:
+    if undefined:
+        output.say_undefined("phase", undefined, diagram.success.size)
+    if lost or infinite or undefined:
         status = status or output.NOT_CONVERGED
     if args.json:
         output.print_json(args, _arrays(diagram))

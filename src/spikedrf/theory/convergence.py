@@ -46,6 +46,9 @@ def check_accuracy(rtol: float) -> float:
 #: Status of points at which the ridgeless limit is infinite.
 INFINITE = 7
 
+#: Status of points at which the equations at hand have no solution that is known.
+UNDEFINED = 8
+
 _LEFT_TO_CALLER: ContextVar[bool] = ContextVar("_LEFT_TO_CALLER", default=False)
 
 
@@ -73,6 +76,13 @@ def about_infinite(count: int) -> str:
     if not count:
         return ""
     return f" {count} of them have no ridgeless limit: the error is inf at lam = 0, raise lam."
+
+
+def about_undefined(count: int) -> str:
+    """Return what a warning says of points without an answer."""
+    if not count:
+        return ""
+    return f" {count} of them have no answer and are NaN: this loss asks for lam > 0 there."
 
 
 def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
@@ -104,7 +114,9 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
     unattainable = int(np.count_nonzero(status == 6))
     infinite = int(np.count_nonzero(status == INFINITE))
     error[failed[status == INFINITE]] = 0.0
-    if undefined + unattainable + infinite == failed.size:
+    unsolved = int(np.count_nonzero(status == UNDEFINED))
+    error[failed[status == UNDEFINED]] = 0.0
+    if undefined + unattainable + infinite + unsolved == failed.size:
         text = f"{failed.size} of {total} points{where} have success=False."
     else:
         text = (
@@ -120,6 +132,7 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
             f"network of p neurons is near the limit for p >> m**2 only."
         )
     text += about_infinite(infinite)
+    text += about_undefined(unsolved)
     doubtful = int(np.count_nonzero(status == 5))
     if doubtful:
         text += (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +12,33 @@ from spikedrf.losses import Loss
 from spikedrf.running.workers import cores
 from spikedrf.theory.baseline import bayes_error
 from spikedrf.theory.batch import MAX_NODES, Batch, Part
+from spikedrf.theory.convergence import left_to_caller
 from spikedrf.theory.core import core_points, core_problem, run
 
 Floats = NDArray[np.float64]
+
+
+def set_undefined_aside(batch: Batch, loss: Loss, labels: str) -> tuple[Batch, NDArray[np.bool_]]:
+    """Find the points without a ridge, and let the core solve the others.
+
+    Returns
+    -------
+    batch : Batch
+        With a ridge at those points: what comes out there is to be overwritten.
+    undefined : ndarray of bool, shape (N,)
+
+    Raises
+    ------
+    ValueError
+        If there is no other point, unless this call is a part of another, or as `refuse_undefined`.
+    """
+    lam = batch.values["lam"]
+    undefined = lam == 0.0
+    if undefined.any() and (left_to_caller() or not undefined.all()):
+        with_ridge = {"lam": np.where(undefined, 1.0, lam)}
+        batch = replace(batch, values=batch.values | with_ridge)
+    refuse_undefined(batch, loss, labels)
+    return batch, undefined
 
 
 def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -30,7 +31,13 @@ from spikedrf.running.workers import as_finished, worker_count
 from spikedrf.step import GradientStep
 from spikedrf.theory import convex
 from spikedrf.theory.batch import pose
-from spikedrf.theory.convergence import INFINITE, about_infinite, one_warning_for_all
+from spikedrf.theory.convergence import (
+    INFINITE,
+    UNDEFINED,
+    about_infinite,
+    about_undefined,
+    one_warning_for_all,
+)
 from spikedrf.theory.diagram import NOT_COMPUTED, VALUES, PhaseDiagram, PhaseDiagramInterrupted
 from spikedrf.theory.mesh import Mesh, Parameters, Piece, mesh
 from spikedrf.theory.optimise import OVER, check_over, optimise
@@ -249,6 +256,7 @@ class _Plan:
         functions: dict[str, Any] = {"activation": self.sigma, "target": self.g}
         over = self.mesh.over
         possible = False
+        refuse: Callable[[], object] = bool
         for piece in self.mesh.pieces():
             values, step = self.mesh.at(piece)
             if self.value == "gain" and step is None:
@@ -270,16 +278,20 @@ class _Plan:
             if not self.ridge:
                 flip = {"flip": np.asarray(self.labels["flip"])}
                 batch = pose(**values, step=step, **functions, also=flip)
-                convex.refuse_undefined(batch, self.solver["loss"], self.labels["labels"])
-                possible = True
+                asked = batch, self.solver["loss"], self.labels["labels"]
+                with one_warning_for_all():
+                    undefined = convex.set_undefined_aside(*asked)[1]
+                possible = possible or not undefined.all()
+                refuse = partial(convex.refuse_undefined, *asked)
             elif not possible and np.any(values["lam"] == 0):
                 infinite = pose(**values, step=step, **functions)
                 with one_warning_for_all():
                     possible = not set_infinite_aside(infinite)[1].all()
+                refuse = partial(set_infinite_aside, infinite)
             else:
                 possible = True
         if not possible:
-            set_infinite_aside(infinite)
+            refuse()
         if over:
             check_over(over, step)
         elif self.bounds:
@@ -393,15 +405,16 @@ def _warn(diagram: PhaseDiagram, rtol: float) -> None:
     i, j = (int(index) for index in lost[0])
     newton = int(np.count_nonzero(diagram.status == 2))
     infinite = int(np.count_nonzero(diagram.status == INFINITE))
-    what = "have no answer" if infinite == len(lost) else f"did not reach rtol={rtol:g}"
+    undefined = int(np.count_nonzero(diagram.status == UNDEFINED))
+    what = "have no answer" if infinite + undefined == len(lost) else f"did not reach rtol={rtol:g}"
     text = (
         f"{len(lost)} of {diagram.success.size} points {what}, the first at "
         f"{diagram.x_name}={diagram.x[j]:g}, {diagram.y_name}={diagram.y[i]:g}; they have "
         f"success=False."
     )
-    if infinite < len(lost):
+    if infinite + undefined < len(lost):
         text += " Raise rtol, or look at status."
-    text += about_infinite(infinite)
+    text += about_infinite(infinite) + about_undefined(undefined)
     doubtful = int(np.count_nonzero(diagram.status == 5))
     if doubtful:
         text += (

@@ -21,7 +21,7 @@ from spikedrf.running.workers import thread_count
 from spikedrf.theory import convex
 from spikedrf.theory.averaged import ensemble as of_networks
 from spikedrf.theory.batch import MAX_NODES, Batch, Part, features_die_out, pose
-from spikedrf.theory.convergence import INFINITE, check_accuracy, left_to_caller, warn
+from spikedrf.theory.convergence import INFINITE, UNDEFINED, check_accuracy, left_to_caller, warn
 from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, solve_latents
 from spikedrf.theory.latents.solve import Learned
@@ -252,11 +252,11 @@ def _solve(
     about: dict[str, Any],
 ) -> Solution:
     ridge = labels == "real" and type(loss) is losses.Square
-    infinite = np.zeros(batch.which.size, dtype=bool)
+    infinite = undefined = np.zeros(batch.which.size, dtype=bool)
     if ridge:
         batch, infinite = set_infinite_aside(batch)
     else:
-        convex.refuse_undefined(batch, loss, labels)
+        batch, undefined = convex.set_undefined_aside(batch, loss, labels)
     out = _Arrays(batch.which.size, batch.groups)
     for part, merge in batch.parts(mergeable_spikes(batch)):
         one = merged(part) if merge else part
@@ -270,6 +270,8 @@ def _solve(
         out.put(share_solutions(part, found) if merge else found, part)
     if infinite.any():
         out.set_infinite(infinite)
+    if undefined.any():
+        out.set_undefined(undefined)
     extra: dict[str, Any] = dict(zip(_OF_LOSS, batch.arrange_each(out.scalars[6:]), strict=True))
     extra["about"] = about
     if labels == "real":
@@ -310,6 +312,12 @@ class _Arrays(_core.Solutions):
         self.vectors[:, at] = self.matrices[:, at] = np.nan
         self.scalars[2, at] = 0.0
         self.counts[:, at] = [[INFINITE], [0]]
+        self.nodes[at] = 0
+
+    def set_undefined(self, at: NDArray[np.bool_]) -> None:
+        """Say of some points that there is no answer."""
+        self.scalars[:, at] = self.vectors[:, at] = self.matrices[:, at] = np.nan
+        self.counts[:, at] = [[UNDEFINED], [0]]
         self.nodes[at] = 0
 
     def solution(self, batch: Batch, more: dict[str, Any]) -> Solution:
