@@ -68,7 +68,7 @@ const [selectors, found] = [arguments[0], []];
 })(document);
 return found;
 """
-SLIDERS = ["eta", "alpha0", "alpha", "beta", "lam", "noise", "power"]
+SLIDERS = ["eta", "alpha0", "steps", "alpha", "beta", "lam", "noise", "power"]
 
 
 @pytest.fixture(scope="module")

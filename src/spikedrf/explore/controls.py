@@ -22,7 +22,7 @@ _LINEAR = {
     "eta": ("size of the step, η", 20.0, 0.05),
     "noise": ("noise of the labels", 2.0, 0.01),
     "power": ("inputs' eigenvalues k⁻ᵃ, a (0: white)", 1.5, 0.01),
-    "steps": ("how many steps, each on fresh samples", 5.0, 1.0),
+    "steps": ("steps, on fresh samples", 5.0, 1.0),
 }
 _WORDS = {
     "activation": "activation of the network",
