@@ -72,6 +72,10 @@ def _kept(reading: Reading) -> dict[str, Any]:
     return {field.name: getattr(reading, field.name) for field in fields(reading)}
 
 
+def _reading(statistics: dict[str, Any]) -> Reading:
+    return Reading(**{field.name: statistics[field.name] for field in fields(Reading)})
+
+
 def statistics_of_learned(
     stepped: SteppedLayer,
     path: RidgePath,
@@ -141,7 +145,7 @@ def statistics_of_learned(
                 gain = np.log(reading(held, half)[1] / error_of_all)
             gain = np.where(np.isfinite(gain), np.maximum(gain, 0.0), 0.0)
     statistics = statistics_of(path, rows, lam, intercept=intercept, units=units)
-    whole = measured(path, rows.weight, lam, intercept=intercept)[0]
+    whole = _reading(statistics)
     present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
     judged = np.array([present * (1.0 - out / searched), present, *error, *gain])
     return statistics | _kept(pooled(readings, whole)) | {"judged": judged}
@@ -180,7 +184,7 @@ def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
     """Return the learning curve of the features that were measured."""
     judged = statistics["judged"]
     return FeatureCurve(
-        Reading(**{field.name: statistics[field.name] for field in fields(Reading)}),
+        _reading(statistics),
         statistics["variance"],
         intercept=statistics["intercept"],
         variance_sem=statistics["variance_sem"],

@@ -30,6 +30,8 @@ from spikedrf.running.memory import require_memory
 
 #: Blocks of rows, by which it is judged how well a mean over rows is known.
 BLOCKS = 20
+#: Rows whose rotated features are held at once.
+_ROTATED = 1024
 
 
 class Block(NamedTuple):
@@ -250,19 +252,27 @@ class _Fit:
         return np.asarray(blas.dtrsm(1.0, self.factor, Phi.T, trans_a=1, overwrite_b=1).T)
 
     def leave_one_out(self, samples: Samples) -> Iterator[tuple[slice, Floats]]:
-        share = 1.0 / self.statistics.n if self.statistics.intercept else 0.0
         for block in samples.blocks():
-            B = self._rotate(block.Phi)
-            residual = (block.y - self.statistics.mean_y)[:, None, :] - _apply(B, self.coef)
-            if self.factor is None:
-                leverage = share + np.square(B, out=B) @ self.inverse.T
-            else:
-                leverage = share + np.einsum("ij,ij->i", B, B)[:, None]
-            kept = 1.0 - block.weight[:, None] * leverage
-            # Where a row alone determines its fit nothing is known of the fit without it.
-            out = np.full_like(residual, np.inf)
-            known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
-            yield block.rows, np.divide(residual, kept[:, :, None], out=out, where=known)
+            # A few rows at a time: the rotated features of a block would double its memory.
+            first = block.rows.start or 0
+            for start in range(0, len(block.Phi), _ROTATED):
+                stop = min(start + _ROTATED, len(block.Phi))
+                Phi, y, weight = (of[start:stop] for of in (block.Phi, block.y, block.weight))
+                yield slice(first + start, first + stop), self._left_out(Phi, y, weight)
+
+    def _left_out(self, Phi: Array, y: Floats, weight: Floats) -> Floats:
+        share = 1.0 / self.statistics.n if self.statistics.intercept else 0.0
+        B = self._rotate(Phi)
+        residual = (y - self.statistics.mean_y)[:, None, :] - _apply(B, self.coef)
+        if self.factor is None:
+            leverage = share + np.square(B, out=B) @ self.inverse.T
+        else:
+            leverage = share + np.einsum("ij,ij->i", B, B)[:, None]
+        kept = 1.0 - weight[:, None] * leverage
+        # Where a row alone determines its fit nothing is known of the fit without it.
+        out = np.full_like(residual, np.inf)
+        known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
+        return np.divide(residual, kept[:, :, None], out=out, where=known)
 
     def squares(self, samples: Samples) -> Squares:
         """Return the squared leave-one-out residuals of these rows."""
