@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.special import k0, ndtr
 
 from command_line import run
 from spikedrf import Covariance, GradientStep, Mixture, MultiIndex, theory
@@ -99,6 +101,34 @@ def test_class_columns_in_the_table(capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        ("--target product", True),
+        ("--target tanh --inputs power:0.3", True),
+        ("--target tanh --inputs mixture:1;-1", False),
+    ],
+)
+def test_signs_of_any_target_on_any_inputs(arguments, known, capsys):
+    said = "curve --alpha 1 --labels sign --noise 0.5 --rtol 1e-3"
+    status, out, _ = run(capsys, said, *arguments.split())
+    assert status == 0
+    assert ("# best classifier:" in out) is known
+
+
+def test_best_classifier_of_a_product():
+    # The product of two normal variables has the density K_0(|t|)/pi. The grid's kinks at its
+    # nodes cost h^2/12 of the slopes, h = .04.
+    exact, _ = quad(lambda t: 2.0 / np.pi * k0(t) * ndtr(-t / 0.5), 0.0, np.inf)
+    expected = [exact, 0.1 + 0.8 * exact]
+    np.testing.assert_allclose(theory.bayes_error("product", 0.5, [0.0, 0.1]), expected, atol=2e-4)
+    np.testing.assert_allclose(
+        theory.bayes_error(MultiIndex(lambda s: np.tanh(s[..., 0]), 1), 0.5),
+        theory.bayes_error("tanh", 0.5),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--target", "product:4"], "argument --target: directions must be 1 to 3, got 4"),
@@ -110,7 +140,6 @@ def test_class_columns_in_the_table(capsys):
         (["--inputs", "mixture:1,2;1"], "all means must have as many coordinates"),
         (["--inputs", "mixture:0.5*1;0.6*2"], "proportions must sum to one"),
         (["--inputs", "eigenvalues:-1,2"], "eigenvalues must be >= 0"),
-        (["--target", "product", "--labels", "sign"], "argument --labels: labels must be 'real'"),
         (
             ["--inputs", "eigenvalues:1,2", "--bulk", "network", "--u", "1", "-2"],
             "argument --bulk: bulk='network' is the trained network's bulk",

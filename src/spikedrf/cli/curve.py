@@ -122,18 +122,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
-    from spikedrf import theory
+    from spikedrf import Mixture, theory
 
     if args.simulate is not None:
         options.fill_in_simulation(args)
     step, spike = options.step_of(args)
     curves = _solve(args, args.alpha)
     best_linear = bayes_error = None
+    model = vocabulary.model_of(args)
     if args.labels == "real":
-        model = vocabulary.model_of(args)
         best_linear = theory.best_linear_error(model["target"], args.noise, model.get("inputs"))
-    else:
-        bayes_error = float(theory.bayes_error(args.target, args.noise, args.flip))
+    elif not isinstance(model.get("inputs"), Mixture):
+        # Of classes of inputs nobody has said what the best classifier knows.
+        bayes_error = float(theory.bayes_error(model["target"], args.noise, args.flip))
     simulations: dict[str, Simulation] = {}
     status = output.OK
     if args.simulate is not None:
@@ -243,7 +244,7 @@ def _columns_of(args: argparse.Namespace) -> list[str]:
 
 def _reference(result: _Result) -> dict[str, float | None]:
     """Return the error that a network without a step, or any classifier, cannot get below."""
-    name = "best_linear" if result.bayes_error is None else "bayes_error"
+    name = "best_linear" if result.args.labels == "real" else "bayes_error"
     return {name: getattr(result, name)}
 
 
@@ -256,9 +257,9 @@ def _print_table(args: argparse.Namespace, over: str | None, results: list[_Resu
         if over is not None:
             print(f"# {over} {getattr(result.args, over):g}: {output.spike_text(result.spike)}")
         if over in (None, "noise") or result is results[0]:
-            if result.bayes_error is None:
+            if result.best_linear is not None:
                 print(f"# best linear function: {result.best_linear:#.6g}")
-            else:
+            elif result.bayes_error is not None:
                 print(f"# best classifier: {result.bayes_error:#.6g}")
         _print_difference(result.curves)
         if result.simulations:

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
+from spikedrf.inputs.mixture import Mixture
 from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
-from spikedrf.multi_index import MultiIndex, resolve_target
+from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
 from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, drawn_in, new_axes
@@ -291,8 +292,8 @@ class LearningCurveDisplay:
 def _bayes_error(
     target: FunctionLike | MultiIndex, noise: float, flip: float, inputs: Inputs
 ) -> float:
-    """Return the best classifier's error, NaN but for white inputs and one direction."""
-    if inputs is not None or isinstance(resolve_target(target), MultiIndex):
+    """Return the best classifier's error; NaN for classes of inputs, whose own is not known."""
+    if isinstance(inputs, Mixture):
         return np.nan
     return float(theory.bayes_error(target, noise, flip))
 

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
-from spikedrf.inputs.population import Inputs, beyond_white
-from spikedrf.multi_index import MultiIndex
+from spikedrf.inputs.labels import least_rates
+from spikedrf.inputs.population import Inputs, beyond_white, population
+from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import Floats, number, real_array
 
 
@@ -96,7 +97,9 @@ def conditional_target(kappa: ArrayLike, target: FunctionLike, gamma: float) -> 
     return np.reshape(mean, at.shape)[()]
 
 
-def bayes_error(target: FunctionLike, noise: ArrayLike = 0.0, flip: ArrayLike = 0.0) -> Any:
+def bayes_error(
+    target: FunctionLike | MultiIndex, noise: ArrayLike = 0.0, flip: ArrayLike = 0.0
+) -> Any:
     r"""Return the error rate of the best classifier, which knows the target.
 
     Of labels ``y = sign(g(z) + noise N(0, 1))``, ``z ~ N(0, 1)``, a share ``flip`` of them turned
@@ -104,10 +107,13 @@ def bayes_error(target: FunctionLike, noise: ArrayLike = 0.0, flip: ArrayLike = 
 
         flip + (1 - 2 flip) E Phi(-|g(z)|/noise)
 
+    The same for inputs with a covariance, since the target's directions have unit variance there.
+
     Parameters
     ----------
-    target : str or callable
-        Teacher function ``g``.
+    target : str, callable or MultiIndex
+        Teacher function ``g``. The mean over several directions is taken on a
+        grid: errors of about 2e-4 (two directions) and 4e-3 (three) where g changes its sign.
     noise : float or array_like
         Standard deviation of what is added before the sign is taken, >= 0.
     flip : float or array_like
@@ -132,9 +138,13 @@ def bayes_error(target: FunctionLike, noise: ArrayLike = 0.0, flip: ArrayLike = 
     >>> theory.bayes_error("identity", [0.0, 1.0]).round(12)
     array([0.  , 0.25])
     """
-    g = resolve(target, "target")
+    g = resolve_target(target)
     sd = real_array("noise", noise, minimum=0.0)
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
+    if isinstance(g, MultiIndex):
+        sd, chance = np.broadcast_arrays(sd, chance)
+        least = least_rates(population(None, g), sd.ravel(), chance.ravel())
+        return least.reshape(sd.shape)[()]
     wrong = np.zeros(sd.shape)
     noisy = sd > 0
     if noisy.any():
