@@ -272,7 +272,8 @@ class _Fit:
         # Where a row alone determines its fit nothing is known of the fit without it.
         out = np.full_like(residual, np.inf)
         known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
-        return np.divide(residual, kept[:, :, None], out=out, where=known)
+        np.divide(residual, kept[:, :, None], out=out, where=known)
+        return out
 
     def squares(self, samples: Samples) -> Squares:
         """Return the squared leave-one-out residuals of these rows."""
