@@ -270,7 +270,7 @@ class _Fit:
             leverage = share + np.einsum("ij,ij->i", B, B)[:, None]
         kept = 1.0 - weight[:, None] * leverage
         # Where a row alone determines its fit nothing is known of the fit without it.
-        out = np.full_like(residual, np.inf)
+        out: Floats = np.full_like(residual, np.inf)
         known = (kept > 10.0 * len(self.coef[0]) * np.finfo(float).eps)[:, :, None]
         np.divide(residual, kept[:, :, None], out=out, where=known)
         return out
