@@ -1,9 +1,11 @@
 """The general bulk of theory.md, section 10, in the core: nodes with values and weights."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from spikedrf import GradientStep, Spike, _core, losses, simulate, theory
+from spikedrf import Covariance, GradientStep, Spike, _core, losses, simulate, theory
 from spikedrf.activations import resolve
 
 
@@ -141,10 +143,17 @@ def test_the_bulk_of_a_step_is_not_dropped():
         GradientStep(eta=3.0, alpha0=0.5, bulk="other")
     with pytest.raises(ValueError, match="no closed form after several steps"):
         theory.solve(1.5, lam=0.1, step=[step, GradientStep(eta=1.0, alpha0=2.0)])
-    for ask in (theory.solve, theory.optimise):
-        with pytest.raises(ValueError, match="bulk must be 'isotropic' with inputs"):
-            ask(1.5, lam=0.1, step=step, init="gaussian")
-    with pytest.raises(ValueError, match="bulk must be 'isotropic' with inputs"):
-        theory.best_function(beta=2.0, step=step, init="gaussian")
+    plain = GradientStep(eta=3.0, alpha0=0.5)
+    for more in ({"init": "gaussian"}, {"inputs": Covariance([2.0, 1.0, 0.5])}):
+        for ask in (theory.solve, theory.optimise, partial(theory.gradient, wrt="lam")):
+            own, said, without = (
+                ask(1.5, lam=0.1, step=which, **bulk, **more).test_error
+                for which, bulk in ((step, {}), (plain, {"bulk": "network"}), (plain, {}))
+            )
+            assert own == said
+            assert abs(own / without - 1.0) > 0.01
+        own = theory.best_function(beta=2.0, step=step, **more)
+        said = theory.best_function(beta=2.0, step=plain, bulk="network", **more)
+        assert own.unexplained == said.unexplained
     with pytest.raises(ValueError, match="isotropic"):
         simulate(alpha=1.5, d=20, lam=0.1, step=step, model="srf", replicates=2)

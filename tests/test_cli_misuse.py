@@ -48,7 +48,7 @@ MISUSE = [
     ("simulate --alpha 0.01 --d 20", "argument --d: d = 20 is too small for alpha = 0.01"),
     ("simulate --alpha0 inf", "argument --alpha0: alpha0 = inf cannot be simulated"),
     ("simulate --d 100000000", "argument --d: d = 100000000, p = 100000000"),
-    ("simulate --out c.png", "argument --out: 'c.png' must end in .csv"),
+    ("simulate --out c.xyz", "argument --out: 'c.xyz' must end in .png, .svg, .pdf, .csv"),
     ("simulate --rtol 1e-3", "unrecognized arguments: --rtol"),
     ("curve --simulate theory", "argument --simulate: invalid choice: 'theory'"),
     ("curve --simulate srf --alpha inf", "argument --alpha: alpha is empty"),
