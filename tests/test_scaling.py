@@ -208,6 +208,52 @@ def test_selectors_of_columns_take_the_importances():
         RFE(model).fit(X, y)
 
 
+@pytest.mark.parametrize("step_size", [0.0, 1.0])
+def test_selectors_of_columns_take_a_stream(step_size):
+    """No rows are kept: gradients are averaged over normal inputs."""
+    X, _ = data(1200)
+    y = np.sin(X[:, 1]) + np.tanh(2.0 * X[:, 3])
+    X = X * [1.0, 1e3, 1.0, 1e-3, 1.0] + [0.0, 0.0, 5.0, 0.0, 0.0]
+    model = SpikedRFRegressor(60, step_size=step_size, alpha=0.1, random_state=0)
+    selector = SelectFromModel(model, max_features=2, threshold=-np.inf)
+    for part in np.array_split(np.arange(len(y)), 4):
+        selector.partial_fit(X[part], y[part])
+    assert np.flatnonzero(selector.get_support()).tolist() == [1, 3]
+
+    # Differences of the function itself, at draws of our own: 1 / sqrt(4000) is 1.6 %.
+    fitted = selector.estimator_
+    assert fitted.metric_ is None
+    at = np.random.default_rng(5).standard_normal((4000, 5))
+    slopes = np.empty((4000, 5))
+    for j in range(5):
+        move = 1e-2 * np.eye(5)[j]
+        ends = [
+            fitted.predict((at + sign * move) * fitted.scale_ + fitted.mean_)
+            for sign in (1.0, -1.0)
+        ]
+        slopes[:, j] = (ends[0] - ends[1]) / 2e-2
+    square = np.mean(slopes**2, axis=0)
+    ours = fitted.feature_importances_
+    np.testing.assert_allclose(ours, square / square.sum(), atol=0.03)
+    np.testing.assert_array_equal(ours, fitted.feature_importances_)
+
+
+def test_importances_of_a_linear_stream_are_exact():
+    X, _ = data(300)
+    model = SpikedRFRegressor(40, activation="identity", step_size=1.0, alpha=0.1, random_state=0)
+    model.partial_fit(X, X @ [1.0, 2.0, 0.0, -1.0, 0.0])
+    gradient = model.readout_coef_ @ model.layer_[:, :5]
+    exact = np.ravel(gradient) ** 2 / np.sum(gradient**2)
+    np.testing.assert_allclose(model.feature_importances_, exact, rtol=1e-4)
+    # A layer of a fit whose rows are gone has none of theirs left.
+    again = clone(model).fit(X, X[:, 0])
+    assert np.argmax(again.feature_importances_) == 0
+    with pytest.warns(UserWarning, match="fit keeps no sums"):
+        again.partial_fit(X, X[:, 2])
+    assert again.metric_ is None
+    assert np.argmax(again.feature_importances_) == 2
+
+
 def test_a_pipeline_predicts_as_before():
     X, y = data(100)
     model = SpikedRFClassifier(20, step_size=0.0, alpha=0.1, random_state=0)

@@ -184,7 +184,8 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         Mean of ``grad f grad f^T`` of the fitted function over the scaled inputs, of trace d;
         None after `partial_fit`, without a derivative, and for more than 2048 inputs.
     feature_importances_ : ndarray, shape (d,)
-        Its diagonal, over d.
+        Its diagonal, over d. After `partial_fit`, which keeps no rows to measure the gradients at,
+        their mean is over ``N(0, I)`` in the scaled inputs, by a sample that is always the same.
     directions_, strengths_ : ndarray, shapes (k, d) and (k,)
         Leading directions of the first layer among the scaled inputs, at most ten, and the root
         mean square of the weights along them.
@@ -439,7 +440,6 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         if begins:
             units = rows.units
             first, alpha = self._fit_ridge_layer(rows, units)
-            self.metric_ = None
             layer, alpha = first.stepped.layer, alpha * units.weight
             rows = rows.scaled(self._scaling)
             if first.stepped.step is not None:
@@ -629,6 +629,7 @@ class SpikedRFRegressor(RegressorMixin, NetworkMixin):
         for name in _STATISTICS:
             setattr(self, f"statistics_{name}_", getattr(statistics, name))
         self.__dict__.pop("forecast_statistics_", None)
+        self.metric_ = None  # of rows that are gone
         coef = np.empty((statistics.p, len(alpha)))
         intercept = np.empty(len(alpha))
         for value in np.unique(alpha):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from spikedrf.activations import Activation, differentiable
+from spikedrf.activations import Activation, differentiable, resolve
 from spikedrf.arrays import Array
 from spikedrf.estimators.layer import InitialLayer
 from spikedrf.estimators.moves import KINDS, METRICS, Entry
@@ -52,6 +52,7 @@ class Intention(NamedTuple):
 class SeveralStepsMixin(BaseEstimator):
     """Steps and metrics of a first layer."""
 
+    activation: Any
     n_steps: Any
     metric: Any
     step_size: Any
@@ -203,32 +204,62 @@ class SeveralStepsMixin(BaseEstimator):
     def _store_metric(self, activation: Activation, rows: Rows) -> None:
         """Measure the metric of the fitted network; None where it has none, or too many inputs."""
         self.metric_ = None
-        d = rows.X.shape[1]
-        coef = np.atleast_2d(self.readout_coef_).T.astype(np.float64)
-        size = float(np.abs(coef).max(initial=0.0))
-        if d > MOST_INPUTS or not activation.differentiable or not 0.0 < size < np.inf:
+        if not self._has_metric(activation):
             return
         some = rows.here(np.arange(min(len(rows), _METRIC_ROWS)))
         x = np.empty((len(some), self.layer_.shape[1]), np.float32)
         for part, block in some.blocks(np.float32):
             x[part] = block
         weight = (some.weight / some.weight.mean()).astype(np.float32)
+        self.metric_ = self._metric_over(activation, x, weight)
+
+    def _has_metric(self, activation: Activation) -> bool:
+        size = float(np.abs(self.readout_coef_).max(initial=0.0))
+        few = self.n_features_in_ <= MOST_INPUTS
+        return bool(few and activation.differentiable and 0.0 < size < np.inf)
+
+    def _metric_over(
+        self, activation: Activation, x: Array, weight: Array | None = None
+    ) -> Floats | None:
+        """Return the mean of ``grad f grad f^T`` over rows, of trace d; None if it vanishes."""
+        d = self.n_features_in_
+        coef = np.atleast_2d(self.readout_coef_).T.astype(np.float64)
         data = Data(x, np.empty((len(x), 0), np.float32), weight)
         layer = np.ascontiguousarray(self.layer_, np.float32)
-        total = gradients(layer, coef / size, data, activation, d)[0].sum(axis=0)
+        unit = float(np.abs(coef).max())
+        total = gradients(layer, coef / unit, data, activation, d)[0].sum(axis=0)
         trace = float(np.trace(total))
-        if 0.0 < trace < np.inf:
-            self.metric_ = total * (d / trace)
+        return np.asarray(total * (d / trace)) if 0.0 < trace < np.inf else None
+
+    def _metric_at_normal_inputs(self) -> Floats | None:
+        """Measure the metric where a stream has left no rows: at scaled inputs ``N(0, I)``.
+
+        They are the same draws in every call.
+        """
+        activation = resolve(self.activation, "activation")
+        if not self._has_metric(activation):
+            return None
+        x = np.ones((_METRIC_ROWS, self.layer_.shape[1]), np.float32)
+        d = self.n_features_in_
+        x[:, :d] = np.random.default_rng(0).standard_normal((_METRIC_ROWS, d))
+        return self._metric_over(activation, x)
 
     @property
     def feature_importances_(self) -> Floats:
-        """How much the function varies along each scaled input: they sum to 1; shape (d,)."""
+        """How much the function varies along each scaled input: they sum to 1; shape (d,).
+
+        The diagonal of ``metric_`` over d. After `partial_fit`, which keeps no rows to measure it
+        at, the mean is over inputs that are normal, independent and of variance one when scaled.
+        """
         check_is_fitted(self, "layer_")
-        if getattr(self, "metric_", None) is None:
+        metric = getattr(self, "metric_", None)
+        if metric is None and hasattr(self, "statistics_n_"):
+            metric = self._metric_at_normal_inputs()
+        if metric is None:
             raise AttributeError(
                 "feature_importances_ are the diagonal of metric_, which this fit has not measured"
             )
-        return np.asarray(np.diag(self.metric_) / len(self.metric_))
+        return np.asarray(np.diag(metric) / len(metric))
 
     def _spectrum(self) -> tuple[Floats, Floats]:
         check_is_fitted(self, "layer_")
