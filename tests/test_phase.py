@@ -378,7 +378,11 @@ GOOD = {"alpha": ALPHA, "lam": LAM}
         ({**GOOD, "loss": "logistic"}, ValueError, "loss 'logistic' .* needs labels='sign'"),
         ({**GOOD, "flip": 0.1}, ValueError, "flip is for labels='sign'"),
         ({**GOOD, "labels": "sign", "flip": [0.1]}, ValueError, "flip must be a number"),
-        ({**GOOD, "loss": "huber", "alpha": [1.0, np.inf]}, ValueError, "alpha must be finite"),
+        (
+            {**GOOD, "loss": "huber", "alpha": np.inf, "beta": [1.0, 2.0]},
+            ValueError,
+            "alpha must be finite",
+        ),
         ({**GOOD, "workers": 0}, ValueError, "workers must be >= 1"),
         ({**GOOD, "activation": "step"}, ValueError, "activation must be a callable or one of"),
         ({**GOOD, "progress": 3}, TypeError, "progress must be a callable, a bool or None"),

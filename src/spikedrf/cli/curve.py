@@ -15,7 +15,7 @@ import numpy as np
 from spikedrf.cli import cases, options, output, simulated, vocabulary
 from spikedrf.cli.options import Floats
 from spikedrf.parameters import ConvergenceWarning
-from spikedrf.theory.convergence import INFINITE, UNDEFINED
+from spikedrf.theory.convergence import INFINITE, UNDEFINED, one_warning_for_all
 
 if TYPE_CHECKING:
     from spikedrf import Simulation, Spike
@@ -90,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
     options.check_checkpoint(args)
     args.alpha = options.alpha_of(args, ALPHA if args.simulate is None else SIMULATED_ALPHA)
     over, all_args = cases.expand(args)
-    results, status = cases.compute(args, all_args, _compute)
+    results, status = cases.compute(args, all_args, _compute if over is None else _compute_one)
+    if all(_impossible(result) for result in results):
+        options.checked(args, partial(_compute, results[0].args))
     failed = _write_files(args, over, results)
     status = status or failed
     lost = infinite = undefined = points = 0
@@ -142,6 +144,17 @@ def _compute(args: argparse.Namespace) -> tuple[_Result, int]:
         steps = {"with_step": step, "without_step": None}
         simulations, status = simulated.run(args, args.simulate, finite, steps)
     return _Result(args, spike, best_linear, bayes_error, curves, simulations), status
+
+
+def _compute_one(args: argparse.Namespace) -> tuple[_Result, int]:
+    """Compute one of several curves: one that has no answer at all does not stop the others."""
+    with one_warning_for_all():
+        return _compute(args)
+
+
+def _impossible(result: _Result) -> bool:
+    status = result.curves["with_step"].status
+    return bool(np.isin(status, (INFINITE, UNDEFINED)).all())
 
 
 def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
@@ -309,18 +322,20 @@ def _print_difference(curves: dict[str, Solution]) -> None:
     """Say so when it matters which bulk was asked for."""
     if _OTHER not in curves:
         return
-    change = curves[_OTHER].test_error / curves["with_step"].test_error - 1.0
-    if np.nanmax(np.abs(change)) > _MATTERS:
+    with np.errstate(invalid="ignore"):
+        change = curves[_OTHER].test_error / curves["with_step"].test_error - 1.0
+    change = change[np.isfinite(change)]
+    if np.abs(change).max(initial=0.0) > _MATTERS:
         print(
             f"# the bulk matters: --bulk {curves[_OTHER].bulk} changes the test error with step by "
-            f"{np.nanmin(change):+.1%} to {np.nanmax(change):+.1%}"
+            f"{change.min():+.1%} to {change.max():+.1%}"
         )
 
 
 def _cells(curve: Solution) -> list[str]:
     """Test errors; where a point has not converged, with the error that is left."""
     return [
-        f"{error:#.6g}" if success or np.isinf(error) else f"{error:#.6g}+-{left:.0e}"
+        f"{error:#.6g}" if success or not np.isfinite(left) else f"{error:#.6g}+-{left:.0e}"
         for error, success, left in zip(
             curve.test_error,
             curve.success,

@@ -69,8 +69,8 @@ def say_infinite(command: str, count: int, total: int) -> None:
 def say_undefined(command: str, count: int, total: int) -> None:
     """Say that some points have no answer."""
     say(
-        f"spikedrf {command}: {count} of {total} points have no answer, they are nan: this loss "
-        f"asks for --lam > 0"
+        f"spikedrf {command}: {count} of {total} points have no answer, they are nan: take "
+        f"--lam > 0 and a finite --alpha"
     )
 
 

@@ -82,7 +82,10 @@ def about_undefined(count: int) -> str:
     """Return what a warning says of points without an answer."""
     if not count:
         return ""
-    return f" {count} of them have no answer and are NaN: this loss asks for lam > 0 there."
+    return (
+        f" {count} of them have no answer and are NaN: lam = 0 or alpha = inf has no formula "
+        f"there, take lam > 0 and a finite alpha."
+    )
 
 
 def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:

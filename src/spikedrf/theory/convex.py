@@ -19,12 +19,12 @@ Floats = NDArray[np.float64]
 
 
 def set_undefined_aside(batch: Batch, loss: Loss, labels: str) -> tuple[Batch, NDArray[np.bool_]]:
-    """Find the points without a ridge, and let the core solve the others.
+    """Find the points at a limit without a formula, and let the core solve the others.
 
     Returns
     -------
     batch : Batch
-        With a ridge at those points: what comes out there is to be overwritten.
+        With a ridge and finite ``alpha`` at those: what comes out there is to be overwritten.
     undefined : ndarray of bool, shape (N,)
 
     Raises
@@ -32,11 +32,10 @@ def set_undefined_aside(batch: Batch, loss: Loss, labels: str) -> tuple[Batch, N
     ValueError
         If there is no other point, unless this call is a part of another, or as `refuse_undefined`.
     """
-    lam = batch.values["lam"]
-    undefined = lam == 0.0
+    undefined = (batch.values["lam"] == 0.0) | np.isinf(batch.values["alpha"])
     if undefined.any() and (left_to_caller() or not undefined.all()):
-        with_ridge = {"lam": np.where(undefined, 1.0, lam)}
-        batch = replace(batch, values=batch.values | with_ridge)
+        harmless = {n: np.where(undefined, 1.0, batch.values[n]) for n in ("alpha", "lam")}
+        batch = replace(batch, values=batch.values | harmless)
     refuse_undefined(batch, loss, labels)
     return batch, undefined
 

@@ -222,6 +222,7 @@ def phase_diagram(
                 plan.diagram(out) if finished else None,
             ) from None
 
+    plan.refuse_impossible(out["status"])
     diagram = plan.diagram(out)
     _warn(diagram, float(rtol))
     return diagram
@@ -270,7 +271,8 @@ class _Plan:
                 # A first point says what the others would.
                 rows, columns = (slice(part.start, part.start + 1) for part in piece)
                 values, step = self.mesh.at((rows, columns))
-                solve(**values, step=step, **functions, **given)
+                with one_warning_for_all():
+                    solve(**values, step=step, **functions, **given)
                 possible = True
                 continue
             produce = producer_of(step).first_layer
@@ -305,6 +307,14 @@ class _Plan:
         for name, ends in self.bounds.items():
             if any(end is not None and np.ndim(end) for end in ends):
                 raise ValueError(f"bounds of {name} must be numbers, got {ends!r}")
+
+    def refuse_impossible(self, status: NDArray[np.int32]) -> None:
+        """Raise what one point raises, if all have turned out to have no answer."""
+        if self.mesh.over or not np.isin(status, (INFINITE, UNDEFINED)).all():
+            return
+        values, step = self.mesh.at((slice(0, 1), slice(0, 1)))
+        functions: dict[str, Any] = {"activation": self.sigma, "target": self.g}
+        solve(**values, **functions, **self.solver, **self.labels, step=step)
 
     def room(self) -> dict[str, NDArray[Any]]:
         """Arrays for what is computed."""

@@ -62,7 +62,9 @@ def solve_latents(
     learned: Learned | None = None,
 ) -> Solution:
     """Solve section 12 and give the answer the shape of the call; see `theory.solve`."""
-    solved = solve_points(values, sigma, population, step, rows, rtol, threads, learned)
+    solved = solve_points(
+        values, sigma, population, step, rows, rtol, threads, learned, set_aside=True
+    )
     parameters: dict[str, Any] = dict(values)
     more: dict[str, Any] = {}
     signs = learned is not None and learned.signs

@@ -20,6 +20,7 @@ from spikedrf.losses import Loss
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
 from spikedrf.theory.batch import features_die_out
+from spikedrf.theory.convergence import INFINITE, UNDEFINED, left_to_caller
 from spikedrf.theory.convex import refuse_limits
 from spikedrf.theory.latents.core import Shape, solve_frame
 
@@ -49,6 +50,13 @@ class Learned:
     def readout(self, noise: float) -> Readout:
         """Return it as the labels' rules see it."""
         return Readout(self.loss.core, self.signs, noise)
+
+    def undefined(self, values: dict[str, Floats], population: Population) -> NDArray[np.bool_]:
+        """Find the points at which these equations are not solved."""
+        out = (values["lam"] == 0.0) | np.isinf(values["alpha"])
+        if self.signs and population.only_sign is not None:
+            out = out | ((values["noise"] == 0.0) & (values["flip"] == 0.0))
+        return np.asarray(out)
 
     def refuse_limits(self, values: dict[str, Floats], population: Population) -> None:
         """Raise ValueError where these equations are not solved."""
@@ -110,6 +118,8 @@ class Posed:
     tasks : list of tuple
         For each layer that has points: its frame without groups that have no neurons, the groups
         that have some, and the points.
+    status : ndarray of int32, shape (P,)
+        ``INFINITE`` or ``UNDEFINED`` at points that are in no task, 0 at the others.
     """
 
     flat: dict[str, Floats]
@@ -117,6 +127,7 @@ class Posed:
     shape: tuple[int, ...]
     frames: list[Frame]
     tasks: list[tuple[Frame, NDArray[np.int64], NDArray[np.int64]]]
+    status: NDArray[np.int32]
 
     def at(self, points: NDArray[np.int64]) -> dict[str, Floats]:
         """Return the parameters of some points."""
@@ -149,14 +160,21 @@ def pose_latents(
     population: Population,
     step: StepLike,
     rows: Rows,
+    learned: Learned | None = None,
+    *,
+    set_aside: bool = False,
 ) -> Posed:
     """Broadcast the parameters ``alpha, beta, lam, noise`` and the step's.
+
+    With ``set_aside`` points at which a limit is infinite or without a formula are left out, as
+    long as there are others or this call is a part of another.
 
     Raises
     ------
     TypeError, ValueError
         If the step is of the wrong kind, shapes do not broadcast, or ``lam = 0`` or ``alpha = inf``
-        where there is no formula for the limit.
+        where there is no formula for the limit; with a loss or labels of their own also if all
+        labels are the same.
     """
     layers, which = latent_layers(step, sigma, population, values["noise"], rows)
     shape = broadcast_shape(
@@ -164,15 +182,21 @@ def pose_latents(
     )
     flat = {name: np.broadcast_to(value, shape).ravel() for name, value in values.items()}
     which = np.broadcast_to(which, shape).ravel()
-    _refuse_limits(flat, sigma, np.array([_die_out(sigma, layer) for layer in layers])[which])
+    dead = np.array([_die_out(sigma, layer) for layer in layers], dtype=bool)[which]
+    status = _impossible(flat, sigma, dead, learned, population)
+    lost = status != 0
+    if lost.any() and not (set_aside and (left_to_caller() or not lost.all())):
+        if learned is not None:
+            learned.refuse_limits(flat, population)
+        _refuse_limits(flat, sigma, dead)
     tasks = []
     for index, layer in enumerate(layers):
-        points = np.flatnonzero(which == index)
+        points = np.flatnonzero((which == index) & ~lost)
         if points.size:
             live = np.flatnonzero(layer.pi > 0.0)
             tasks.append((frame_of(population, layer.part(live)), live, points))
     frames = [frame_of(population, layer) for layer in layers]
-    return Posed(flat, which, shape, frames, tasks)
+    return Posed(flat, which, shape, frames, tasks, status)
 
 
 def solve_points(
@@ -184,18 +208,19 @@ def solve_points(
     rtol: float,
     threads: int | None,
     learned: Learned | None = None,
+    *,
+    set_aside: bool = False,
 ) -> Solved:
     """Solve every point of the broadcast parameters, by default for ridge regression.
+
+    Points that are set aside have their status, and infinite errors or NaN.
 
     Raises
     ------
     TypeError, ValueError
-        As `pose_latents`; with a loss or labels of their own also if ``lam = 0``, ``alpha = inf``
-        or if all labels are the same.
+        As `pose_latents`.
     """
-    if learned is not None:
-        learned.refuse_limits(values, population)
-    posed = pose_latents(values, sigma, population, step, rows)
+    posed = pose_latents(values, sigma, population, step, rows, learned, set_aside=set_aside)
     groups = posed.frames[0].layer.pi.size
     size = max((frame.size for frame in posed.frames), default=1)
     classes, count = population.classes, posed.which.size
@@ -229,7 +254,23 @@ def solve_points(
     if missed.any():
         out["error"] = np.maximum(out["error"], missed)
         out["status"] = np.where((out["status"] == 0) & (out["error"] > rtol), 1, out["status"])
+    _put_aside(out, posed.status)
     return Solved(out, posed.frames, posed.which, posed.shape)
+
+
+def _put_aside(out: dict[str, NDArray[Any]], status: NDArray[np.int32]) -> None:
+    """Say of points that were not solved what is known of them."""
+    lost, infinite = status != 0, status == INFINITE
+    if not lost.any():
+        return
+    for name in (*_SCALARS, *_OF_LOSS, *_PER_CLASS, *_PER_GROUP, *_MATRICES, "columns"):
+        out[name][lost] = np.nan
+    # All samples are fitted, at any price.
+    for name in ("test", "excess", "norm", "error", "test_loss", "by_class"):
+        out[name][infinite] = np.inf
+    for name in ("train", "train_loss"):
+        out[name][infinite] = 0.0
+    out["status"][lost] = status[lost]
 
 
 def _die_out(sigma: Activation, layer: LatentLayer) -> bool:
@@ -241,10 +282,36 @@ def _die_out(sigma: Activation, layer: LatentLayer) -> bool:
     return bool(r.size and features_die_out(sigma, r[:, 0]))
 
 
-def _refuse_limits(flat: dict[str, Floats], sigma: Activation, dead: NDArray[np.bool_]) -> None:
+def _without_ridge(
+    flat: dict[str, Floats], sigma: Activation, dead: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Find the points at which ``lam = 0`` has no finite limit, or none that is known."""
     alpha, beta, lam = flat["alpha"], flat["beta"], flat["lam"]
     ridgeless = (lam == 0.0) & np.isfinite(alpha)
-    bad = ridgeless & ((alpha == beta) | ((alpha < beta) & dead) | sigma.linear)
+    bad = (alpha == beta) | ((alpha < beta) & dead) | sigma.linear
+    return np.asarray(ridgeless & bad)
+
+
+def _impossible(
+    flat: dict[str, Floats],
+    sigma: Activation,
+    dead: NDArray[np.bool_],
+    learned: Learned | None,
+    population: Population,
+) -> NDArray[np.int32]:
+    """Return ``INFINITE`` or ``UNDEFINED`` where there is nothing to solve, 0 elsewhere."""
+    if learned is not None:
+        return np.where(learned.undefined(flat, population), UNDEFINED, 0).astype(np.int32)
+    if sigma.linear:
+        undefined = _without_ridge(flat, sigma, dead) | np.isinf(flat["alpha"])
+        return np.where(undefined, UNDEFINED, 0).astype(np.int32)
+    return np.where(_without_ridge(flat, sigma, dead), INFINITE, 0).astype(np.int32)
+
+
+def _refuse_limits(flat: dict[str, Floats], sigma: Activation, dead: NDArray[np.bool_]) -> None:
+    """Raise ValueError where ridge regression has no answer."""
+    alpha, beta = flat["alpha"], flat["beta"]
+    bad = _without_ridge(flat, sigma, dead)
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
         raise ValueError(
