@@ -335,7 +335,7 @@ def test_error_rates_belong_to_signs():
         ({"labels": "sign", "flip": 0.7}, "flip must be >= 0 and <= 0.5"),
         ({"loss": "huber", "lam": 0.0}, "lam must be > 0 with loss 'huber'"),
         (
-            {"loss": "hinge", "labels": "sign", "alpha": [1.0, np.inf]},
+            {"loss": "hinge", "labels": "sign", "alpha": [np.inf, np.inf]},
             "alpha must be finite with loss",
         ),
         (

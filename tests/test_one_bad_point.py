@@ -51,6 +51,24 @@ def test_one_row_of_a_diagram_without_a_ridge(name):
         theory.phase_diagram(alpha=[0.5, 0.7], beta=[1.0, 2.0], lam=0.0, **model)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"), [("alpha", [np.inf, 0.7]), ("noise", [0.0, 0.3]), ("flip", [0.0, 0.1])]
+)
+@pytest.mark.parametrize("inputs", [None, Covariance([1.5, 0.5])])
+def test_other_points_without_an_answer(name, values, inputs):
+    """Infinitely many samples, or labels that are all the same."""
+    model = {"alpha": 0.5, "lam": 0.1, "target": "relu", "loss": "hinge", "labels": "sign"}
+    model |= {"inputs": inputs, "rtol": 1e-4} | ({"flip": 0.1} if name == "alpha" else {})
+    with pytest.warns(ConvergenceWarning, match="1 of them have no answer"):
+        solution = theory.solve(**model | {name: values})
+    assert solution.status.tolist() == [8, 0]
+    assert np.isnan(solution.test_error[0])
+    one = theory.solve(**model | {name: values[1]})
+    assert solution.test_error[1] == pytest.approx(one.test_error, rel=1e-12)
+    with pytest.raises(ValueError, match=r"alpha must be finite|all labels are"):
+        theory.solve(**model | {name: values[:1]})
+
+
 def test_the_command_line_says_it(capsys):
     words = "phase --alpha 0.5:0.7:2 --lam 0:0.1:2 --loss huber:1 --json"
     assert cli.main(words.split()) == 3

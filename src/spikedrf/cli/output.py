@@ -69,8 +69,8 @@ def say_infinite(command: str, count: int, total: int) -> None:
 def say_undefined(command: str, count: int, total: int) -> None:
     """Say that some points have no answer."""
     say(
-        f"spikedrf {command}: {count} of {total} points have no answer, they are nan: take "
-        f"--lam > 0 and a finite --alpha"
+        f"spikedrf {command}: {count} of {total} points have no answer, they are nan: there "
+        f"is no formula at --lam 0, --alpha inf or where all labels are the same"
     )
 
 

@@ -83,8 +83,8 @@ def about_undefined(count: int) -> str:
     if not count:
         return ""
     return (
-        f" {count} of them have no answer and are NaN: lam = 0 or alpha = inf has no formula "
-        f"there, take lam > 0 and a finite alpha."
+        f" {count} of them have no answer and are NaN: at lam = 0, alpha = inf or where all labels "
+        f"are the same there is no formula."
     )
 
 

@@ -32,10 +32,14 @@ def set_undefined_aside(batch: Batch, loss: Loss, labels: str) -> tuple[Batch, N
     ValueError
         If there is no other point, unless this call is a part of another, or as `refuse_undefined`.
     """
-    undefined = (batch.values["lam"] == 0.0) | np.isinf(batch.values["alpha"])
+    values = batch.values
+    undefined = (values["lam"] == 0.0) | np.isinf(values["alpha"])
+    if labels == "sign" and _only_sign(batch) is not None:
+        undefined |= (values["noise"] == 0.0) & (values["flip"] == 0.0)
     if undefined.any() and (left_to_caller() or not undefined.all()):
-        harmless = {n: np.where(undefined, 1.0, batch.values[n]) for n in ("alpha", "lam")}
-        batch = replace(batch, values=batch.values | harmless)
+        harmless = {"alpha": 1.0, "lam": 1.0} | ({"flip": 0.25} if labels == "sign" else {})
+        moved = {name: np.where(undefined, x, values[name]) for name, x in harmless.items()}
+        batch = replace(batch, values=values | moved)
     refuse_undefined(batch, loss, labels)
     return batch, undefined
 
@@ -51,12 +55,20 @@ def refuse_undefined(batch: Batch, loss: Loss, labels: str) -> None:
     """
     refuse_limits(batch.values["alpha"], batch.values["lam"], loss, labels)
     if labels == "sign" and ((batch.values["noise"] == 0) & (batch.values["flip"] == 0)).any():
-        up = batch.g(np.linspace(-11.0, 11.0, 2201)) >= 0.0
-        if up.all() or not up.any():
+        sign = _only_sign(batch)
+        if sign is not None:
             raise ValueError(
-                f"target={batch.g.name!r} has one sign and all labels are "
-                f"{'+1' if up.all() else '-1'}: noise or flip must be > 0"
+                f"target={batch.g.name!r} has one sign and all labels are {sign}: noise or flip "
+                f"must be > 0"
             )
+
+
+def _only_sign(batch: Batch) -> str | None:
+    """Return the sign of a target that has only one."""
+    up = batch.g(np.linspace(-11.0, 11.0, 2201)) >= 0.0
+    if up.all():
+        return "+1"
+    return None if up.any() else "-1"
 
 
 def pose_part(batch: Batch, part: Part, loss: Loss, labels: str, rtol: float) -> _core.Problem:

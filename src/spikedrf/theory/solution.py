@@ -70,9 +70,9 @@ class Solution:
         hardly have a mean for it to multiply, and a network of p neurons comes near the limit
         for ``p >> m**2`` only; 7 ``lam = 0`` where the limit is infinite (at the interpolation
         threshold, or where features die out along a spike): the errors are ``inf``, the order
-        parameters NaN; 8 ``lam = 0`` or ``alpha = inf`` where there is no formula for that
-        (values are NaN). Small rates of wrong signs are judged relative to 1e-6 (test) and 1e-4
-        (training).
+        parameters NaN; 8 ``lam = 0``, ``alpha = inf`` or labels that are all the same,
+        where there is no formula for that (values are NaN). Small rates of wrong signs are judged
+        relative to 1e-6 (test) and 1e-4 (training).
     nit : int or ndarray, shape S
         Newton iterations, over all quadrature rules.
     residual : float or ndarray, shape S
