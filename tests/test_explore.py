@@ -96,6 +96,33 @@ def test_the_view_is_the_theory(state):
         np.testing.assert_allclose(shown.target, np.sin(shown.s), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (
+            "product",
+            "γ = 0 0: it has not turned towards the target. What is learned along this "
+            "line is 0, as the target is.",
+        ),
+        (
+            "cos",
+            "γ = 0: it has not turned towards the target. What is learned along this line is 0.",
+        ),
+    ],
+)
+def test_what_is_not_learned_is_zero_and_said(target, sentence):
+    """Not rounding of size 1e-17, blown up to fill the picture."""
+    _, document = page(State(target=target))
+    functions = document.get_model_by_name("functions").data
+    assert not functions["learned"].any()
+    assert not functions["learned_without"].any()
+    assert sentence in document.get_model_by_name("facts").text
+    _, document = page(State())
+    assert document.get_model_by_name("functions").data["learned"].any()
+    for words in ("not turned", "What is learned"):
+        assert words not in document.get_model_by_name("facts").text
+
+
 def test_points_without_the_accuracy_are_counted(monkeypatch):
     from dataclasses import replace
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spikedrf.explore.controls import Controls
 from spikedrf.explore.pictures import Pictures
 from spikedrf.explore.state import State
-from spikedrf.explore.view import View, view
+from spikedrf.explore.view import View, view, without_rounding
 
 _HEADING = "What one gradient step buys"
 _SENTENCE = (
@@ -188,9 +188,14 @@ def _facts(state: State, shown: View) -> str:
         text += f"; the best linear function has {shown.best_linear:.5g}"
     if shown.spike is not None:
         r, c, gamma, _ = shown.spike.arrays()
-        left = {"r": r, "c": c, "γ": np.atleast_1d(gamma)}
+        left = {"r": r, "c": c, "γ": without_rounding(np.atleast_1d(gamma))}
         spike = ", ".join(f"{k} = {_listed(v)}" for k, v in left.items())
         text += f". The step leaves {spike}"
+        if not left["γ"].any():
+            text += ": it has not turned towards the target"
+    if not shown.learned.any():
+        text += ". What is learned along this line is 0"
+        text += ", as the target is" if not shown.target.any() else ""
     text = f"<p>{text}."
     if shown.lost:
         text += f" <b>{shown.lost} points of the curves did not reach the accuracy.</b>"

@@ -133,6 +133,11 @@ def _along_first(name: str, s: Floats) -> Floats:
     return target(_plane(s)) if isinstance(target, MultiIndex) else target(s)
 
 
+def without_rounding(values: Floats) -> Floats:
+    """Return zeros for a function that is nothing but rounding beside numbers of order one."""
+    return np.zeros_like(values) if np.abs(values).max(initial=0.0) < 1e-12 else values
+
+
 def _network(state: State, alpha: Floats, s: Floats, step: Any) -> _Network:
     features: dict[str, Any] = {
         "beta": state.beta,
@@ -153,9 +158,11 @@ def _network(state: State, alpha: Floats, s: Floats, step: Any) -> _Network:
     return _Network(
         curve=curve.test_error,
         here=float(here.test_error),
-        learned=here.learned_function(_plane(s))
-        if state.target in NAMED
-        else here.learned_along_target(s),
+        learned=without_rounding(
+            here.learned_function(_plane(s))
+            if state.target in NAMED
+            else here.learned_along_target(s)
+        ),
         spectrum=spectrum,
         spike=here.spike,
         lost=sum(int(np.count_nonzero(~np.asarray(success))) for success in reached),
