@@ -281,7 +281,7 @@ def test_a_bar_counts_the_fits(terminal, monkeypatch, capsys):
         assert stream.getvalue() == ""
         shown = clone(model).set_params(verbose=True).fit(X, labels)
         text = stream.getvalue()
-        assert ("sizes of the step" in text and "100%" in text) is terminal
+        assert ("the step, a fifth left out" in text and "100%" in text) is terminal
         assert terminal or text == ""
         np.testing.assert_array_equal(shown.predict(X), silent.predict(X))
     assert capsys.readouterr().out == ""
