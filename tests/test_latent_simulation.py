@@ -157,10 +157,6 @@ def test_white_inputs_are_as_before():
             ValueError, "d = 50 is too small for the inputs: eigenvalue",
         ),
         (
-            {"inputs": Mixture([1.0, 2.0], weights=[1, 2]), "loss": "huber"},
-            ValueError, "weights of the classes are for the square loss",
-        ),
-        (
             {"inputs": Covariance.power_law(0.6, dimension=None), "init": "gaussian"},
             ValueError, "give dimension= to Covariance.power_law",
         ),

@@ -194,7 +194,7 @@ class Mover:
         for move, ridge, *_ in plan:
             moved = self.move(state, move, data)
             readout = Readout.of(moved.layer, data, self.activation, intercept=self.intercept)
-            state = moved.fitted(Fit(readout, ridge, readout.solve(np.array([ridge]))[:, 0]))
+            state = moved.fitted(Fit.replayed(readout, ridge))
         assert state is not None
         return state
 

@@ -374,7 +374,7 @@ class _Planning:
         shape = state.shape if node is best else mover.replay(node.plan, data).shape
         layer = np.concatenate([state.fit.layer, more.layer(shape)])
         readout = Readout.of(layer, data, self.activation, intercept=self.intercept)
-        return layer, Fit(readout, ridge, readout.solve(np.array([ridge]))[:, 0])
+        return layer, Fit.replayed(readout, ridge)
 
     def _made(self, layer: Array, layers: Sequence[Array], half: Array | None) -> PlannedLayer:
         columns, dtype = self.plain.W.shape[1], self.plain.W.dtype

@@ -166,7 +166,7 @@ def read(spectrum: Spectrum, left_out: LeftOut | None, *, one: float = 1.0) -> R
     Reading
     """
     s, N = np.maximum(spectrum.values, 0.0), spectrum.rows
-    top = float(s.max())
+    top = float(s.max(initial=0.0)) or 1.0  # features that are all constant explain nothing
     walk = np.geomspace(1e-13 * top, 1e3 * top, _POINTS)[:, None]
     left = 1.0 / (s + walk)
     D1 = (s * left).sum(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -259,7 +259,7 @@ def _posed(
 def _of_one_step(over: Any, step: StepLike, bounds: Any) -> tuple[Any, StepLike, Any]:
     """Turn ``eta_2`` of several steps into ``eta`` of steps of which that one is chosen."""
     producer = producer_of(step)
-    names = (over,) if isinstance(over, str) else tuple(over)
+    names = (over,) if isinstance(over, str) or not isinstance(over, Iterable) else tuple(over)
     chosen = [n for n in names if n in producer.steerable and str(n).startswith("eta_")]
     if not chosen:
         return over, step, bounds
