@@ -21,6 +21,7 @@ SUFFIX = ".skops"
 TRUSTED = frozenset(
     {
         "numpy.dtype",
+        "sklearn.compose._column_transformer._RemainderColsList",  # a list, in scikit-learn 1.6
         "spikedrf.estimators.classifier.SpikedRFClassifier",
         "spikedrf.estimators.regressor.SpikedRFRegressor",
         *(f"spikedrf.losses.{type(losses.resolve(name)).__name__}" for name in losses.NAMES),

@@ -277,7 +277,8 @@ def _bytes(arrays: Mapping[str, Array]) -> bytes:
         if array.dtype.kind not in "biufc":
             raise TypeError(f"a checkpoint holds arrays of numbers, got dtype {array.dtype}")
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    numbers: dict[str, Any] = dict(arrays)  # allow_pickle would be an array's name in NumPy 1.26
+    np.savez(file, **numbers)
     return file.getvalue()
 
 
