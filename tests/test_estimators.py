@@ -506,6 +506,7 @@ class TestInputs:
 BAD = [
     ({"n_components": 0}, ValueError, "n_components must be at least 1, got 0"),
     ({"n_components": 2.5}, TypeError, "n_components must be an integer"),
+    ({"random_state": -1}, ValueError, "random_state must be None, an integer from 0 to .* got -1"),
     ({"activation": "tahn"}, ValueError, "tahn"),
     ({"activation": np.floor}, ValueError, "has a jump"),
     ({"activation": (np.tanh, np.ones_like)}, ValueError, "is not its derivative"),

@@ -202,7 +202,13 @@ class FirstLayerMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Several
         if self.update not in ("full", "rank_one"):
             raise ValueError(f"update must be 'full' or 'rank_one', got {self.update!r}")
         activation = resolve(self.activation, "activation")
-        rng = check_random_state(self.random_state)
+        try:
+            rng = check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(
+                "random_state must be None, an integer from 0 to 2**32 - 1 or a RandomState, "
+                f"got {self.random_state!r}"
+            ) from error
         dtype = np.float32 if rows.X.dtype == np.float32 else np.float64
         require_memory(
             _LAYERS * p * rows.d * np.dtype(dtype).itemsize,
