@@ -120,7 +120,7 @@ def test_stored_values_are_the_references(name, init):
     sigma, law = resolve(activation), population(inputs, target)
     layer = latent_layer(step, sigma, law, noise, Rows(init, network=True))
     # v, and what is left of the target's direction beside it.
-    gamma = float(layer.gamma[0])
+    gamma = layer.gamma.item()
     across = np.sqrt(1 - gamma**2)
     basis = np.array([[1.0, 0.0], [-gamma / across, 1.0 / across]])
     trained = layer.trained
