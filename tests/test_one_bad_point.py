@@ -160,3 +160,17 @@ def test_one_row_of_a_diagram_in_latent_coordinates(name):
             lam=0.0,
             **{k: v for k, v in model.items() if k not in ("noise", "beta")},
         )
+
+
+@pytest.mark.parametrize("more", [{}, {"inputs": Covariance([2.0, 1.0])}, {"init": "gaussian"}])
+def test_derivatives_of_the_other_points(more):
+    model = {"activation": "relu", "target": "sin", "step": STEP, "rtol": 1e-6, **more}
+    wrt = ["alpha", "eta"]
+    with pytest.warns(ConvergenceWarning, match="1 of 2 points.* no ridgeless limit"):
+        found = theory.gradient([0.5, 2.0], lam=0.0, wrt=wrt, **model)
+    alone = theory.gradient(2.0, lam=0.0, wrt=wrt, **model)
+    assert found.status.tolist() == [7, 0]
+    assert found.test_error.tolist() == [np.inf, alone.test_error]
+    for name in wrt:
+        assert np.isnan(found[name][0])
+        assert found[name][1] == alone[name]

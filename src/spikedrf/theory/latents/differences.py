@@ -64,7 +64,9 @@ class Slopes:
     def _solve(self, values: dict[str, Floats], producer: Producer) -> Any:
         sigma, population, rows = self._model
         accuracy = _OF_PLANE if producer.several_directions else _ACCURACY
-        return solve_points(values, sigma, population, producer, rows, accuracy, self._threads)
+        return solve_points(
+            values, sigma, population, producer, rows, accuracy, self._threads, set_aside=True
+        )
 
     def _by(self, name: str) -> Floats:
         if name in self._values or name in self._producer.steerable:
@@ -87,12 +89,15 @@ class Slopes:
             total = np.zeros(shape)
             for offset, weight in zip(OFFSETS, WEIGHTS, strict=True):
                 moved, scale = self._moved(name, entry, offset * step)
-                total = total + weight * np.asarray(moved.arrange("test"))
+                # Points that are impossible are infinite: NaN in differences.
+                with np.errstate(invalid="ignore"):
+                    total = total + weight * np.asarray(moved.arrange("test"))
             with np.errstate(invalid="ignore", divide="ignore"):
                 found.append(np.where(scale > 0.0, total / (step * scale), 0.0))
         if len(found) > 1:
             least = _LEAST * np.abs(self.test_error) / np.where(scale > 0.0, scale, 1.0)
-            gap = np.abs(found[1] - found[0]) / np.maximum(np.abs(found[1]), least)
+            with np.errstate(invalid="ignore"):
+                gap = np.abs(found[1] - found[0]) / np.maximum(np.abs(found[1]), least)
             self.error = np.fmax(self.error, gap)
         return found[-1]
 

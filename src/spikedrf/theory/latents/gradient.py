@@ -11,6 +11,7 @@ from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.frame import Frame
 from spikedrf.inputs.population import Population, Rows
+from spikedrf.theory.convergence import INFINITE
 from spikedrf.theory.latents.core import differentiate_frame
 from spikedrf.theory.latents.solve import Posed, pose_latents
 
@@ -37,12 +38,15 @@ def differentiate_points(
 ) -> tuple[Posed, dict[str, NDArray[Any]]]:
     """Differentiate at every point: ``test, error, status`` and one array for each name, flat.
 
+    Points that are impossible are set aside, as long as there are others: their error is infinite
+    or NaN, their derivatives are NaN.
+
     Raises
     ------
     TypeError, ValueError
         As `pose_latents`.
     """
-    posed = pose_latents(values, sigma, population, step, rows)
+    posed = pose_latents(values, sigma, population, step, rows, set_aside=True)
     count = posed.which.size
     out: dict[str, NDArray[Any]] = {name: np.zeros(count) for name in ("test", "error", *names)}
     out["status"] = np.zeros(count, dtype=np.int32)
@@ -61,4 +65,10 @@ def differentiate_points(
     missed = posed.missed
     out["error"] = np.maximum(out["error"], missed)
     out["status"] = np.where((out["status"] == 0) & (missed > rtol), 1, out["status"])
+    lost = posed.status != 0
+    for name in names:
+        out[name][lost] = np.nan
+    for name in ("test", "error"):
+        out[name][lost] = np.where(posed.status[lost] == INFINITE, np.inf, np.nan)
+    out["status"][lost] = posed.status[lost]
     return posed, out
