@@ -46,7 +46,8 @@ def test_against_readouts_of_more_rows():
     np.testing.assert_array_equal(refitted.offsets_, plain(alpha=1.0).fit(*more).offsets_)
     came = np.mean((fresh[1] - refitted.predict(fresh[0])) ** 2)
     assert forecast.lower < came < forecast.upper
-    assert came == pytest.approx(forecast.test_error, rel=0.2)
+    # The range is a third wide; the page promises a tenth for plain features.
+    assert came == pytest.approx(forecast.test_error, rel=0.1)
 
 
 def test_a_single_ridge_and_many_say_the_same():

@@ -227,6 +227,7 @@ def test_few_rows_say_little():
 def test_the_range_of_r2_knows_that_the_variance_is_measured_too():
     model, rng = Gaussian(p=40), np.random.default_rng(10)
     forecast = theory.from_features(*model.draw(100, rng)).solve([100.0, 1000.0])
+    # Of 100 squares with a kurtosis of 15: known to sqrt(14/100)/2 = .19, so |z| < 2.1.
     assert forecast.variance_sem == pytest.approx(np.sqrt(2.0 / 100), rel=0.4)
     away = np.log(forecast.upper / forecast.test_error)
     wider = np.log((1.0 - forecast.r2_lower) / (1.0 - forecast.r2))

@@ -174,3 +174,17 @@ def test_derivatives_of_the_other_points(more):
     for name in wrt:
         assert np.isnan(found[name][0])
         assert found[name][1] == alone[name]
+
+
+@pytest.mark.parametrize("ask", [theory.ensemble, theory.sensitivity])
+def test_averages_and_sensitivities_of_the_other_points(ask):
+    model = {"activation": "relu", "target": "sin", "step": STEP, "rtol": 1e-6}
+    name = "cross_error" if ask is theory.ensemble else "total"
+    with pytest.warns(ConvergenceWarning, match="1 of 2 points.* no ridgeless limit"):
+        found = ask([0.5, 2.0], lam=0.0, **model)
+    alone = ask(2.0, lam=0.0, **model)
+    assert found.status.tolist() == [7, 0]
+    assert np.isnan(getattr(found, name)[0])
+    assert getattr(found, name)[1] == getattr(alone, name)
+    with pytest.raises(ValueError, match="lam"):
+        ask([0.5, 0.6], lam=0.0, **model)

@@ -92,8 +92,9 @@ def ensemble(
     # The number of networks broadcasts like a parameter that nothing depends on.
     given = {**values, "alpha": values["alpha"] + np.zeros(many.shape)}
     solved = solve_points(
-        given, sigma, law, step, rows_of(init, None), accuracy, thread_count(workers)
-    )
+        given, sigma, law, step, rows_of(init, None), accuracy, thread_count(workers),
+        set_aside=True,
+    )  # fmt: skip
     found, error = settled(solved, sigma, given, _split, accuracy)
 
     def arrange(array: Floats) -> Any:

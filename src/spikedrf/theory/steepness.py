@@ -123,7 +123,8 @@ def sensitivity(
     accuracy = check_accuracy(rtol)
     sigma = differentiable(resolve(activation, "activation"))
     values = check_values(alpha, beta, lam, noise)
-    solved = solve_points(values, sigma, law, step, Rows(), accuracy, thread_count(workers))
+    threads = thread_count(workers)
+    solved = solve_points(values, sigma, law, step, Rows(), accuracy, threads, set_aside=True)
     gradients = _Gradients(slope_of(sigma))
     found, error = settled(solved, sigma, values, gradients, accuracy)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.inputs.frame import Frame
 from spikedrf.inputs.tables import Tables, make_tables
+from spikedrf.theory.convergence import INFINITE, UNDEFINED
 from spikedrf.theory.latents.solve import Solved
 
 Floats = NDArray[Any]
@@ -25,6 +26,8 @@ def settled(
     solved: Solved, sigma: Activation, parameters: dict[str, Floats], measure: Measure, rtol: float
 ) -> tuple[Floats, Floats]:
     """Measure at every point, on rules that get finer until the numbers stand still.
+
+    Points that the solution has set aside are NaN.
 
     Parameters
     ----------
@@ -45,10 +48,11 @@ def settled(
     """
     count = solved.which.size
     flat = {n: np.broadcast_to(v, solved.shape).ravel() for n, v in parameters.items()}
-    found: list[Floats] = []
+    found: dict[int, Floats] = {}
     error = np.zeros(count)
+    lost = np.isin(solved.values["status"], (INFINITE, UNDEFINED))
     ladders: list[list[Tables | None]] = [[] for _ in solved.frames]
-    for point in range(count):
+    for point in map(int, np.flatnonzero(~lost)):
         index = int(solved.which[point])
         frame, tables = solved.frames[index], ladders[index]
         at: dict[str, Any] = {name: solved.values[name][point] for name in _NAMES}
@@ -67,9 +71,11 @@ def settled(
                 moved = float(np.abs(now - before).max() / max(np.abs(now).max(), 1e-300))
             before, level = now, level + 1
         assert before is not None
-        found.append(before)
+        found[point] = before
         error[point] = moved
-    values = np.array(found) if found else np.zeros((0, 0))
+    values = np.full((count, next(iter(found.values())).size if found else 0), np.nan)
+    for point, measured in found.items():
+        values[point] = measured
     return values, np.fmax(error, solved.values["error"])
 
 
