@@ -6,23 +6,13 @@
 
 #include "averages/ramp_averages.hpp"
 #include "numerics/dispatch.hpp"
-#include "numerics/quadrature.hpp"
 #include "numerics/vector_math.hpp"
 
 namespace spikedrf {
 
 namespace {
 
-constexpr double kPi = 3.14159265358979323846;
 constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
-
-// Gaussian weights are e^-exponent at the cutoff: no more digits than double precision has.
-constexpr double kMostExponent = 37.0;
-constexpr double kLeastExponent = 24.0;
-// A Gaussian that is so much narrower than anything that varies is as good as its second moment.
-constexpr double kPointlike = 1e-3;
-// A response that changes nothing.
-constexpr double kNone = 1e-60;
 // Labels of a smaller weight do not matter in double precision.
 constexpr double kNegligible = 1e-30;
 
@@ -78,173 +68,6 @@ void convolve_all(const double* x, const double* quadrature, Index n, double mu,
   std::copy(all, all + 8, sum);
 }
 
-// ---- The density of x on a grid -----------------------------------------------------------------
-
-// What is spread on a uniform grid: at place[j] begin `width` points, the middle one (`half` from
-// the first) offset[j] steps below mu; zeta and two weights.
-struct Spread {
-  const Index* place;
-  const double* offset;
-  const double* weight;
-  const double* zeta;
-  Index count, width, half;
-  double step;  // over tau
-};
-
-// Adds weight (1, zeta, zeta^2) N(x; mu, tau^2) step to the rows. With x = x_middle + i step and mu
-// = x_middle + offset step the Gaussian is e^{-offset^2/2} e^{i offset} e^{-i^2/2} in units of
-// tau/step: the last factor is `profile`, the second a geometric sequence, which goes on eight
-// points at a time.
-SPIKEDRF_MULTIVERSION
-void spread_uniform(const Spread& s, const double* SPIKEDRF_RESTRICT profile, bool squares,
-                    double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
-                    double* SPIKEDRF_RESTRICT third) noexcept {
-  constexpr int kBlock = 8;
-  const double scale = s.step * s.step;
-  const double norm = kInvSqrtTwoPi * s.step;
-  for (Index j = 0; j < s.count; ++j) {
-    const double rate = scale * s.offset[j];
-    const double whole =
-        norm * s.weight[j] * vmath::exp_in_range(-0.5 * rate * s.offset[j]);
-    const double zeta = s.zeta[j];
-    const double square = zeta * zeta;
-    const double ratio = vmath::exp_in_range(kBlock * rate);
-    double power[kBlock];
-    SPIKEDRF_SIMD
-    for (int k = 0; k < kBlock; ++k) {
-      power[k] = whole * vmath::exp_in_range(rate * static_cast<double>(k - s.half));
-    }
-    double* const row0 = first + s.place[j];
-    double* const row1 = second + s.place[j];
-    double* const row2 = third + s.place[j];
-    for (Index b = 0; b < s.width; b += kBlock) {
-      SPIKEDRF_SIMD
-      for (int k = 0; k < kBlock; ++k) {
-        const double here = power[k] * profile[b + k];
-        row0[b + k] += here;
-        row1[b + k] += zeta * here;
-        if (squares) row2[b + k] += square * here;
-        power[k] *= ratio;
-      }
-    }
-  }
-}
-
-SPIKEDRF_MULTIVERSION
-void spread_panels(const double* x, const double* quadrature, Index n, double mu, double inverse,
-                   double weight, double zeta, double* first, double* second,
-                   double* third) noexcept {
-  const double norm = kInvSqrtTwoPi * inverse * weight;
-  SPIKEDRF_SIMD
-  for (Index i = 0; i < n; ++i) {
-    const double z = (x[i] - mu) * inverse;
-    const double here = norm * quadrature[i] * vmath::exp_in_range(-0.5 * z * z);
-    first[i] += here;
-    second[i] += zeta * here;
-    third[i] += zeta * zeta * here;
-  }
-}
-
-// The field of signs without noise, for one label y: zeta given omega is N(slope (omega - mean),
-// width^2), and jumps are at `cut`, the first label to the left of them all being +1 or not.
-struct CutField {
-  double y, sigma, mean, inverse, slope, width, step, flip, up_first;
-};
-
-SPIKEDRF_MULTIVERSION
-void spread_cuts(const CutField& c, const double* cut, Index cuts, const double* x, Index n,
-                 double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
-                 double* SPIKEDRF_RESTRICT third) noexcept {
-  const double inverse_width = 1.0 / c.width;
-  SPIKEDRF_SIMD
-  for (Index i = 0; i < n; ++i) {
-    const double away = c.y - c.sigma * x[i] - c.mean;
-    const double centre = c.slope * away;
-    const double z = away * c.inverse;
-    const double bounded = z > 37.0 ? 37.0 : (z < -37.0 ? -37.0 : z);
-    const double density = kInvSqrtTwoPi * c.step * vmath::gaussian(bounded);
-    double up0 = c.up_first;
-    double up1 = c.up_first * centre;
-    double up2 = c.up_first * (centre * centre + c.width * c.width);
-    double jump = 1.0 - 2.0 * c.up_first;
-    for (Index k = 0; k < cuts; ++k) {
-      const double raw = (cut[k] - centre) * inverse_width;
-      const double at = raw > 37.0 ? 37.0 : (raw < -37.0 ? -37.0 : raw);
-      const double tail = vmath::normal_cdf(-at);
-      const double pdf = kInvSqrtTwoPi * vmath::gaussian(at);
-      up0 += jump * tail;
-      up1 += jump * (centre * tail + c.width * pdf);
-      up2 += jump * ((centre * centre + c.width * c.width) * tail +
-                     c.width * (centre + cut[k]) * pdf);
-      jump = -jump;
-    }
-    const double kept = 1.0 - 2.0 * c.flip;
-    const double of_up0 = c.flip + kept * up0;
-    const double of_up1 = c.flip * centre + kept * up1;
-    const double of_up2 = c.flip * (centre * centre + c.width * c.width) + kept * up2;
-    const bool up = c.y > 0.0;
-    first[i] = density * (up ? of_up0 : 1.0 - of_up0);
-    second[i] = density * (up ? of_up1 : centre - of_up1);
-    third[i] = density * (up ? of_up2 : centre * centre + c.width * c.width - of_up2);
-  }
-}
-
-SPIKEDRF_MULTIVERSION
-void fill_profile(double* profile, Index count, double half, double step) noexcept {
-  SPIKEDRF_SIMD
-  for (Index i = 0; i < count; ++i) {
-    const double z = (static_cast<double>(i) - half) * step;
-    profile[i] = vmath::exp_in_range(-0.5 * z * z);
-  }
-}
-
-// Adds the sums over x of one label.
-SPIKEDRF_MULTIVERSION
-void sum_grid(Index n, double sigma, const PhiRows& phi, const double* w0, const double* w1,
-              const double* w2, bool hessian, EnvelopeSums& sums) noexcept {
-  double f = 0.0, zf = 0.0, f2 = 0.0, slope = 0.0;
-#pragma omp simd reduction(+ : f, zf, f2, slope)
-  for (Index i = 0; i < n; ++i) {
-    f += w0[i] * phi.phi[i];
-    zf += w1[i] * phi.phi[i];
-    f2 += w0[i] * phi.phi[i] * phi.phi[i];
-    slope += w0[i] * phi.slope[i];
-  }
-  sums.f += sigma * f;
-  sums.zeta_f[0] += sigma * zf;
-  sums.f2 += f2;
-  sums.slope += slope;
-  if (!hessian) return;
-  double ms = 0.0, ss = 0.0, mt = 0.0, st = 0.0, tt = 0.0, mV = 0.0, sV = 0.0, tV = 0.0, VV = 0.0;
-#pragma omp simd reduction(+ : ms, ss, mt, st, tt, mV, sV, tV, VV)
-  for (Index i = 0; i < n; ++i) {
-    const double along = phi.phi[i] * phi.slope[i];
-    ms += w1[i] * phi.slope[i];
-    ss += w2[i] * phi.slope[i];
-    mt += w0[i] * phi.bend[i];
-    st += w1[i] * phi.bend[i];
-    tt += w0[i] * phi.third[i];
-    mV += w0[i] * along;
-    sV += w1[i] * along;
-    tV += w0[i] * (phi.slope[i] * phi.slope[i] + phi.phi[i] * phi.bend[i]);
-    VV += w0[i] * phi.phi[i] * along;
-  }
-  const auto add = [&sums](int a, int b, double value) {
-    sums.second[a][b] += value;
-    if (a != b) sums.second[b][a] += value;
-  };
-  add(kMean, kMean, slope);
-  add(kMean, kS, ms);
-  add(kS, kS, ss);
-  add(kMean, kT, -0.5 * sigma * mt);
-  add(kS, kT, -0.5 * sigma * st);
-  add(kT, kT, 0.25 * tt);
-  add(kMean, kV, sigma * mV);
-  add(kS, kV, sigma * sV);
-  add(kT, kV, -0.5 * tV);
-  add(kV, kV, VV);
-}
-
 // ---- Sums over zeta and the label ---------------------------------------------------------------
 
 SPIKEDRF_MULTIVERSION
@@ -290,8 +113,8 @@ void sum_wrong(const double* weight, const double* label, const double* mu, Inde
 LossAverages::LossAverages(Loss loss, LabelKind kind, double rtol)
     : loss_(loss),
       kind_(kind),
-      exponent_(std::clamp(-std::log(1e-5 * rtol), kLeastExponent, kMostExponent)),
-      cutoff_(std::sqrt(2.0 * exponent_)) {}
+      grid_(loss, rtol),
+      density_(loss, kind, rtol) {}
 
 // One entry for every zeta, or with sign labels for every zeta and label: the mean mu of
 // x = sigma (y - omega) and the weight. Real labels bring their noise into the variance of x.
@@ -346,29 +169,6 @@ void LossAverages::branch(const LabelTable& labels, Index node, double noise, do
   }
 }
 
-void EnvelopeSums::weigh(double weight) {
-  f *= weight;
-  f2 *= weight * weight;
-  slope *= weight;
-  for (double& entry : zeta_f) entry *= weight;
-  for (int a = 0; a < kChannels; ++a) {
-    for (int b = 0; b < kChannels; ++b) {
-      second[a][b] *= weight * (a == kV ? weight : 1.0) * (b == kV ? weight : 1.0);
-    }
-  }
-}
-
-void Outcome::add(double weight, const Outcome& other) {
-  test_error += weight * other.test_error;
-  train_error += weight * other.train_error;
-  test_loss += weight * other.test_loss;
-  train_loss += weight * other.train_loss;
-  test_margin += weight * other.test_margin;
-  train_margin += weight * other.train_margin;
-  wrong += weight * other.wrong;
-  train_wrong += weight * other.train_wrong;
-}
-
 void LossAverages::average(double V, bool hessian) {
   if (traits(loss_).broken_line) {
     Ramp ramp = ramp_of(loss_);
@@ -381,7 +181,7 @@ void LossAverages::average(double V, bool hessian) {
 
 void LossAverages::fresh_losses() {
   if (!traits(loss_).broken_line) {
-    average_smooth(kNone, false, true);
+    average_smooth(kNoResponse, false, true);
     return;
   }
   ramp_averages(ramp_of(loss_), mu_.data(), count_, tau_, false, averages());
@@ -391,11 +191,11 @@ void LossAverages::fresh_losses() {
 EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double noise, double flip,
                                     const CavityField& field, bool hessian) {
   if (on_grid(labels)) {
-    if (!spread_signs(labels, node, flip, field, false)) {
+    if (!density_.spread_signs(labels, node, flip, field, false)) {
       branch(labels, node, noise, flip, field);
-      spread(lay_grid(field.V, false), hessian);
+      density_.spread(entries(), field.V, false, hessian);
     }
-    return sum_smooth(field.V, hessian);
+    return density_.envelope(field.V, hessian);
   }
   branch(labels, node, noise, flip, field);
   average(field.V, hessian);
@@ -436,243 +236,11 @@ EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double
   return sums;
 }
 
-// The points x on which phi is evaluated, every mu within reach of its Gaussian.
-//
-// phi is analytic but for corners at a distance `strip` from the real axis. If that is no less than
-// half of tau: a uniform grid (trapezoid), whose error for the convolution is
-// e^{a^2/2 - 2 pi a tau/step} for any a up to strip/tau; the step makes it e^-exponent. Only points
-// that some mu needs are kept. Otherwise Gauss-Legendre panels that are graded towards the corners.
-//
-// Where tau is tiny instead every mu has three points of its own (Gauss-Hermite).
-// With `fresh` the loss itself, whose corners are those at V = 0, is averaged on them too.
-LossAverages::Grid LossAverages::lay_grid(double V, bool fresh) {
-  const Corners corners = corners_of(loss_, V);
-  const Corners plain = fresh ? corners_of(loss_, kNone) : corners;
-  const double strip = std::min(corners.strip, plain.strip);
-  x_.clear();
-  quadrature_.clear();
-  const double reach = cutoff_ * tau_;
-  if (tau_ < kPointlike * strip) {
-    // phi is a polynomial of degree 5 as far as N(mu, tau^2) can tell.
-    for (Index j = 0; j < count_; ++j) {
-      for (int side = -1; side <= 1; ++side) {
-        x_.push_back(mu_[j] + side * std::sqrt(3.0) * tau_);
-        quadrature_.push_back(side == 0 ? 4.0 / 6.0 : 1.0 / 6.0);
-      }
-    }
-    return Grid::three;
-  }
-  sorted_.assign(mu_.begin(), mu_.begin() + count_);
-  std::sort(sorted_.begin(), sorted_.end());
-  if (strip >= 0.5 * tau_) {
-    lay_uniform(strip, reach);
-    return Grid::uniform;
-  }
-  const LegendreRule& base = legendre_rule(20);
-  const Array<double> edge =
-      graded_edges(sorted_.front() - reach, sorted_.back() + reach, 3.0 * tau_,
-                   {{corners.right, corners.strip},
-                    {corners.left, corners.strip},
-                    {plain.right, plain.strip},
-                    {plain.left, plain.strip}});
-  for (Index e = 0; e + 1 < edge.size(); ++e) {
-    const double half = 0.5 * (edge[e + 1] - edge[e]);
-    for (Index i = 0; i < base.node.size(); ++i) {
-      x_.push_back(edge[e] + half * (1.0 + base.node[i]));
-      quadrature_.push_back(half * base.weight[i]);
-    }
-  }
-  return Grid::panels;
-}
-
-// Around every entry of sorted_, as far as `reach`.
-void LossAverages::lay_uniform(double strip, double reach) {
-  const double d = std::min(strip / tau_, cutoff_);
-  step_ = tau_ * 2.0 * kPi * d / (exponent_ + 0.5 * d * d);
-  origin_ = sorted_.front();
-  const double half = std::ceil(reach / step_);
-  pieces_.clear();
-  double next = -1e300;  // in steps
-  Index count = 0;
-  for (double mu : sorted_) {
-    const double middle = std::floor((mu - origin_) / step_ + 0.5);
-    if (middle - half > next) {
-      pieces_.push_back({middle - half, count});
-      next = middle - half;
-    }
-    const double fresh = std::max(middle + half + 1.0 - next, 0.0);
-    count += static_cast<Index>(fresh);
-    next += fresh;
-  }
-  x_.resize(count);
-  quadrature_.assign(count, step_);
-  for (Index p = 0; p < pieces_.size(); ++p) {
-    const Index end = p + 1 < pieces_.size() ? pieces_[p + 1].place : count;
-    for (Index i = pieces_[p].place; i < end; ++i) {
-      x_[i] = origin_ + (pieces_[p].step + static_cast<double>(i - pieces_[p].place)) * step_;
-    }
-  }
-}
-
-// Signs without noise: given omega, zeta is N(centre, width^2) and the label a function of it with
-// jumps, so that the density of x is known in closed form. False where no uniform grid will do.
-bool LossAverages::spread_signs(const LabelTable& labels, Index node, double flip,
-                                const CavityField& field, bool fresh) {
-  if (!labels.known_cuts()) return false;
-  const double least = corners_of(loss_, fresh ? kNone : field.V).strip;
-  const double strip = std::min(corners_of(loss_, field.V).strip, least);
-  const double s = field.s[0];
-  tau_ = std::sqrt(field.t);
-  if (strip < 0.5 * tau_ || tau_ < kPointlike * strip) return false;
-  const bool margin = traits(loss_).margin;
-  const double power = field.t + s * s;
-  const double root = std::sqrt(power);
-  constexpr double kMostSteps = 64.0;  // in a standard deviation, roughly
-  if (root > kMostSteps * tau_) return false;
-  sorted_ = {1.0 - field.mean, margin ? 1.0 + field.mean : -1.0 - field.mean};
-  std::sort(sorted_.begin(), sorted_.end());
-  lay_uniform(strip, cutoff_ * root);
-  const Index n = x_.size();
-  const Index stride = n + 8;
-  density_.assign(6 * stride, 0.0);
-  for (int side = 0; side < 2; ++side) {
-    const double y = side == 0 ? 1.0 : -1.0;
-    const CutField cut{y,
-                       margin ? y : 1.0,
-                       field.mean,
-                       1.0 / root,
-                       s / power,
-                       std::sqrt(field.t / power),
-                       step_ / root,
-                       flip,
-                       labels.up_first() ? 1.0 : 0.0};
-    double* const row = density_.data() + side * 3 * stride;
-    spread_cuts(cut, labels.cuts(node), labels.cut_count(), x_.data(), n, row, row + stride,
-                row + 2 * stride);
-  }
-  return true;
-}
-
-// The density of x on the grid, label by label, in rows of x_.size() and some room.
-void LossAverages::spread(Grid grid, bool hessian) {
-  constexpr Index kBlock = 8;
-  const Index stride = x_.size() + kBlock;
-  density_.assign(6 * stride, 0.0);
-  const auto rows_of = [&](Index j) {
-    return density_.data() + (kind_ == LabelKind::sign && label_[j] < 0.0 ? 3 * stride : 0);
-  };
-  if (grid == Grid::three) {
-    for (Index j = 0; j < count_; ++j) {
-      double* const row = rows_of(j);
-      for (Index i = 3 * j; i < 3 * j + 3; ++i) {
-        row[i] = weight_[j] * quadrature_[i];
-        row[stride + i] = zeta(0)[j] * row[i];
-        row[2 * stride + i] = zeta(0)[j] * row[stride + i];
-      }
-    }
-    return;
-  }
-  if (grid == Grid::panels) {
-    for (Index j = 0; j < count_; ++j) {
-      const auto from = std::lower_bound(x_.begin(), x_.end(), mu_[j] - cutoff_ * tau_);
-      const auto to = std::upper_bound(from, x_.end(), mu_[j] + cutoff_ * tau_);
-      const Index start = from - x_.begin();
-      double* const row = rows_of(j) + start;
-      spread_panels(x_.data() + start, quadrature_.data() + start, to - from, mu_[j], 1.0 / tau_,
-                    weight_[j], zeta(0)[j], row, row + stride, row + 2 * stride);
-    }
-    return;
-  }
-  const double step = step_ / tau_;
-  const double half = std::ceil(cutoff_ / step);
-  const Index width = (2 * static_cast<Index>(half) + kBlock) / kBlock * kBlock;
-  profile_.assign(width, 0.0);
-  fill_profile(profile_.data(), 2 * static_cast<Index>(half) + 1, half, step);
-  place_.resize(count_);
-  offset_.resize(count_);
-  for (Index j = 0; j < count_; ++j) {
-    const double at = (mu_[j] - origin_) / step_;
-    const double middle = std::floor(at + 0.5);
-    offset_[j] = at - middle;
-    const auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), middle,
-                                        [](double x, const Piece& p) { return x < p.step; });
-    const Piece& found = *(piece - 1);
-    place_[j] = found.place + static_cast<Index>(middle - half - found.step);
-  }
-  // Entries of one label follow each other in two runs, or are all of one.
-  for (int side = 0; side < 2; ++side) {
-    Index n = 0;
-    zeta_weight_.resize(3 * count_);
-    double* const weight = zeta_weight_.data();
-    double* const zetas = weight + count_;
-    double* const offset = zetas + count_;
-    places_.resize(count_);
-    for (Index j = 0; j < count_; ++j) {
-      const bool negative = kind_ == LabelKind::sign && label_[j] < 0.0;
-      if (negative != (side == 1)) continue;
-      weight[n] = weight_[j];
-      zetas[n] = zeta(0)[j];
-      offset[n] = offset_[j];
-      places_[n++] = place_[j];
-    }
-    double* const row = density_.data() + side * 3 * stride;
-    const Spread what{places_.data(), offset, weight,  zetas, n, width,
-                      static_cast<Index>(half), step};
-    spread_uniform(what, profile_.data(), hessian, row, row + stride, row + 2 * stride);
-  }
-}
-
-PhiRows LossAverages::phi_on_grid(double V) {
-  const Index n = x_.size();
-  phi_rows_.resize(6 * n);
-  double* at = phi_rows_.data();
-  const PhiRows phi{at, at + n, at + 2 * n, at + 3 * n, at + 4 * n, at + 5 * n};
-  smooth_phi(loss_, V, x_.data(), n, phi);
-  return phi;
-}
-
-EnvelopeSums LossAverages::sum_smooth(double V, bool hessian) {
-  const PhiRows phi = phi_on_grid(V);
-  const Index stride = x_.size() + 8;
-  const bool margin = traits(loss_).margin;
-  EnvelopeSums sums;
-  for (int side = 0; side < (kind_ == LabelKind::sign ? 2 : 1); ++side) {
-    const double* const row = density_.data() + side * 3 * stride;
-    const double sigma = margin && side == 1 ? -1.0 : 1.0;
-    sum_grid(x_.size(), sigma, phi, row, row + stride, row + 2 * stride, hessian, sums);
-  }
-  return sums;
-}
-
-// Losses, squares and forces; what the fields of the entries give is the caller's.
-void LossAverages::sum_outcome(double V, Outcome& result) {
-  const PhiRows phi = phi_on_grid(V);
-  const Index n = x_.size();
-  const Index stride = n + 8;
-  loss_values(loss_, phi.t, phi.bend, n);
-  loss_values(loss_, x_.data(), phi.third, n);
-  const double* const up = density_.data();
-  const double* const down = up + 3 * stride;
-  const bool margin = traits(loss_).margin;
-  double force = 0.0;
-  for (Index i = 0; i < n; ++i) {
-    const double both = up[i] + down[i];
-    result.train_loss += both * phi.bend[i];
-    result.test_loss += both * phi.third[i];
-    if (kind_ == LabelKind::real) result.train_error += both * phi.t[i] * phi.t[i];
-    force += (margin ? both : up[i] - down[i]) * phi.phi[i];
-  }
-  if (kind_ == LabelKind::sign) result.train_margin += V * force;
-}
-
 void LossAverages::average_smooth(double V, bool hessian, bool losses) {
-  const bool grid = lay_grid(V, losses) != Grid::three;
-  const Index n = x_.size();
-  phi_rows_.resize(6 * n);
+  const bool grid = grid_.lay(mu_.data(), count_, tau_, V, losses) != PhiGrid::Kind::three;
+  const Index n = grid_.size();
   products_.resize(4 * n);
-  double* at = phi_rows_.data();
-  const PhiRows phi{at, at + n, at + 2 * n, at + 3 * n, at + 4 * n, at + 5 * n};
-  smooth_phi(loss_, V, x_.data(), n, phi);
+  const PhiRows phi = grid_.phi(V);
   double* product = products_.data();
   for (Index i = 0; i < n; ++i) {
     product[i] = phi.phi[i] * phi.phi[i];
@@ -684,7 +252,7 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
                 phi.third, product + n, product + 2 * n, product + 3 * n};
   if (losses) {  // in place of what is not needed then
     loss_values(loss_, phi.t, phi.bend, n);
-    loss_values(loss_, x_.data(), phi.third, n);
+    loss_values(loss_, grid_.x(), phi.third, n);
     for (Index i = 0; i < n; ++i) product[n + i] = phi.t[i] * phi.t[i];
   }
   const double* all_rows[] = {rows.phi,   rows.slope,     rows.phi2,            rows.bend,
@@ -701,10 +269,7 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
   const double inverse = 1.0 / tau_;
   const double norm = kInvSqrtTwoPi * inverse;
   for (Index j = 0; j < count_; ++j) {
-    const auto from = std::lower_bound(x_.begin(), x_.end(), mu_[j] - cutoff_ * tau_);
-    const auto to = std::upper_bound(from, x_.end(), mu_[j] + cutoff_ * tau_);
-    const Index start = from - x_.begin();
-    const Index size = to - from;
+    const auto [start, size] = grid_.near(mu_[j]);
     GridRows here = rows;
     for (const double** each : {&here.phi, &here.slope, &here.phi2, &here.bend, &here.third,
                                 &here.phi_slope, &here.phi_slope_slope, &here.phi2_slope}) {
@@ -712,7 +277,7 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
     }
     double sum[kRows];
     const bool all = hessian || losses;
-    (all ? convolve_all : convolve_first)(x_.data() + start, quadrature_.data() + start, size,
+    (all ? convolve_all : convolve_first)(grid_.x() + start, grid_.quadrature() + start, size,
                                           mu_[j], inverse, here, sum);
     for (int i = 0; i < (all ? kRows : 3); ++i) row(i)[j] = norm * sum[i];
   }
@@ -735,8 +300,10 @@ Outcome LossAverages::outcome(const LabelTable& labels, Index node, double noise
       }
     }
     result.train_margin = result.test_margin;
-    if (!spread_signs(labels, node, flip, field, true)) spread(lay_grid(V, true), false);
-    sum_outcome(V, result);
+    if (!density_.spread_signs(labels, node, flip, field, true)) {
+      density_.spread(entries(), V, true, false);
+    }
+    density_.outcome(V, result);
     return result;
   }
   double* rows[kRows];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <limits>
 
 #include "numerics/dispatch.hpp"
@@ -192,9 +193,10 @@ SPIKEDRF_INLINE bool visit(const PanelTables& panels, const Complex* v,
       return visit_degree<16>(panels, v, more, scratch, leaf);
     case 24:
       return visit_degree<24>(panels, v, more, scratch, leaf);
-    default:
+    case 32:
       return visit_degree<32>(panels, v, more, scratch, leaf);
   }
+  std::terminate();
 }
 
 struct ResponseSums {

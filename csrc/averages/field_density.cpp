@@ -1,0 +1,324 @@
+#include "averages/field_density.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "numerics/dispatch.hpp"
+#include "numerics/vector_math.hpp"
+
+namespace spikedrf {
+
+namespace {
+
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
+// Points that are written at a time: rows have room for as many beyond their end.
+constexpr Index kBlock = 8;
+
+// What is spread on a uniform grid: at place[j] begin `width` points, the middle one (`half` from
+// the first) offset[j] steps below mu; zeta and two weights.
+struct Spread {
+  const Index* place;
+  const double* offset;
+  const double* weight;
+  const double* zeta;
+  Index count, width, half;
+  double step;  // over tau
+};
+
+// Adds weight (1, zeta, zeta^2) N(x; mu, tau^2) step to the rows. With x = x_middle + i step and mu
+// = x_middle + offset step the Gaussian is e^{-offset^2/2} e^{i offset} e^{-i^2/2} in units of
+// tau/step: the last factor is `profile`, the second a geometric sequence, which goes on eight
+// points at a time.
+SPIKEDRF_MULTIVERSION
+void spread_uniform(const Spread& s, const double* SPIKEDRF_RESTRICT profile, bool squares,
+                    double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
+                    double* SPIKEDRF_RESTRICT third) noexcept {
+  const double scale = s.step * s.step;
+  const double norm = kInvSqrtTwoPi * s.step;
+  for (Index j = 0; j < s.count; ++j) {
+    const double rate = scale * s.offset[j];
+    const double whole =
+        norm * s.weight[j] * vmath::exp_in_range(-0.5 * rate * s.offset[j]);
+    const double zeta = s.zeta[j];
+    const double square = zeta * zeta;
+    const double ratio = vmath::exp_in_range(kBlock * rate);
+    double power[kBlock];
+    SPIKEDRF_SIMD
+    for (int k = 0; k < kBlock; ++k) {
+      power[k] = whole * vmath::exp_in_range(rate * static_cast<double>(k - s.half));
+    }
+    double* const row0 = first + s.place[j];
+    double* const row1 = second + s.place[j];
+    double* const row2 = third + s.place[j];
+    for (Index b = 0; b < s.width; b += kBlock) {
+      SPIKEDRF_SIMD
+      for (int k = 0; k < kBlock; ++k) {
+        const double here = power[k] * profile[b + k];
+        row0[b + k] += here;
+        row1[b + k] += zeta * here;
+        if (squares) row2[b + k] += square * here;
+        power[k] *= ratio;
+      }
+    }
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+void spread_panels(const double* x, const double* quadrature, Index n, double mu, double inverse,
+                   double weight, double zeta, double* first, double* second,
+                   double* third) noexcept {
+  const double norm = kInvSqrtTwoPi * inverse * weight;
+  SPIKEDRF_SIMD
+  for (Index i = 0; i < n; ++i) {
+    const double z = (x[i] - mu) * inverse;
+    const double here = norm * quadrature[i] * vmath::exp_in_range(-0.5 * z * z);
+    first[i] += here;
+    second[i] += zeta * here;
+    third[i] += zeta * zeta * here;
+  }
+}
+
+// The field of signs without noise, for one label y: zeta given omega is N(slope (omega - mean),
+// width^2), and jumps are at `cut`, the first label to the left of them all being +1 or not.
+struct CutField {
+  double y, sigma, mean, inverse, slope, width, step, flip, up_first;
+};
+
+SPIKEDRF_MULTIVERSION
+void spread_cuts(const CutField& c, const double* cut, Index cuts, const double* x, Index n,
+                 double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
+                 double* SPIKEDRF_RESTRICT third) noexcept {
+  const double inverse_width = 1.0 / c.width;
+  SPIKEDRF_SIMD
+  for (Index i = 0; i < n; ++i) {
+    const double away = c.y - c.sigma * x[i] - c.mean;
+    const double centre = c.slope * away;
+    const double z = away * c.inverse;
+    const double bounded = z > 37.0 ? 37.0 : (z < -37.0 ? -37.0 : z);
+    const double density = kInvSqrtTwoPi * c.step * vmath::gaussian(bounded);
+    double up0 = c.up_first;
+    double up1 = c.up_first * centre;
+    double up2 = c.up_first * (centre * centre + c.width * c.width);
+    double jump = 1.0 - 2.0 * c.up_first;
+    for (Index k = 0; k < cuts; ++k) {
+      const double raw = (cut[k] - centre) * inverse_width;
+      const double at = raw > 37.0 ? 37.0 : (raw < -37.0 ? -37.0 : raw);
+      const double tail = vmath::normal_cdf(-at);
+      const double pdf = kInvSqrtTwoPi * vmath::gaussian(at);
+      up0 += jump * tail;
+      up1 += jump * (centre * tail + c.width * pdf);
+      up2 += jump * ((centre * centre + c.width * c.width) * tail +
+                     c.width * (centre + cut[k]) * pdf);
+      jump = -jump;
+    }
+    const double kept = 1.0 - 2.0 * c.flip;
+    const double of_up0 = c.flip + kept * up0;
+    const double of_up1 = c.flip * centre + kept * up1;
+    const double of_up2 = c.flip * (centre * centre + c.width * c.width) + kept * up2;
+    const bool up = c.y > 0.0;
+    first[i] = density * (up ? of_up0 : 1.0 - of_up0);
+    second[i] = density * (up ? of_up1 : centre - of_up1);
+    third[i] = density * (up ? of_up2 : centre * centre + c.width * c.width - of_up2);
+  }
+}
+
+SPIKEDRF_MULTIVERSION
+void fill_profile(double* profile, Index count, double half, double step) noexcept {
+  SPIKEDRF_SIMD
+  for (Index i = 0; i < count; ++i) {
+    const double z = (static_cast<double>(i) - half) * step;
+    profile[i] = vmath::exp_in_range(-0.5 * z * z);
+  }
+}
+
+// Adds the sums over x of one label.
+SPIKEDRF_MULTIVERSION
+void sum_grid(Index n, double sigma, const PhiRows& phi, const double* w0, const double* w1,
+              const double* w2, bool hessian, EnvelopeSums& sums) noexcept {
+  double f = 0.0, zf = 0.0, f2 = 0.0, slope = 0.0;
+#pragma omp simd reduction(+ : f, zf, f2, slope)
+  for (Index i = 0; i < n; ++i) {
+    f += w0[i] * phi.phi[i];
+    zf += w1[i] * phi.phi[i];
+    f2 += w0[i] * phi.phi[i] * phi.phi[i];
+    slope += w0[i] * phi.slope[i];
+  }
+  sums.f += sigma * f;
+  sums.zeta_f[0] += sigma * zf;
+  sums.f2 += f2;
+  sums.slope += slope;
+  if (!hessian) return;
+  double ms = 0.0, ss = 0.0, mt = 0.0, st = 0.0, tt = 0.0, mV = 0.0, sV = 0.0, tV = 0.0, VV = 0.0;
+#pragma omp simd reduction(+ : ms, ss, mt, st, tt, mV, sV, tV, VV)
+  for (Index i = 0; i < n; ++i) {
+    const double along = phi.phi[i] * phi.slope[i];
+    ms += w1[i] * phi.slope[i];
+    ss += w2[i] * phi.slope[i];
+    mt += w0[i] * phi.bend[i];
+    st += w1[i] * phi.bend[i];
+    tt += w0[i] * phi.third[i];
+    mV += w0[i] * along;
+    sV += w1[i] * along;
+    tV += w0[i] * (phi.slope[i] * phi.slope[i] + phi.phi[i] * phi.bend[i]);
+    VV += w0[i] * phi.phi[i] * along;
+  }
+  const auto add = [&sums](int a, int b, double value) {
+    sums.second[a][b] += value;
+    if (a != b) sums.second[b][a] += value;
+  };
+  add(kMean, kMean, slope);
+  add(kMean, kS, ms);
+  add(kS, kS, ss);
+  add(kMean, kT, -0.5 * sigma * mt);
+  add(kS, kT, -0.5 * sigma * st);
+  add(kT, kT, 0.25 * tt);
+  add(kMean, kV, sigma * mV);
+  add(kS, kV, sigma * sV);
+  add(kT, kV, -0.5 * tV);
+  add(kV, kV, VV);
+}
+
+}  // namespace
+
+// Signs without noise: given omega, zeta is N(centre, width^2) and the label a function of it with
+// jumps, so that the density of x is known in closed form. False where no uniform grid will do.
+bool FieldDensity::spread_signs(const LabelTable& labels, Index node, double flip,
+                                const CavityField& field, bool fresh) {
+  if (!labels.known_cuts()) return false;
+  const double least = corners_of(loss_, fresh ? kNoResponse : field.V).strip;
+  const double strip = std::min(corners_of(loss_, field.V).strip, least);
+  const double s = field.s[0];
+  const double tau = std::sqrt(field.t);
+  if (strip < 0.5 * tau || tau < kPointlike * strip) return false;
+  const bool margin = traits(loss_).margin;
+  const double power = field.t + s * s;
+  const double root = std::sqrt(power);
+  constexpr double kMostSteps = 64.0;  // in a standard deviation, roughly
+  if (root > kMostSteps * tau) return false;
+  const double centre[] = {1.0 - field.mean, margin ? 1.0 + field.mean : -1.0 - field.mean};
+  grid_.lay_uniform(centre, 2, tau, strip, grid_.cutoff() * root);
+  const Index n = grid_.size();
+  const Index stride = n + kBlock;
+  density_.assign(6 * stride, 0.0);
+  for (int side = 0; side < 2; ++side) {
+    const double y = side == 0 ? 1.0 : -1.0;
+    const CutField cut{y,
+                       margin ? y : 1.0,
+                       field.mean,
+                       1.0 / root,
+                       s / power,
+                       std::sqrt(field.t / power),
+                       grid_.step() / root,
+                       flip,
+                       labels.up_first() ? 1.0 : 0.0};
+    double* const row = density_.data() + side * 3 * stride;
+    spread_cuts(cut, labels.cuts(node), labels.cut_count(), grid_.x(), n, row, row + stride,
+                row + 2 * stride);
+  }
+  return true;
+}
+
+// The density of x on the grid, label by label, in rows with some room.
+void FieldDensity::spread(const FieldEntries& e, double V, bool fresh, bool hessian) {
+  const PhiGrid::Kind kind = grid_.lay(e.mu, e.count, e.tau, V, fresh);
+  const Index stride = grid_.size() + kBlock;
+  density_.assign(6 * stride, 0.0);
+  const auto rows_of = [&](Index j) {
+    return density_.data() + (kind_ == LabelKind::sign && e.label[j] < 0.0 ? 3 * stride : 0);
+  };
+  if (kind == PhiGrid::Kind::three) {
+    for (Index j = 0; j < e.count; ++j) {
+      double* const row = rows_of(j);
+      for (Index i = 3 * j; i < 3 * j + 3; ++i) {
+        row[i] = e.weight[j] * grid_.quadrature()[i];
+        row[stride + i] = e.zeta[j] * row[i];
+        row[2 * stride + i] = e.zeta[j] * row[stride + i];
+      }
+    }
+    return;
+  }
+  if (kind == PhiGrid::Kind::panels) {
+    for (Index j = 0; j < e.count; ++j) {
+      const auto [start, size] = grid_.near(e.mu[j]);
+      double* const row = rows_of(j) + start;
+      spread_panels(grid_.x() + start, grid_.quadrature() + start, size, e.mu[j], 1.0 / e.tau,
+                    e.weight[j], e.zeta[j], row, row + stride, row + 2 * stride);
+    }
+    return;
+  }
+  const double step = grid_.step() / e.tau;
+  const double half = std::ceil(grid_.cutoff() / step);
+  const Index width = (2 * static_cast<Index>(half) + kBlock) / kBlock * kBlock;
+  profile_.assign(width, 0.0);
+  fill_profile(profile_.data(), 2 * static_cast<Index>(half) + 1, half, step);
+  place_.resize(e.count);
+  offset_.resize(e.count);
+  for (Index j = 0; j < e.count; ++j) {
+    const double at = (e.mu[j] - grid_.origin()) / grid_.step();
+    const double middle = std::floor(at + 0.5);
+    offset_[j] = at - middle;
+    const Array<PhiGrid::Piece>& pieces = grid_.pieces();
+    const auto piece =
+        std::upper_bound(pieces.begin(), pieces.end(), middle,
+                         [](double x, const PhiGrid::Piece& p) { return x < p.step; });
+    const PhiGrid::Piece& found = *(piece - 1);
+    place_[j] = found.place + static_cast<Index>(middle - half - found.step);
+  }
+  // Entries of one label follow each other in two runs, or are all of one.
+  for (int side = 0; side < 2; ++side) {
+    Index n = 0;
+    zeta_weight_.resize(3 * e.count);
+    double* const weight = zeta_weight_.data();
+    double* const zetas = weight + e.count;
+    double* const offset = zetas + e.count;
+    places_.resize(e.count);
+    for (Index j = 0; j < e.count; ++j) {
+      const bool negative = kind_ == LabelKind::sign && e.label[j] < 0.0;
+      if (negative != (side == 1)) continue;
+      weight[n] = e.weight[j];
+      zetas[n] = e.zeta[j];
+      offset[n] = offset_[j];
+      places_[n++] = place_[j];
+    }
+    double* const row = density_.data() + side * 3 * stride;
+    const Spread what{places_.data(), offset, weight,  zetas, n, width,
+                      static_cast<Index>(half), step};
+    spread_uniform(what, profile_.data(), hessian, row, row + stride, row + 2 * stride);
+  }
+}
+
+EnvelopeSums FieldDensity::envelope(double V, bool hessian) {
+  const PhiRows phi = grid_.phi(V);
+  const Index stride = grid_.size() + kBlock;
+  const bool margin = traits(loss_).margin;
+  EnvelopeSums sums;
+  for (int side = 0; side < (kind_ == LabelKind::sign ? 2 : 1); ++side) {
+    const double* const row = density_.data() + side * 3 * stride;
+    const double sigma = margin && side == 1 ? -1.0 : 1.0;
+    sum_grid(grid_.size(), sigma, phi, row, row + stride, row + 2 * stride, hessian, sums);
+  }
+  return sums;
+}
+
+// Losses, squares and forces; what the fields of the entries give is the caller's.
+void FieldDensity::outcome(double V, Outcome& result) {
+  const PhiRows phi = grid_.phi(V);
+  const Index n = grid_.size();
+  const Index stride = n + kBlock;
+  loss_values(loss_, phi.t, phi.bend, n);
+  loss_values(loss_, grid_.x(), phi.third, n);
+  const double* const up = density_.data();
+  const double* const down = up + 3 * stride;
+  const bool margin = traits(loss_).margin;
+  double force = 0.0;
+  for (Index i = 0; i < n; ++i) {
+    const double both = up[i] + down[i];
+    result.train_loss += both * phi.bend[i];
+    result.test_loss += both * phi.third[i];
+    if (kind_ == LabelKind::real) result.train_error += both * phi.t[i] * phi.t[i];
+    force += (margin ? both : up[i] - down[i]) * phi.phi[i];
+  }
+  if (kind_ == LabelKind::sign) result.train_margin += V * force;
+}
+
+}  // namespace spikedrf
