@@ -136,7 +136,7 @@ def test_a_path_of_penalties(loss, shape):
         assert quick.objective > alone.objective * (1 - 1e-9)
         assert quick.objective < alone.objective * (1 + 1e-3)
         # The dual variables make the readout, up to what the gap leaves.
-        a = -(weight * fit.dual) @ Phi / (lam * np.sqrt(shape[1]))
+        a = -(weight * fit.multipliers) @ Phi / (lam * np.sqrt(shape[1]))
         np.testing.assert_allclose(fit.a, a, atol=2 * np.sqrt(2e-9 * fit.objective / lam))
 
 

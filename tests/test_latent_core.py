@@ -8,7 +8,7 @@ import pytest
 import latent_cases
 from spikedrf.activations import resolve
 from spikedrf.inputs.frame import frame_of
-from spikedrf.inputs.latent_layer import latent_layer
+from spikedrf.inputs.layer_on_inputs import layer_on_inputs
 from spikedrf.inputs.population import population
 from spikedrf.theory.latents.core import solve_frame
 
@@ -20,7 +20,7 @@ def solved(alpha, case, rtol=1e-9):
     sigma = resolve(case.get("activation", "tanh"))
     law = population(case.get("inputs"), case.get("target", "tanh"))
     noise = case.get("noise", 0.0)
-    layer = latent_layer(case.get("step"), sigma, law, noise, case.get("init", "sphere"))
+    layer = layer_on_inputs(case.get("step"), sigma, law, noise, case.get("init", "sphere"))
     frame = frame_of(law, layer)
     alpha = np.atleast_1d(np.asarray(alpha, float))
     rest = {"noise": noise, "beta": case["beta"], "lam": case["lam"]}

@@ -17,7 +17,7 @@ from spikedrf import (
     simulate_spectrum,
 )
 from spikedrf.activations import resolve
-from spikedrf.inputs.latent_layer import latent_layer
+from spikedrf.inputs.layer_on_inputs import layer_on_inputs
 from spikedrf.inputs.population import population
 
 STORED = latent_cases.stored()
@@ -104,7 +104,7 @@ def test_closed_form_of_a_step(name):
     measured = simulate(0.5, d=400, lam=0.1, beta=0.5, replicates=8, rng=2, model="network",
                         n_test=100, workers=1, **model)  # fmt: skip
     law = population(model["inputs"], model.get("target", "tanh"))
-    exact = latent_layer(model["step"], resolve(model.get("activation", "tanh")), law,
+    exact = layer_on_inputs(model["step"], resolve(model.get("activation", "tanh")), law,
                          model.get("noise", 0.0), model.get("init", "sphere"))  # fmt: skip
     for ours, theirs, sem in (
         (measured.r, exact.r[:, 0], measured.r_sem),

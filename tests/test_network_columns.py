@@ -14,7 +14,7 @@ from spikedrf.first_layer.latent_resolvent import LatentLaw, LatentResolvent, Sp
 from spikedrf.first_layer.residual import residual_law
 from spikedrf.first_layer.trained_resolvent import trained_resolvent
 from spikedrf.inputs import trained_neurons
-from spikedrf.inputs.latent_layer import latent_layer
+from spikedrf.inputs.layer_on_inputs import layer_on_inputs
 from spikedrf.inputs.population import Rows, population
 from spikedrf.losses import Huber
 from stretched_neurons import stretched_errors
@@ -118,7 +118,7 @@ def test_stored_values_are_the_references(name, init):
     """N from the lengths as they are; the product takes out first what the latents explain."""
     activation, target, noise, step, inputs = CASES[name]
     sigma, law = resolve(activation), population(inputs, target)
-    layer = latent_layer(step, sigma, law, noise, Rows(init, network=True))
+    layer = layer_on_inputs(step, sigma, law, noise, Rows(init, network=True))
     # v, and what is left of the target's direction beside it.
     gamma = layer.gamma.item()
     across = np.sqrt(1 - gamma**2)

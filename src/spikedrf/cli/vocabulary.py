@@ -1,4 +1,4 @@
-"""The options that say what is computed: one row of a table for each, the same in all commands."""
+"""The options that say what is computed: one row for each, the same in all commands."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NUMBER = {"type": float, "metavar": "X"}
 _NUMBERS = {"nargs": "+", **_NUMBER}
 
 #: All of them. Another option is another row.
-TABLE = (
+OPTIONS = (
     Option(
         "alpha", "model", "samples over dimension; inf (%(default)g)", 2.0, varies=True,
         passed=False,
@@ -133,7 +133,7 @@ def add(
     ----------
     parser : ArgumentParser
     *groups : str
-        Of the table, in this order.
+        Names of `OPTIONS`, in this order.
     numbers : {"one", "several", "grids"}
         What the numbers among them take: one value; several, which one of them may have
         (`cases.expand`); or a grid, which some have (`axes_of`).
@@ -148,7 +148,7 @@ def add(
         "grids": {"action": InOrder, "type": number_or_grid, "metavar": "X"},
     }[numbers]
     for name in groups:
-        rows = [row for row in TABLE if row.group == name and row.name not in without]
+        rows = [row for row in OPTIONS if row.group == name and row.name not in without]
         varying = ", ".join(row.name for row in rows if row.varies)
         about = f"one of {varying} may take several values" if numbers == "several" else None
         group = parser.add_argument_group(name, about if varying else None)
@@ -184,7 +184,7 @@ def axes_of(args: argparse.Namespace) -> list[str]:
 
 def said(args: argparse.Namespace) -> dict[str, Any]:
     """Collect the options that do not go without saying, by name."""
-    given = {row.name: (row, getattr(args, row.name, None)) for row in TABLE}
+    given = {row.name: (row, getattr(args, row.name, None)) for row in OPTIONS}
     return {
         name: value
         for name, (row, value) in given.items()
@@ -197,6 +197,6 @@ def model_of(args: argparse.Namespace) -> dict[str, Any]:
     given = said(args)
     return {
         row.name: row.read(given[row.name]) if row.read else given[row.name]
-        for row in TABLE
+        for row in OPTIONS
         if row.passed and row.name in given
     }

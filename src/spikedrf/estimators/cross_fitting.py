@@ -275,20 +275,20 @@ def cross_fit(
     single = many and bool((task.alphas[plain.alpha] >= floor).all())
     compared = _compared(_Trials.of(task, rows, fold, plain, single), plain, unit, forced)
     if compared is not None and single:
-        alpha = task.best(compared.table[compared.best], rows)[0]
+        alpha = task.best(compared.tried[compared.best], rows)[0]
         if (task.alphas[alpha] < floor).any():
             compared = _compared(_Trials.of(task, rows, fold, plain, False), plain, unit, forced)
     if compared is None:
         return choice_of(task, {0.0: nothing}, 0.0, rows, path=plain.path)
-    best, table, sums, near = compared
+    best, tried, sums, near = compared
     if forced is not None:
-        return choice_of(task, {forced: table[forced]}, forced, rows)
-    alpha, _ = task.best(table[best], rows)
+        return choice_of(task, {forced: tried[forced]}, forced, rows)
+    alpha, _ = task.best(tried[best], rows)
     mean, sem = _gain(sums, np.searchsorted(near, alpha), rows)
     taken = mean > MARGIN * sem
     return choice_of(
         task,
-        table | {0.0: nothing},
+        tried | {0.0: nothing},
         best if taken else 0.0,
         rows,
         gain=mean,
@@ -308,7 +308,7 @@ class _Compared(NamedTuple):
     """The best size, errors of all that were tried, what the best left, and at which ridges."""
 
     best: float
-    table: dict[float, Floats]
+    tried: dict[float, Floats]
     sums: list[_Sums]
     near: NDArray[np.int64]
 
@@ -322,7 +322,7 @@ def _compared(
     nothing = plain.by_fold.sum(axis=0) / total
     # One step at a time (and worker): of many inputs each is as large as all other things.
     first = task.layer.step(rows.take(fold != 0))
-    table: dict[float, Floats] = {}
+    tried: dict[float, Floats] = {}
 
     neurons = max(len(task.layer.W) // 2, _SCREENING)
     narrow = trials.narrow(neurons) if neurons < len(task.layer.W) else trials
@@ -350,8 +350,8 @@ def _compared(
         With fewer neurons larger steps are better, never smaller ones.
         """
         judge(narrow, etas, range(1))
-        table.update((eta, squares(eta, 1)) for eta in etas)
-        errors = [task.best(table[eta], rows)[1] for eta in etas]
+        tried.update((eta, squares(eta, 1)) for eta in etas)
+        errors = [task.best(tried[eta], rows)[1] for eta in etas]
         if narrow.task.layer is task.layer:
             return errors
         known.clear()
@@ -368,16 +368,16 @@ def _compared(
         return None
     some = 1 if len(etas) == 1 else min(folds, int(np.ceil(_COMPARING * folds / len(rows))))
     judge(trials, etas, range(some))
-    screened, compared = table, {eta: squares(eta, some) for eta in etas}
+    screened, compared = tried, {eta: squares(eta, some) for eta in etas}
     best = min(etas, key=lambda eta: task.best(compared[eta], rows)[1])
     guess, done = compared[best], some
-    table = dict(compared)
+    tried = dict(compared)
     for eta in screened.keys() - compared.keys():
         # Fewer neurons err more: so much more as where both were tried.
         both = min(screened.keys() & compared.keys(), key=lambda other: abs(np.log(other / eta)))
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = compared[both] / screened[both]
-        table[eta] = np.where(np.isfinite(factor), factor, 1.0) * screened[eta]
+        tried[eta] = np.where(np.isfinite(factor), factor, 1.0) * screened[eta]
     firsts = [known[best, f] for f in range(done)]
     for near in (_near(task, guess, rows), np.arange(task.alphas.size)):
         at = replace(trials, task=replace(task, alphas=task.alphas[near]))
@@ -385,11 +385,11 @@ def _compared(
         judge(at, [best], range(done, folds))
         sums = [_Sums(*(each[near] for each in found)) for found in firsts]
         sums += [known[best, f] for f in range(done, folds)]
-        table[best] = guess.copy()
-        table[best][near] = np.add.reduce([s.square for s in sums]) / total
-        if np.isin(task.best(table[best], rows)[0], near).all():
+        tried[best] = guess.copy()
+        tried[best][near] = np.add.reduce([s.square for s in sums]) / total
+        if np.isin(task.best(tried[best], rows)[0], near).all():
             break
-    return _Compared(best, table, sums, near)
+    return _Compared(best, tried, sums, near)
 
 
 def _near(task: Task, errors: Floats, rows: Rows) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from spikedrf.parameters import Floats
 _FLOOR = 0.03
 _MOMENTUM = np.float32(0.9)
 METRICS = ("full", "diagonal")
-#: All kinds that a table of moves may hold.
+#: All kinds that a list of moves may hold.
 KINDS = ("plain", "scale", "gradient", *METRICS, "step", "restart", "width")
 
 

@@ -186,7 +186,7 @@ class NetworkMixin(FirstLayerMixin):
         return ChosenLayer(planned, rows, alphas, choice, salt, drawn)
 
     def _store_choice(self, choice: Choice | None, alphas: Floats, eta: float) -> None:
-        """Keep the table of no step and, if it was taken, one."""
+        """Keep what is known of no step and, if it was taken, one."""
         sizes = [0.0] if eta == 0.0 else [0.0, eta]
         known: dict[float, tuple[float, float]] = {}
         if choice is not None:

@@ -158,19 +158,19 @@ def choose_on(
     judging : ndarray of bool, optional
         Which of the rows of the readout judge; by default all.
     """
-    table: dict[float, Floats] = {}
+    tried: dict[float, Floats] = {}
     best: tuple[float, RidgePath] | None = None
 
     def error(eta: float) -> float:
-        return task.best(table[eta], everything)[1]
+        return task.best(tried[eta], everything)[1]
 
     def errors(etas: list[float]) -> list[float]:
         nonlocal best
-        new = [eta for eta in etas if eta not in table]
+        new = [eta for eta in etas if eta not in tried]
         for eta in counted(new, len(new), "leave-one-out"):
             rows = fresh if eta else everything
             path = task.path(rows, step, eta)
-            table[eta] = path.mean_square(judging)
+            tried[eta] = path.mean_square(judging)
             # In doubt the smaller step; only the fit of the best is kept.
             if best is None or (error(eta), abs(eta)) < (error(best[0]), abs(best[0])):
                 best = eta, path
@@ -182,22 +182,22 @@ def choose_on(
         errors([0.0])
         errors([] if step is None else finalists(task, step.strength, errors))
     assert best is not None
-    return choice_of(task, table, best[0], everything, path=best[1])
+    return choice_of(task, tried, best[0], everything, path=best[1])
 
 
 def choice_of(
-    task: Task, table: dict[float, Floats], chosen: float, rows: Rows, **more: Any
+    task: Task, tried: dict[float, Floats], chosen: float, rows: Rows, **more: Any
 ) -> Choice:
     """Return the choice of a step, and of its best ridges, from the errors of all."""
-    alpha, _ = task.best(table[chosen], rows)
+    alpha, _ = task.best(tried[chosen], rows)
     targets = np.arange(alpha.size)
-    etas = sorted(table)
+    etas = sorted(tried)
     return Choice(
         step_size=chosen,
         alpha=alpha,
-        error=table[chosen][alpha, targets],
+        error=tried[chosen][alpha, targets],
         step_sizes=np.array(etas),
-        errors=np.stack([table[eta] for eta in etas]),
+        errors=np.stack([tried[eta] for eta in etas]),
         **more,
     )
 

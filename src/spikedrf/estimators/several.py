@@ -23,7 +23,7 @@ from spikedrf.parameters import Floats
 #: Rows that the metric of a fitted network is a mean over, at most.
 _METRIC_ROWS = 2048
 _DIRECTIONS = 10
-_TABLE = np.dtype(
+_MOVES = np.dtype(
     [("kind", "U8"), ("size", np.float64), ("ridge", np.float64), ("error", np.float64)]
 )
 
@@ -171,7 +171,7 @@ class SeveralStepsMixin(BaseEstimator):
     # What is left
 
     def _store_steps(self, entries: Iterable[Entry]) -> None:
-        """Keep the table of moves, as numbers."""
+        """Keep the moves, as numbers."""
         self._moves = np.array(
             [
                 (KINDS.index(entry.move.kind), entry.move.size, entry.alpha, entry.error)
@@ -183,7 +183,7 @@ class SeveralStepsMixin(BaseEstimator):
     def steps_(self) -> NDArray[Any]:
         """The moves of the first layer: ``kind``, ``size``, ``ridge`` and ``error`` of each."""
         check_is_fitted(self, "layer_")
-        return np.array([(KINDS[int(kind)], *rest) for kind, *rest in self._moves], _TABLE)
+        return np.array([(KINDS[int(kind)], *rest) for kind, *rest in self._moves], _MOVES)
 
     def _leading(self, square: Floats, mean: Floats) -> Floats:
         """Return the leading direction of each target's gradients, that of their mean if possible.

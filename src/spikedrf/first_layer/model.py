@@ -190,7 +190,8 @@ class FirstLayer(Producer):
     r"""The first layer of a wide network: all that the theory knows of it.
 
     A neuron of group `k` is ``w = sum_a r_ka v_a + Sigma_k^{1/2} N(0, I/d)`` with orthonormal
-    directions ``v_a``, ``<v_a, theta_m> = alignment_am``.
+    directions ``v_a``, ``<v_a, theta_m> = alignment_am``. That is for white inputs and targets of
+    one direction; what it is on other inputs is a `LayerOnInputs`.
 
     Attributes
     ----------

@@ -81,7 +81,7 @@ def walk(
     u, pi : ndarray, shape (K,)
         Values of the readout, kept until the end, and their proportions.
     sigma, population, noise
-        As for `latent_layer`.
+        As for `layer_on_inputs`.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikedrf.inputs.neurons import LatentLayer
+from spikedrf.inputs.neurons import LayerOnInputs
 from spikedrf.inputs.population import Population
 from spikedrf.inputs.trained_nodes import TrainedNodes
 
@@ -77,7 +77,7 @@ class Frame:
     """
 
     population: Population
-    layer: LatentLayer
+    layer: LayerOnInputs
     spikes: int
     labels: int
     axes: Floats
@@ -104,7 +104,7 @@ class Frame:
         return float(self.population.means[i, 0]), along, across
 
 
-def frame_of(population: Population, layer: LatentLayer) -> Frame:
+def frame_of(population: Population, layer: LayerOnInputs) -> Frame:
     """Turn the latents."""
     R, J, A = layer.v.shape
     flat = population.orthonormal(A - population.latents).reshape(population.latents, -1)

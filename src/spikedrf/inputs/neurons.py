@@ -22,7 +22,7 @@ _THIN = 1e-8
 
 
 class Neurons(NamedTuple):
-    """See `LatentLayer` for ``r, pi, v``, ``bulk``, its ``sigma``, and ``missed``."""
+    """See `LayerOnInputs` for ``r, pi, v``, ``bulk``, its ``sigma``, and ``missed``."""
 
     r: Floats
     pi: Floats
@@ -34,8 +34,15 @@ class Neurons(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LatentLayer:
-    r"""Neurons ``Omega^{1/2} w_i = sum_a r_ka v_a + Sigma_k^{1/2} w~_i``, in coordinates of ``z``.
+class LayerOnInputs:
+    r"""A first layer on given inputs.
+
+    A `FirstLayer` knows no inputs; of inputs with latents the neurons see their covariance
+    ``Omega`` too::
+
+        Omega^{1/2} w_i = sum_a r_ka v_a + Sigma_k^{1/2} w~_i,
+
+    in coordinates of ``z``. The same producers make both, see `Producer.neurons`.
 
     Attributes
     ----------
@@ -70,14 +77,14 @@ class LatentLayer:
     missed: float = 0.0
     trained: TrainedNodes | None = None
 
-    def part(self, live: NDArray[np.int64]) -> LatentLayer:
+    def part(self, live: NDArray[np.int64]) -> LayerOnInputs:
         """Restrict to some groups."""
         named = {name: getattr(self, name)[live] for name in ("r", "pi", "sigma", "c", "ve")}
         trained = None if self.trained is None else self.trained.part(live)
         return replace(self, **named, trained=trained)
 
 
-def finished(neurons: Neurons, population: Population, init: str = "sphere") -> LatentLayer:
+def finished(neurons: Neurons, population: Population, init: str = "sphere") -> LayerOnInputs:
     """Return the layer that neurons make, with what follows from them.
 
     Raises
@@ -102,7 +109,7 @@ def finished(neurons: Neurons, population: Population, init: str = "sphere") -> 
         r, v = _principal(r, v)
     axes = population.orthonormal(v.shape[-1] - population.latents)
     gamma = np.einsum("lja,rja->rl", axes, v)
-    return LatentLayer(r, pi, v, gamma, bulk, c, spread, missed)
+    return LayerOnInputs(r, pi, v, gamma, bulk, c, spread, missed)
 
 
 def _principal(r: Floats, v: Floats) -> tuple[Floats, Floats]:
@@ -194,7 +201,7 @@ def stepped(
     population: Population,
     noise: float,
 ) -> Neurons:
-    """Return the neurons after one gradient step, see `latent_layer`."""
+    """Return the neurons after one gradient step, see `layer_on_inputs`."""
     moves, pi, alpha0, _, s0, s2, b = batch_of(eta, alpha0, u, pi, sigma, population, noise)
     if not moves.any():
         return unstepped(population, pi)
@@ -215,7 +222,7 @@ def stepped(
 
 
 def given(r: Any, c: Any, gamma: Any, pi: Any, population: Population) -> Neurons:
-    """Return the neurons of spikes that are given, see `latent_layer`.
+    """Return the neurons of spikes that are given, see `layer_on_inputs`.
 
     ``r`` and ``gamma`` have the shapes (K,) and () or (L,), or for R directions (K, R) and (R, L).
     """

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.polynomial import hermite_e
 from numpy.typing import ArrayLike, NDArray
 
+from spikedrf.inputs.masses_of_rows import masses_of_rows
 from spikedrf.parameters import real_array
 
 Floats = NDArray[np.float64]
 
-# The grid of eigenvalues, down to a fraction of the largest, and points of the fit.
-_SMALLEST, _NODES, _POINTS = 1e-4, 60, 60
+# The grid of eigenvalues goes down to this fraction of the largest.
+_SMALLEST = 1e-4
 _LEAST_ROWS = 8
 _DEGREE, _FOLDS, _PROJECTIONS = 7, 5, 50
 
@@ -77,7 +78,7 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
     rng = np.random.default_rng(0)
     if y is None:
         forms = np.full((1, d), 1.0 / d)
-        nodes, weight = resolvent_nodes(values, forms, n - 1)
+        nodes, weight = _nodes(values, forms, n - 1)
         distance = _far_from_gaussian(rows, None, rng)
         return Reading(nodes, weight[0], None, None, None, None, None, None, distance)
     labels = real_array("y", y)
@@ -92,10 +93,10 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
     product = (vectors.T @ first) * (vectors.T @ second)
     forms = np.stack([np.full(d, 1.0 / d), product])
     if product @ values > 0.0:
-        nodes, weight = resolvent_nodes(values, forms, n - 1)
+        nodes, weight = _nodes(values, forms, n - 1)
         carried = weight[1] * nodes
     else:  # the halves disagree: no linear direction is seen
-        nodes, weight = resolvent_nodes(values, forms[:1], n - 1)
+        nodes, weight = _nodes(values, forms[:1], n - 1)
         carried = np.zeros_like(nodes)
     share = carried / carried.sum() if carried.sum() > 0.0 else weight[0]
     left_out, along = _cross_fitted(rows, labels, order)
@@ -108,54 +109,15 @@ def read_rows(X: ArrayLike, y: ArrayLike | None) -> Reading:
     return Reading(nodes, weight[0], share, noise, linear, link_noise, link, explained, distance)
 
 
-def resolvent_nodes(eigenvalue: Floats, forms: Floats, rows: int) -> tuple[Floats, Floats]:
-    r"""Fit a population's spectrum to what ridge regression sees of a sample of it.
-
-    With the eigenvalues ``l`` of ``X^T X/d``, where the rows of X are a sample of
-    ``N(0, Omega)``, and ``beta = n/d``::
-
-        G(b) = (1/n) Tr (1 + b X X^T/d)^{-1},
-        sum_j f_j l_j/(1 + b l_j) / (beta G) = f' Omega (1 + x Omega)^{-1} f  at x = beta b G(b)
-
-    for the trace, ``f_j = 1/d``, and for other forms. Masses on a grid of values, not below zero,
-    are fitted to these functions.
-
-    Parameters
-    ----------
-    eigenvalue : ndarray, shape (d,)
-        Ascending.
-    forms : ndarray, shape (F, d)
-        Weights of the sample's eigenvectors; the first is the trace.
-    rows : int
-        Rows of the sample.
-
-    Returns
-    -------
-    nodes, weight : ndarray, shape (J,) and (F, J)
-        Eigenvalues of mean one over ``weight[0]``, which sums to one.
-    """
-    from scipy.optimize import nnls
-
-    d = eigenvalue.size
-    beta = rows / d
-    high = eigenvalue.max() / beta
-    node = np.geomspace(_SMALLEST * high, high, _NODES)
-    b = np.geomspace(1e-2 / eigenvalue.max(), 1e3 / np.mean(eigenvalue), _POINTS)[:, None]
-    seen = 1.0 / (1.0 + b * eigenvalue)
-    mass = 1.0 + (seen.sum(axis=1) - d) / rows
-    x = beta * b[:, 0] * mass
-    wanted = (forms @ (eigenvalue * seen).T) / (beta * mass)
-    kernel = 1.0 / (x[:, None] + 1.0 / node)
-    weight = np.empty((len(forms), _NODES))
-    for i, right in enumerate(wanted):
-        size = np.abs(right)
-        weight[i] = nnls(kernel / size[:, None], right / size)[0]
+def _nodes(eigenvalue: Floats, forms: Floats, rows: int) -> tuple[Floats, Floats]:
+    """Return nodes, of mean one, and what the forms see of them; the first is the trace."""
+    node, weight = masses_of_rows(eigenvalue, forms, rows, smallest=_SMALLEST)
     used = (weight > 1e-9 * weight.sum(axis=1, keepdims=True)).any(axis=0)
-    node, weight = node[used], weight[:, used]
+    largest, node, weight = node[-1], node[used], weight[:, used]
     # Dimensions that the fit does not need have no variance to speak of.
     missing = max(1.0 - float(weight[0].sum()), 0.0)
     if missing > 1e-9:
-        node = np.append(node, 1e-9 * high)
+        node = np.append(node, 1e-9 * largest)
         weight = np.column_stack([weight, np.zeros(len(weight))])
         weight[0, -1] = missing
     weight[0] /= weight[0].sum()

@@ -128,13 +128,13 @@ class StepsDisplay:
         names = getattr(estimator, "feature_names_in_", None)
         if isinstance(estimator, Pipeline):
             estimator = estimator[-1]
-        table, directions = estimator.steps_, estimator.directions_
+        moves, directions = estimator.steps_, estimator.directions_
         if feature_names is None:
             own = getattr(estimator, "feature_names_in_", names)
             d = directions.shape[1]
             feature_names = [f"x{i}" for i in range(d)] if own is None else [str(n) for n in own]
         display = cls(
-            table["kind"].tolist(), table["error"], directions, estimator.strengths_, feature_names
+            moves["kind"].tolist(), moves["error"], directions, estimator.strengths_, feature_names
         )
         return display.plot(style=style, axes=axes, most=most)
 

@@ -62,7 +62,7 @@ class Readout:
         Iterations, of all methods together.
     success : bool
         Whether ``gap <= tol * objective``.
-    dual : ndarray, shape (n,)
+    multipliers : ndarray, shape (n,)
         A subgradient ``f_mu`` of the loss of every row (of positive weight), which
         ``a = -Phi^T (w f) / (lam sqrt p)`` and ``sum_mu w_mu f_mu = 0`` (with an intercept) hold
         for at the minimum.
@@ -74,7 +74,7 @@ class Readout:
     gap: float
     nit: int
     success: bool
-    dual: Floats
+    multipliers: Floats
 
 
 def fit_readout(
@@ -289,15 +289,15 @@ class ReadoutProblem:
         x = self._start(constant - origin, origin, start)
         if loss.smooth:
             near = proven and start is not None and not _widths(y, loss, self.weight).size
-            x, nit, gap, dual = self._smooth(y, loss, lam, x, tol, proven, near)
+            x, nit, gap, multipliers = self._smooth(y, loss, lam, x, tol, proven, near)
         else:
-            x, nit, gap, dual = self._kinked(y, loss, lam, x, start, tol)
+            x, nit, gap, multipliers = self._kinked(y, loss, lam, x, start, tol)
         h = self.design.outputs(x)
         objective = float(self.weight @ loss.value(y, h) + 0.5 * lam * self._norm(x))
         coefficients = x[:-1] if self.design.intercept else x
         a = coefficients if self.basis is None else self.basis @ coefficients
         b = float(origin + x[-1] - self.mean @ a) if self.design.intercept else 0.0
-        return Readout(a, b, objective, gap, nit, bool(gap <= tol * objective), dual)
+        return Readout(a, b, objective, gap, nit, bool(gap <= tol * objective), multipliers)
 
     def fit_path(
         self,
@@ -422,17 +422,19 @@ class ReadoutProblem:
         below, above = _slopes(y, loss)
         reach = float(np.abs(y).max())
 
-        def judged(x: Floats, dual: Floats) -> tuple[float, float, float]:
+        def judged(x: Floats, multipliers: Floats) -> tuple[float, float, float]:
             """Return the objective and the parts of its gap: of the kinks, of the gradient."""
             h = design.outputs(x)
             value = float(w @ loss.value(y, h) + 0.5 * lam * self._norm(x))
-            gradient = design.back(w * dual) + design.penalty(lam) * x
-            slack = np.where(h < y, below, above) - dual  # of the sign of h - y
+            gradient = design.back(w * multipliers) + design.penalty(lam) * x
+            slack = np.where(h < y, below, above) - multipliers  # of the sign of h - y
             return value, float(w @ (slack * (h - y))), design.bound(gradient, x, lam, reach)
 
         h = design.outputs(x)
-        dual = np.zeros(len(y)) if start is None else np.clip(start.dual, below, above)
-        best = (sum(judged(x, dual)[1:]), x, dual)
+        multipliers = (
+            np.zeros(len(y)) if start is None else np.clip(start.multipliers, below, above)
+        )
+        best = (sum(judged(x, multipliers)[1:]), x, multipliers)
         spread, off = (float(w @ np.abs(t) / w.sum()) for t in (y, h - y))
         s = 2.0 * spread if start is None else max(0.1 * off, 1e-3 * spread)
         nit, stalled = 0, 0
@@ -440,32 +442,32 @@ class ReadoutProblem:
             if s == 0.0:  # all labels are the same
                 break
 
-            terms = _envelope(y, below, above, dual, s)
+            terms = _envelope(y, below, above, multipliers, s)
             objective = Objective(design, terms, lam, 1.0 / s, reach)
             x, more = newton(objective, x, 0.1 * tol)
             nit += more
-            dual = np.clip(dual + (design.outputs(x) - y) / s, below, above)
+            multipliers = np.clip(multipliers + (design.outputs(x) - y) / s, below, above)
             if design.intercept:
                 # They add up to zero, but for rounding over s: that is shared out.
-                free = (dual > below) & (dual < above)
+                free = (multipliers > below) & (multipliers < above)
                 if free.any():
-                    dual[free] -= float(w @ dual) / float(w[free].sum())
-                    dual = np.clip(dual, below, above)
-            value, slack, rest = judged(x, dual)
+                    multipliers[free] -= float(w @ multipliers) / float(w[free].sum())
+                    multipliers = np.clip(multipliers, below, above)
+            value, slack, rest = judged(x, multipliers)
             stalled = stalled + 1 if slack + rest > 0.5 * best[0] else 0
-            best = min(best, (slack + rest, x, dual), key=lambda found: found[0])
+            best = min(best, (slack + rest, x, multipliers), key=lambda found: found[0])
             if best[0] <= tol * value or (stalled == _PATIENCE and best[0] <= _NEAR * value):
                 break
             if slack > rest:
                 s *= _FALL
-        gap, x, dual = best
+        gap, x, multipliers = best
         if design.intercept:
             middle = x.copy()
             middle[-1] += _middle(y - design.outputs(x), below, above, w)
-            value, *parts = judged(middle, dual)
+            value, *parts = judged(middle, multipliers)
             if sum(parts) <= max(gap, tol * value):
                 x, gap = middle, sum(parts)
-        return x, nit, gap, dual
+        return x, nit, gap, multipliers
 
 
 def _objective(design: Design, y: Floats, loss: Loss, lam: float) -> Objective:
@@ -500,15 +502,15 @@ def _in_units(fit: Readout, unit: float, degree: int) -> Readout:
         b=unit * fit.b,
         objective=unit**degree * fit.objective,
         gap=unit**degree * fit.gap,
-        dual=unit ** (degree - 1) * fit.dual,
+        multipliers=unit ** (degree - 1) * fit.multipliers,
     )
 
 
-def _envelope(y: Floats, below: Floats, above: Floats, dual: Floats, s: float) -> Terms:
+def _envelope(y: Floats, below: Floats, above: Floats, multipliers: Floats, s: float) -> Terms:
     """Return the Moreau envelopes of broken lines, moved by their multipliers."""
 
     def unbounded(h: Floats) -> Floats:
-        return np.asarray(dual + (h - y) / s)
+        return np.asarray(multipliers + (h - y) / s)
 
     def slope(h: Floats) -> Floats:
         return np.clip(unbounded(h), below, above)

@@ -367,8 +367,8 @@ class _Dual:
     def readouts(self) -> tuple[Floats, Floats]:
         penalties, targets = len(self.inverse), self.rotated.shape[1]
         scaled = self.inverse.T[:, :, None] * self.rotated[:, None, :]
-        dual = self.U @ scaled.reshape(len(scaled), penalties * targets)
-        a = (self.F.T @ dual / self.root**2).reshape(-1, penalties, targets)
+        of_rows = self.U @ scaled.reshape(len(scaled), penalties * targets)
+        a = (self.F.T @ of_rows / self.root**2).reshape(-1, penalties, targets)
         return a, self.mean_y - np.tensordot(self.mean, a, axes=1)
 
 

@@ -240,11 +240,11 @@ class _Plan:
             return max(8 * (layer + blocks + fit), network.layer_bytes)
         head = self.kernel_size * network.p * (3 if (self.lam == 0).any() else 1)
         gram = network.p**2 if self.primal else 0
-        dual, primal = 3 * self.kernel_size**2, 3 * gram
+        by_rows, by_features = 3 * self.kernel_size**2, 3 * gram
         if np.unique(self.n, return_counts=True)[1].max() >= _PATH:
-            dual, primal = 2 * dual, 2 * primal
+            by_rows, by_features = 2 * by_rows, 2 * by_features
         # The Gram matrix of the features is there while kernel matrices are solved.
-        readout = layer + blocks + head + max(primal, dual + gram)
+        readout = layer + blocks + head + max(by_features, by_rows + gram)
         return max(8 * readout, network.layer_bytes)
 
     @property

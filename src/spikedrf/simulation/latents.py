@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike
-from spikedrf.inputs.latent_layer import latent_layer
+from spikedrf.inputs.layer_on_inputs import layer_on_inputs
 from spikedrf.inputs.population import Population
 from spikedrf.inputs.power_law import power_law_values
 
@@ -110,7 +110,7 @@ def spiked_rows(
     init: str,
 ) -> Floats:
     """Turn rows into ``r_k v + Sigma_k^{1/2} w~_i``, weights for inputs ``z``."""
-    layer = latent_layer(step, sigma, embedding.population, noise, init)
+    layer = layer_on_inputs(step, sigma, embedding.population, noise, init)
     which = np.repeat(np.arange(groups.size), groups)
     W *= np.sqrt(layer.sigma[:, embedding.space])[which]
     for direction, along in zip(layer.v, layer.r.T, strict=True):

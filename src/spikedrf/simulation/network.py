@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import spikedrf
 from spikedrf.activations import Activation, FunctionLike, differentiable, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layer
+from spikedrf.inputs.layer_on_inputs import layer_on_inputs
 from spikedrf.inputs.population import Inputs, Population, check_init, population
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
@@ -181,7 +181,7 @@ def make_network(
     if not law.plain or (model == "srf" and producer_of(step).several_directions):
         common |= {"population": law, "step": step}
         if model == "srf":
-            pi = latent_layer(step, sigma, law, sd, init).pi
+            pi = layer_on_inputs(step, sigma, law, sd, init).pi
             return Network(**common, groups=_group_sizes(p, pi), spike=None)
     if model == "srf":
         assert isinstance(g, Activation)
@@ -399,7 +399,7 @@ class Samples:
 def first_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Draw a first layer, trained if the network is."""
     if network.population is not None:
-        return _latent_layer(network, rng)
+        return _on_inputs(network, rng)
     draw = _spiked_layer if network.model == "srf" else _trained_layer
     return draw(network, rng)
 
@@ -468,14 +468,14 @@ def _measured(W: Floats, drawn: Floats, a: Floats, groups: Integers) -> dict[str
     return {"r": r, "c": c, "gamma": np.asarray(v[0])}
 
 
-def _latent_layer(network: Network, rng: np.random.Generator) -> DrawnLayer:
+def _on_inputs(network: Network, rng: np.random.Generator) -> DrawnLayer:
     """Draw a first layer on a population; its weights are those of the inputs ``x``."""
     assert network.population is not None
     for_weights, for_samples, for_axes = rng.spawn(3)
     spare = 1
     if network.model == "srf":
         law = network.population
-        own = latent_layer(network.step, network.sigma, law, network.noise, network.init)
+        own = layer_on_inputs(network.step, network.sigma, law, network.noise, network.init)
         spare = own.v.shape[-1] - law.latents
     embedding = embed(network.population, network.d, for_axes, spare)
     W = _rows(network, for_weights)

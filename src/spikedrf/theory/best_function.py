@@ -12,7 +12,7 @@ from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latents_of
+from spikedrf.inputs.layer_on_inputs import latents_of
 from spikedrf.inputs.population import Inputs, Population
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import real_array

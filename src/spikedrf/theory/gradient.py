@@ -14,7 +14,7 @@ from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latents_of
+from spikedrf.inputs.layer_on_inputs import latents_of
 from spikedrf.inputs.population import Inputs, Population, Rows
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target

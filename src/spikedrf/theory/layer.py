@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf.activations import FunctionLike, resolve, step_moments
 from spikedrf.first_layer.bulk import BulkNodes, check_bulk
 from spikedrf.first_layer.model import FirstLayer, Producer, Spike
+from spikedrf.inputs.masses_of_rows import masses_of_rows
 from spikedrf.parameters import real_array
 from spikedrf.theory.solution import Solution
 from spikedrf.theory.solve import solve
@@ -20,8 +21,8 @@ from spikedrf.theory.solve import solve
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# The grid of values for a layer's bulk, down to a fraction of the largest, and points of the fit.
-_SMALLEST, _NODES, _POINTS = 2e-3, 60, 60
+# The grid of values for a layer's bulk goes down to this fraction of the largest.
+_SMALLEST = 2e-3
 
 # Coefficients along the spike that are this many standard deviations of a neuron apart have none
 # between them that belong to the same readout value.
@@ -320,34 +321,22 @@ def _check_groups(
         )
 
 
-def _nodes(eigenvalue: Floats, forms: Floats, p: int) -> tuple[Floats, Floats]:
-    """Fit nodes to what ridge regression sees of the sample, see `from_layer`.
-
-    Masses on a grid of values, not below zero: the best approximation by a covariance that there
-    could be. The mixed form is what v + xi sees beyond v and xi.
-    """
-    from scipy.optimize import nnls
-
-    d = eigenvalue.size
-    beta = p / d
-    high = eigenvalue.max() / beta
-    node = np.geomspace(_SMALLEST * high, high, _NODES)
-    b = np.geomspace(1e-2 / eigenvalue.max(), 1e3 / np.mean(eigenvalue), _POINTS)[:, None]
-    seen = 1.0 / (1.0 + b * eigenvalue)
-    mass = 1.0 + (seen.sum(axis=1) - d) / p  # of p rows; the smallest of d > p eigenvalues are 0
-    x = beta * b[:, 0] * mass
-    trace, vv, vx, xx = (forms @ (eigenvalue * seen).T) / (beta * mass)
-    matrix = 1.0 / (trace[:, None] * (x[:, None] + 1.0 / node))
-    wanted = np.stack([trace, vv, 0.5 * (vv + xx) + vx, xx])
-    weight = np.stack([nnls(matrix, right / trace)[0] for right in wanted])
+def _nodes(eigenvalue: Floats, forms: Floats, rows: int) -> tuple[Floats, Floats]:
+    """Return nodes and what the trace, v, v with xi, and xi see of them."""
+    trace, vv, vx, xx = forms
+    # The mixed form is what v + xi sees beyond v and xi.
+    positive = np.stack([trace, vv, 0.5 * (vv + xx) + vx, xx])
+    node, weight = masses_of_rows(
+        eigenvalue, positive, rows, smallest=_SMALLEST, beside=np.broadcast_to(trace, forms.shape)
+    )
     weight[2] -= 0.5 * (weight[1] + weight[3])
     used = (weight != 0.0).any(axis=0)
-    node, weight = node[used], weight[:, used]
+    largest, node, weight = node[-1], node[used], weight[:, used]
     # The mean of the values is the variance that the tables of the theory know; what the masses
     # lack of 1, 1, 0, 1 has no value.
     weight *= 1.0 / (weight[0] @ node)
     missing = np.array([1.0, 1.0, 0.0, 1.0]) - weight.sum(axis=1)
-    return np.append(1e-9 * high, node), np.column_stack([missing, weight])
+    return np.append(1e-9 * largest, node), np.column_stack([missing, weight])
 
 
 def _warn(text: str) -> None:

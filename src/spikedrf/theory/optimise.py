@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers, latents_of
+from spikedrf.inputs.layer_on_inputs import latents_of, layers_on_inputs
 from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
@@ -250,7 +250,7 @@ def _posed(
     refuse_beyond_latents(step, producer_of(step).own_bulk if bulk is None else bulk)
     refuse_convex_latents(loss, labels)
     values = check_values(alpha, beta, lam, noise)
-    _, which = latent_layers(step, activation, law, values["noise"], rows)
+    _, which = layers_on_inputs(step, activation, law, values["noise"], rows)
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     producer = producer_of(step)
     return values | producer.steered, broadcast_shape(shapes)

@@ -18,7 +18,7 @@ from spikedrf import losses
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latents_of
+from spikedrf.inputs.layer_on_inputs import latents_of
 from spikedrf.inputs.population import Inputs, Population
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target

@@ -13,7 +13,7 @@ from spikedrf import _core
 from spikedrf.activations import Activation
 from spikedrf.first_layer.model import Producer
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers
+from spikedrf.inputs.layer_on_inputs import layers_on_inputs
 from spikedrf.inputs.population import Population, Rows
 from spikedrf.losses import Square
 from spikedrf.running.workers import thread_count
@@ -299,7 +299,7 @@ class Search:
         if leading:
             given["step"] = producer_of(given["step"]).leading
         sigma, rows = self.solver["activation"], self.latents[1]
-        layers, which = latent_layers(
+        layers, which = layers_on_inputs(
             given["step"], sigma, self.law, given["noise"], rows._replace(network=False)
         )
         which = np.broadcast_to(which, (problems.size,))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import _core, losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latents_of
+from spikedrf.inputs.layer_on_inputs import latents_of
 from spikedrf.inputs.population import Inputs, numbers_of
 from spikedrf.labelled import description
 from spikedrf.losses import LossLike

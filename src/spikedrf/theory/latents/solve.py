@@ -13,8 +13,8 @@ from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike
 from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.labels import Readout, least_rates
-from spikedrf.inputs.latent_layer import latent_layers
-from spikedrf.inputs.neurons import LatentLayer
+from spikedrf.inputs.layer_on_inputs import layers_on_inputs
+from spikedrf.inputs.neurons import LayerOnInputs
 from spikedrf.inputs.population import Population, Rows
 from spikedrf.losses import Loss
 from spikedrf.parameters import broadcast_shape
@@ -176,7 +176,7 @@ def pose_latents(
         where there is no formula for the limit; with a loss or labels of their own also if all
         labels are the same.
     """
-    layers, which = latent_layers(step, sigma, population, values["noise"], rows)
+    layers, which = layers_on_inputs(step, sigma, population, values["noise"], rows)
     shape = broadcast_shape(
         {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     )
@@ -273,7 +273,7 @@ def _put_aside(out: dict[str, NDArray[Any]], status: NDArray[np.int32]) -> None:
     out["status"][lost] = status[lost]
 
 
-def _die_out(sigma: Activation, layer: LatentLayer) -> bool:
+def _die_out(sigma: Activation, layer: LayerOnInputs) -> bool:
     """Whether samples far out along the spikes may have features that are alike."""
     r = layer.r[layer.pi > 0.0]
     r = r[:, r.any(axis=0)]

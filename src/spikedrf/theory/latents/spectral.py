@@ -11,7 +11,7 @@ from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic
 from spikedrf.first_layer.model import FirstLayer, Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.latent_layer import latent_layers, latents_of
+from spikedrf.inputs.layer_on_inputs import latents_of, layers_on_inputs
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
@@ -45,7 +45,7 @@ def layer_on(
         raise ValueError(f"bulk must be 'isotropic' with inputs of their own, got {own!r}")
     sigma = resolve(activation, "activation")
     level = real_array("noise", noise, minimum=0.0)
-    layers, which = latent_layers(step, sigma, law, level, rows)
+    layers, which = layers_on_inputs(step, sigma, law, level, rows)
     for layer in layers:
         seen = law.means @ layer.gamma.T if layer.r.any() else np.zeros(1)
         if np.abs(seen).max() > 1e-12:

@@ -1,4 +1,4 @@
-"""The first layer on inputs with latents: spike, bulk and lengths of its neurons."""
+"""A first layer on inputs with latents: the spike, bulk and lengths that its neurons have there."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
-from spikedrf.inputs.neurons import LatentLayer, finished
+from spikedrf.inputs.neurons import LayerOnInputs, finished
 from spikedrf.inputs.population import Population, Rows, beyond_white, population, rows_of
 from spikedrf.parameters import broadcast_shape
 
 Floats = NDArray[np.float64]
 
 
-def latent_layer(
+def layer_on_inputs(
     step: StepLike,
     sigma: Activation,
     law: Population,
     noise: float,
     rows: Rows | str = "sphere",
-) -> LatentLayer:
+) -> LayerOnInputs:
     r"""Return the first layer that a step, or none, leaves on these inputs.
 
     One gradient step on ``n0 = alpha0 d`` samples, with ``b = E[res z]`` in the latents,
@@ -79,25 +79,25 @@ def latent_layer(
     )
 
 
-def latent_layers(
+def layers_on_inputs(
     step: StepLike,
     sigma: Activation,
     law: Population,
     noise: Floats,
     rows: Rows | str,
-) -> tuple[list[LatentLayer], NDArray[np.int64]]:
+) -> tuple[list[LayerOnInputs], NDArray[np.int64]]:
     """Return the first layers of a step with axes, and which of them belongs where.
 
     Parameters
     ----------
     step, sigma, law, rows
-        As for `latent_layer`; the parameters of the step broadcast.
+        As for `layer_on_inputs`; the parameters of the step broadcast.
     noise : ndarray
         Broadcasts against them; only a gradient step depends on it.
 
     Returns
     -------
-    layers : list of LatentLayer
+    layers : list of LayerOnInputs
         The distinct ones.
     which : ndarray of int
         Index of the layer, of the broadcast shape of the parameters.
@@ -105,12 +105,12 @@ def latent_layers(
     Raises
     ------
     TypeError, ValueError
-        As `latent_layer`, and if shapes do not broadcast.
+        As `layer_on_inputs`, and if shapes do not broadcast.
     """
     producer = producer_of(step)
     given = dict(producer.varying)
     if not given:
-        return [latent_layer(step, sigma, law, 0.0, rows)], np.zeros((), dtype=np.int64)
+        return [layer_on_inputs(step, sigma, law, 0.0, rows)], np.zeros((), dtype=np.int64)
     in_rows = set(producer.per_group)
     if law.directions > 1 or np.ndim(given.get("gamma", 0.0)) > 1:
         in_rows.add("gamma")  # one for each direction
@@ -123,18 +123,18 @@ def latent_layers(
         for name, value in given.items()
     }
     shape = broadcast_shape({name: part.shape[:-1] for name, part in parts.items()})
-    table = np.concatenate(
+    points = np.concatenate(
         [np.broadcast_to(p, (*shape, p.shape[-1])) for p in parts.values()], axis=-1
     )
-    table = table.reshape(-1, table.shape[-1]) + 0.0
-    distinct, which = np.unique(table, axis=0, return_inverse=True)
+    points = points.reshape(-1, points.shape[-1]) + 0.0
+    distinct, which = np.unique(points, axis=0, return_inverse=True)
     ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
     layers = []
     for row in distinct:
         values: dict[str, Any] = dict(zip(parts, np.split(row, ends), strict=True))
         values = {n: v if n in in_rows else float(v[0]) for n, v in values.items()}
         level = values.pop("noise", 0.0)
-        layers.append(latent_layer(producer.moved(values), sigma, law, level, rows))
+        layers.append(layer_on_inputs(producer.moved(values), sigma, law, level, rows))
     return layers, which.reshape(shape).astype(np.int64)
 
 
