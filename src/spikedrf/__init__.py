@@ -1,4 +1,4 @@
-"""Two-layer networks after one large gradient step: exact theory, simulation, estimator."""
+"""Two-layer networks after large gradient steps: exact theory, simulation, estimator."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

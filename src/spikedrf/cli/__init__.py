@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spikedrf",
         description=(
-            "Exact test errors of two-layer networks after one large gradient step, in the limit "
+            "Exact test errors of two-layer networks after large gradient steps, in the limit "
             "of many samples, neurons and dimensions."
         ),
         epilog="example:\n  spikedrf curve --target sin --eta 3 --out curve.png",
