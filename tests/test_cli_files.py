@@ -460,3 +460,21 @@ def test_numbers_too_large_to_be_squared_and_single_rows_are_told(tmp_path, caps
             cli.main(["fit", str(file), "--target", "y"])
         assert stop.value.code == 2
         assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("given", ["numbered", "customer_id", "rooms"])
+def test_a_column_that_only_names_the_rows_is_told(capsys, tmp_path, given):
+    # Whole numbers that differ in every row: one after another, or called an id. Others, and
+    # those that repeat, are inputs as any other.
+    rng = np.random.default_rng(3)
+    column = {
+        "numbered": rng.permutation(ROWS) + 7,
+        "customer_id": rng.choice(10**6, ROWS, replace=False),
+        "rooms": rng.integers(0, 100, ROWS),
+    }[given]
+    path = tmp_path / "t.csv"
+    path.write_text(text(FRAME[["size", "price"]].assign(**{given: column})))
+    status, _, err = run(capsys, f"fit {path} --target price {FIT}")
+    assert status == 0
+    told = f"{given} differs in every row" in err and f"--drop {given}" in err
+    assert told == (given != "rooms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -251,6 +252,12 @@ def _read(args: argparse.Namespace) -> _Data:
         )
     _refuse_huge(args, {**{name: values[name] for name in kinds}, target: y})
     _tell_gaps(args, rows, values, kinds)
+    for name in preparation.numbering(kinds, values):
+        reading.note(
+            args,
+            f"{name} differs in every row and was taken for an input; if it only names the rows, "
+            f"leave it out (--drop {shlex.quote(name)})",
+        )
     variance = None if loss.margin else float(np.var(y))
     about = About(target, kinds, table.header, len(y), variance, Path(args.data).name)
     return _Data(about, values, y, loss)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Levels that fewer rows have are pooled: a rare one would be a huge number once scaled.
 RARE = 0.01
+#: Of fewer rows any whole numbers may follow one another by chance.
+_FEWEST = 20
 
 
 def read_columns(
@@ -194,3 +196,18 @@ def unseen(model: Pipeline, names: Sequence[str], values: pandas.DataFrame) -> d
 def unused(kinds: Mapping[str, Kind], values: pandas.DataFrame) -> list[str]:
     """Return the columns without any value."""
     return [name for name in kinds if values[name].isna().all()]
+
+
+def numbering(kinds: Mapping[str, Kind], values: pandas.DataFrame) -> list[str]:
+    """Return the columns of numbers that may only name the rows: 1, 2, 3 in any order, or an id."""
+    found = []
+    for name, kind in kinds.items():
+        column = values[name].to_numpy()
+        if kind.name != "number" or len(column) < _FEWEST or not np.isfinite(column).all():
+            continue
+        if not (column == np.floor(column)).all() or np.unique(column).size != column.size:
+            continue
+        word = name.lower().replace("_", " ").replace("-", " ").split()[-1:]
+        if column.max() - column.min() == column.size - 1 or word in (["id"], ["index"]):
+            found.append(name)
+    return found
