@@ -80,15 +80,3 @@ def race(benchmark):
         benchmark.pedantic(function, args, rounds=1 if took > 2.0 else rounds)
 
     return run
-
-
-def pytest_addoption(parser):
-    parser.addoption("--own", action="store_true", help="the package alone, without its rivals")
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leave out the rivals if asked: one of the parameters of a benchmark is its entrant."""
-    if config.getoption("--own"):
-        own = [item for item in items if item.callspec.params["entrant"] == "spikedrf"]
-        config.hook.pytest_deselected(items=[item for item in items if item not in own])
-        items[:] = own
