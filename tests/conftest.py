@@ -5,6 +5,10 @@ import os
 import signal
 from pathlib import Path
 
+# Tests that run side by side have a core each. Set before NumPy is loaded, which reads it once.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 

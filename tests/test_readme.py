@@ -33,7 +33,7 @@ def printed(function):
 def test_the_two_commands():
     first, second = blocks("sh")[:2]
     assert first == VENV + "'.[plot]' && .venv/bin/spikedrf curve --out curve.png\n"
-    assert second == VENV + "'.[test]' && .venv/bin/python -m pytest\n"
+    assert second == VENV + "'.[test]' && .venv/bin/python -m pytest -n 2 --dist worksteal\n"
 
 
 def test_ci_runs_the_commands():
