@@ -1,5 +1,6 @@
 """Pictures of theory, simulation and estimators, as Display objects."""
 
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.error_curves import ErrorCurvesDisplay
 from spikedrf.plotting.first_layer import FirstLayerDisplay
 from spikedrf.plotting.forecast import ForecastDisplay
@@ -10,6 +11,7 @@ from spikedrf.plotting.spectrum import SpectrumDisplay
 from spikedrf.plotting.steps import StepsDisplay
 
 __all__ = [
+    "Display",
     "ErrorCurvesDisplay",
     "FirstLayerDisplay",
     "ForecastDisplay",

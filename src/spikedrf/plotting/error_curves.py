@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikedrf import theory
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     NO_STEPS,
     QUANTITIES,
@@ -33,7 +34,7 @@ PARAMETERS = ("alpha", "beta", "lam", "noise", "eta", "alpha0")
 _OF_STEP = ("eta", "alpha0", "u", "pi")
 
 
-class ErrorCurvesDisplay:
+class ErrorCurvesDisplay(Display):
     r"""An error of the theory over one parameter, for several settings.
 
     Use `from_theory` or `from_simulation` to make one. Theory is drawn as lines, simulations as
@@ -93,7 +94,6 @@ class ErrorCurvesDisplay:
     """
 
     ax_: Any
-    figure_: Any
     lines_: list[Any]
     points_: dict[str, Drawn]
 
@@ -163,9 +163,8 @@ class ErrorCurvesDisplay:
             Simulated points, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
         **model
             What all settings share.
 
@@ -229,9 +228,8 @@ class ErrorCurvesDisplay:
             As for the class.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -271,9 +269,8 @@ class ErrorCurvesDisplay:
             ``alpha = n/d``, or ``(x, value, standard error or None)``.
         title : str, optional
             Title of the axes.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf.plotting.curves import legend_beneath
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     BLACK,
     BLUE,
@@ -24,7 +25,7 @@ from spikedrf.plotting.style import (
 _MAPS = "viridis"
 
 
-class FirstLayerDisplay:
+class FirstLayerDisplay(Display):
     r"""What the inputs weigh after the step, and the errors of step sizes and ridges.
 
     Use `from_estimator` to make one. The direction shows what the step adds to every feature
@@ -56,7 +57,6 @@ class FirstLayerDisplay:
     """
 
     axes_: Any
-    figure_: Any
 
     def __init__(
         self,
@@ -119,9 +119,8 @@ class FirstLayerDisplay:
             Inputs shown, those of largest weight.
         axes : array of matplotlib.axes.Axes, optional
             Where to draw: one for the importances, another for the errors.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -181,9 +180,8 @@ class FirstLayerDisplay:
             One or two; by default those of a new figure, not managed by pyplot.
         most : int
             Inputs shown, those of largest weight.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -192,10 +190,8 @@ class FirstLayerDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no such style.
+        ImportError, ValueError
+            As `Display` says.
         """
         with drawn_in(style):
             return self._plot(axes, most=most)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf.plotting.curves import legend
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     BLACK,
     BLUE,
@@ -25,7 +26,7 @@ _FROM, _TO = 0.1, 20.0
 _POINTS = 60
 
 
-class ForecastDisplay:
+class ForecastDisplay(Display):
     r"""R^2 on new rows over the number of rows, with its range.
 
     Use `from_estimator` to make one.
@@ -48,7 +49,6 @@ class ForecastDisplay:
     """
 
     ax_: Any
-    figure_: Any
 
     def __init__(
         self,
@@ -95,9 +95,8 @@ class ForecastDisplay:
             Probability of the range.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default in a new figure.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -140,9 +139,8 @@ class ForecastDisplay:
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default in a new figure.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -151,10 +149,8 @@ class ForecastDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no such style.
+        ImportError, ValueError
+            As `Display` says.
         """
         with drawn_in(style):
             return self._plot(ax=ax)

@@ -12,6 +12,7 @@ from spikedrf import theory
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import legend
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     BLACK,
     NO_STEP,
@@ -33,7 +34,7 @@ _AXES = {
 }
 
 
-class LearnedFunctionDisplay:
+class LearnedFunctionDisplay(Display):
     r"""The output of networks, averaged over all inputs with the same projection on one direction.
 
     Use `from_theory` or `from_estimator` to make one. Theory is drawn as lines, measurements as
@@ -83,7 +84,6 @@ class LearnedFunctionDisplay:
     """
 
     ax_: Any
-    figure_: Any
     lines_: list[Any]
     points_: dict[str, Points]
 
@@ -146,9 +146,8 @@ class LearnedFunctionDisplay:
             Measurements, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -215,9 +214,8 @@ class LearnedFunctionDisplay:
             What the predictions are called.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -262,9 +260,8 @@ class LearnedFunctionDisplay:
             Measurements by the label of their network: ``(x, output, standard error or None)``.
         title : str, optional
             Title of the axes.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -273,10 +270,8 @@ class LearnedFunctionDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no such style.
+        ImportError, ValueError
+            As `Display` says.
         """
         with drawn_in(style):
             return self._plot(ax, points=points, title=title)

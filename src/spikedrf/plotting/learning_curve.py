@@ -16,6 +16,7 @@ from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.plotting.curves import BEST_CLASSIFIER, BEST_LINEAR, Curve, draw_curves, legend
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import NO_STEP, QUANTITIES, SIGN_QUANTITIES, STYLES, drawn_in, new_axes
 from spikedrf.simulation.result import Simulation
 from spikedrf.step import GradientStep, Spike
@@ -32,7 +33,7 @@ _LABELS = {
 }
 
 
-class LearningCurveDisplay:
+class LearningCurveDisplay(Display):
     r"""Test error over ``alpha = n/d``, after the step and without it.
 
     Use `from_theory` to make one. Theory is drawn as lines, simulations as points with error bars.
@@ -82,7 +83,6 @@ class LearningCurveDisplay:
     """
 
     ax_: Any
-    figure_: Any
     lines_: list[Any]
 
     def __init__(
@@ -162,9 +162,8 @@ class LearningCurveDisplay:
             Simulated points, as in `plot`.
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -234,9 +233,8 @@ class LearningCurveDisplay:
             triple, and alone for ``{"with_step": simulation}``.
         title : str, optional
             Title of the axes.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------

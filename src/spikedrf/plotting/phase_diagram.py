@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf import theory
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     BLACK,
     LABELS,
@@ -44,7 +45,7 @@ _BOUNDS = {
 _INFINITE = "#E8D5D5"
 
 
-class PhaseDiagramDisplay:
+class PhaseDiagramDisplay(Display):
     r"""A phase diagram: colours, a scale, and contour lines that say their value.
 
     Use `from_theory` to make one. An axis is logarithmic if its grid is geometric; so are the
@@ -88,7 +89,6 @@ class PhaseDiagramDisplay:
     """
 
     ax_: Any
-    figure_: Any
     mesh_: Any
     contours_: Any
     colorbar_: Any
@@ -120,9 +120,8 @@ class PhaseDiagramDisplay:
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to draw; by default a figure of its own.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
         **parameters
             Those of `theory.phase_diagram`.
 
@@ -153,9 +152,8 @@ class PhaseDiagramDisplay:
             Where to draw; by default a figure of its own, not managed by pyplot.
         title : str, optional
             Title of the axes.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -164,10 +162,8 @@ class PhaseDiagramDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no such style.
+        ImportError, ValueError
+            As `Display` says.
         """
         with drawn_in(style):
             return self._plot(ax, title=title)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
 from spikedrf.plotting.curves import legend
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     NO_STEP,
     STYLES,
@@ -39,7 +40,7 @@ _LEAST = 1e-4  # share of eigenvalues at which the tail leaves the picture
 _WIDE = 1e-2  # a spectrum that spans more wants a logarithmic axis
 
 
-class SpectrumDisplay:
+class SpectrumDisplay(Display):
     r"""Eigenvalues of ``Phi^T Phi / p``: their density, and how many lie beyond.
 
     Use `from_theory` or `from_simulation` to make one. Theory is drawn as lines, simulated
@@ -80,7 +81,6 @@ class SpectrumDisplay:
 
     ax_: Any
     tail_ax_: Any
-    figure_: Any
     lines_: list[Any]
 
     def __init__(
@@ -127,9 +127,8 @@ class SpectrumDisplay:
             As for the class.
         ax : matplotlib.axes.Axes, optional
             Where to draw the density; by default a figure of its own, with the tail beside it.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -186,9 +185,8 @@ class SpectrumDisplay:
             How the first layer was trained.
         ax : matplotlib.axes.Axes, optional
             Where to draw the density; by default a figure of its own, with the tail beside it.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -238,9 +236,8 @@ class SpectrumDisplay:
             the tail beside it: the share of the eigenvalues beyond ``x``.
         title : str, optional
             Title.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -249,10 +246,8 @@ class SpectrumDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no such style.
+        ImportError, ValueError
+            As `Display` says.
         """
         with drawn_in(style):
             return self._plot(ax, title=title)

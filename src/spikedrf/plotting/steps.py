@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikedrf.plotting.display import Display
 from spikedrf.plotting.style import (
     BLACK,
     BLUE,
@@ -31,7 +32,7 @@ _KINDS = {
 }
 
 
-class StepsDisplay:
+class StepsDisplay(Display):
     """The moves that made a first layer, and the directions that they left.
 
     Use `from_estimator` to make one.
@@ -58,7 +59,6 @@ class StepsDisplay:
     """
 
     axes_: Any
-    figure_: Any
 
     def __init__(
         self,
@@ -106,9 +106,8 @@ class StepsDisplay:
             Inputs shown, those of largest weight.
         axes : array of matplotlib.axes.Axes, optional
             Two: for the path and for the directions.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -147,9 +146,8 @@ class StepsDisplay:
             Two; by default those of a new figure, not managed by pyplot.
         most : int
             Inputs shown, those of largest weight.
-        style : {"screen", "paper", "paper-wide"}, optional
-            How large: for a screen, or for one column of a paper (3.3 inches) or both (6.9)
-            with letters of 8 points. By default as what is around, which is a screen.
+        style : str, optional
+            How large, see `Display`.
 
         Returns
         -------
@@ -158,10 +156,8 @@ class StepsDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no such style.
+        ImportError, ValueError
+            As `Display` says.
         """
         with drawn_in(style):
             return self._plot(axes, most=most)
