@@ -13,6 +13,7 @@ from spikedrf import (
     Mixture,
     MultiIndex,
     Spike,
+    losses,
     simulate,
     theory,
 )
@@ -121,6 +122,53 @@ def test_nothing_depends_on_the_order():
     )  # fmt: skip
     np.testing.assert_allclose(errors(second), errors(first), rtol=1e-11)
     np.testing.assert_allclose(second.class_error, first.class_error[[2, 0, 1]], rtol=1e-11)
+
+
+def tanh_by_hand(z):
+    return np.tanh(z)
+
+
+def ridge_of_cos(z):
+    return np.cos(z)
+
+
+OPPOSITE = [[0.7, 0.4], [-0.7, -0.4]]
+
+
+@pytest.mark.parametrize(
+    ("name", "by_hand", "more"),
+    [
+        ("tanh", tanh_by_hand, {"inputs": Mixture(OPPOSITE, labels=[1.0, -1.0])}),
+        ("tanh", tanh_by_hand, {
+            "inputs": Mixture([*OPPOSITE, [0.1, 0.2]], proportions=[0.2, 0.3, 0.5],
+                              labels=[1.0, -1.0, 0.4]),
+        }),
+        ("tanh", tanh_by_hand, {"inputs": Mixture(OPPOSITE, proportions=[0.1, 0.9])}),
+        ("tanh", tanh_by_hand, {
+            "inputs": Mixture(OPPOSITE, proportions=[0.1, 0.9], weights=[3.0, 0.5]),
+        }),
+        ("cos", ridge_of_cos, {"inputs": Mixture(OPPOSITE), "target": "hermite2"}),
+        ("cos", ridge_of_cos, {"inputs": Mixture(OPPOSITE, labels=[0.3, 0.3])}),
+        ("tanh", tanh_by_hand, {
+            "inputs": Mixture(OPPOSITE, labels=[1.0, -1.0]), "labels": "sign", "loss": "hinge",
+        }),
+        ("tanh", tanh_by_hand, {
+            "inputs": Mixture(OPPOSITE, labels=[1.0, -0.9]), "loss": losses.Quantile(0.8),
+        }),
+    ],
+)  # fmt: skip
+def test_mirror_images_of_classes_are_solved_once(name, by_hand, more):
+    """A named function is known to be odd or even, a callable is not: two ways to one answer."""
+    more = {"target": "sin", "beta": 0.8, "lam": 0.1, "noise": 0.2, "rtol": 1e-7} | more
+    step = Spike(1.3, 1.05, [0.7, 0.5])
+    once, each = (theory.solve(2.0, activation=f, step=step, **more) for f in (name, by_hand))
+    assert np.all(once.success)
+    assert np.all(each.success)
+    np.testing.assert_allclose(errors(once), errors(each), rtol=3e-7)
+    np.testing.assert_allclose(once.class_error, each.class_error, rtol=3e-7)
+    if each.class_error_rate is not None:
+        np.testing.assert_allclose(once.class_error_rate, each.class_error_rate, rtol=3e-7)
+    np.testing.assert_allclose(once.proportions, each.proportions)
 
 
 def test_learned_function():

@@ -261,49 +261,51 @@ void class_errors(const Tables& tables, const double* q, double noise2, const do
   }
 }
 
-// The readout of a fresh sample is N(mean, width) given its node.
+// The readout of a fresh sample is N(mean, width) given its node. Blocks begin and end at whole
+// lanes: nodes of other classes in them, and those that no rate can notice, weigh nothing.
 SPIKEDRF_MULTIVERSION
 void wrong_rates(const Tables& tables, const double* m, const double* theta, const double* psi,
                  const double* q, ClassErrors* out) noexcept {
-  constexpr double kFar = 40.0;
+  constexpr double kUnnoticed = 1e-20;  // share of the class's samples
   const int groups = tables.groups;
   const int features = pair_count(groups) + groups;
   const Latents& latents = tables.latents;
-  double mean[kBlock], width[kBlock], slope[kBlock];
+  double weight[kBlock], mean[kBlock], width[kBlock], slope[kBlock];
   for (int c = 0; c < tables.classes(); ++c) {
     out[c].wrong = 0.0;
-    for (Index i = tables.begin(c); i < tables.begin(c + 1); i += kBlock) {
-      const Index n = std::min(kBlock, tables.begin(c + 1) - i);
-      const double* weight = tables.weight() + i;
+    const double least = kUnnoticed * out[c].share;
+    Index first = tables.begin(c), last = tables.begin(c + 1);
+    if (!tables.signs(c)) {
+      out[c].wrong = std::numeric_limits<double>::quiet_NaN();
+      continue;
+    }
+    while (first < last && tables.weight()[first] < least) ++first;
+    while (first < last && tables.weight()[last - 1] < least) --last;
+    for (Index i = first / kLanes * kLanes; i < last; i += kBlock) {
+      const Index n = std::min(kBlock, (last - i + kLanes - 1) / kLanes * kLanes);
       const double* label = tables.h() + i;
-      double none = 0.0;
-      for (Index j = 0; j < n; ++j) none += std::fabs(label[j]) == 1.0 ? 0.0 : 1.0;
-      if (none > 0.0) {
-        out[c].wrong = std::numeric_limits<double>::quiet_NaN();
-        break;
+      for (Index j = 0; j < n; ++j) {
+        weight[j] = first <= i + j && i + j < last ? tables.weight()[i + j] : 0.0;
       }
-      std::fill_n(mean, n, 0.0);
-      std::fill_n(width, n, 0.0);
-      for (int k = 0; k < groups; ++k) add_multiple(m[k], tables.mu0(k) + i, n, mean);
+      for (Index j = 0; j < n; ++j) mean[j] = m[0] * tables.mu0(0)[i + j];
+      for (int k = 1; k < groups; ++k) add_multiple(m[k], tables.mu0(k) + i, n, mean);
       for (int a = 0; a < tables.columns(); ++a) {
         add_multiple(theta[a], tables.column(a) + i, n, mean);
       }
-      for (int a = 0; a < features; ++a) add_multiple(q[a], tables.feature(a) + i, n, width);
+      for (Index j = 0; j < n; ++j) width[j] = q[0] * tables.feature(0)[i + j];
+      for (int a = 1; a < features; ++a) add_multiple(q[a], tables.feature(a) + i, n, width);
       for (int l = latents.spans; l < latents.directions(); ++l) {
         const double* const overlap =
             l < latents.coupled ? theta + l * groups : psi + (l - latents.coupled) * groups;
-        std::fill_n(slope, n, 0.0);
-        for (int k = 0; k < groups; ++k) add_multiple(overlap[k], tables.mu1(k) + i, n, slope);
+        for (Index j = 0; j < n; ++j) slope[j] = overlap[0] * tables.mu1(0)[i + j];
+        for (int k = 1; k < groups; ++k) add_multiple(overlap[k], tables.mu1(k) + i, n, slope);
         for (Index j = 0; j < n; ++j) width[j] += slope[j] * slope[j];
       }
       double wrong = 0.0;
 #pragma omp simd reduction(+ : wrong)
       for (Index j = 0; j < n; ++j) {
-        const double sd = std::sqrt(width[j] > 1e-300 ? width[j] : 1e-300);
-        double away = label[j] * mean[j] / sd;
-        away = away < kFar ? away : kFar;
-        away = away > -kFar ? away : -kFar;
-        wrong += weight[j] * vmath::normal_cdf(-away);
+        const double away = label[j] * mean[j] / std::sqrt(width[j] > 1e-300 ? width[j] : 1e-300);
+        wrong += weight[j] * vmath::normal_tail_beyond(away);
       }
       out[c].wrong += wrong;
     }

@@ -16,11 +16,8 @@ Reached climb_rates(TableLadder& ladder, Index level, const Problem& problem,
     return order.by_class;
   };
   Array<ClassErrors> before = rates(level);
-  if (std::isnan(before[0].wrong)) return Reached::ready;
-  if (level > 0) {
-    --level;
-    before = rates(level);
-  }
+  const auto has_rate = [](const ClassErrors& of) { return !std::isnan(of.wrong); };
+  if (std::none_of(before.begin(), before.end(), has_rate)) return Reached::ready;
   for (;;) {
     const Reached reached = ladder.reach(++level);
     if (reached != Reached::ready) return reached;

@@ -227,6 +227,10 @@ void Tables::complete() {
       mean_feature_[a] += weight()[i] * feature(a)[i];
     }
   }
+  signs_.assign(classes(), 1);
+  for (int c = 0; c < classes(); ++c) {
+    for (Index i = begin(c); i < begin(c + 1); ++i) signs_[c] &= std::fabs(h()[i]) == 1.0;
+  }
   label_power_ = 0.0;
   for (Index i = 0; i < nodes; ++i) {
     double power = h()[i] * h()[i] + g2()[i];

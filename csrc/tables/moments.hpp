@@ -170,6 +170,8 @@ class Tables {
   // 1).
   int classes() const { return static_cast<int>(begin_.size()) - 1; }
   Index begin(int i) const { return begin_[i]; }
+  // Whether the labels of class i are +1 and -1, known from kappa.
+  bool signs(int i) const { return signs_[i]; }
   // One over the weight that a node's samples have in the loss; null if all weigh one.
   const double* inverse_weight() const {
     return inverse_weight_.empty() ? nullptr : inverse_weight_.data();
@@ -206,6 +208,7 @@ class Tables {
   int feature_at() const { return mu0_at() + 2 * groups + columns(); }
 
   Array<Index> begin_;
+  Array<char> signs_;
   Array<double> kappa_, data_, mean_feature_, level_power_, scratch_;
   Array<double> inverse_weight_, pulled_feature_;
   double label_power_ = 0.0;

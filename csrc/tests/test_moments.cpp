@@ -4,6 +4,7 @@
 
 #include "check.hpp"
 #include "numerics/quadrature.hpp"
+#include "numerics/vector_math.hpp"
 #include "tables/moments.hpp"
 
 using namespace spikedrf;
@@ -177,9 +178,20 @@ void tables_of_several_groups() {
   }
 }
 
+void tails_of_the_normal() {
+  for (double x = -9.0; x <= 37.0; x += 0.013) {
+    const double exact = 0.5 * std::erfc(x / std::sqrt(2.0));
+    check::near(vmath::normal_tail_beyond(x), exact, 1e-15 * (4.0 + x * x), 0.0, "normal tail");
+  }
+  check::that(vmath::normal_tail_beyond(1e300) < 1e-300, "normal tail, far out");
+  check::near(vmath::normal_tail_beyond(-1e300), 1.0, 0.0, 0.0, "normal tail, far in");
+  check::that(std::isnan(vmath::normal_tail_beyond(std::nan(""))), "normal tail of NaN");
+}
+
 const check::Register t1("Gauss rules", rules_integrate_polynomials);
 const check::Register t2("ladders of rules", ladders_end);
 const check::Register t3("moments of every activation", moments_of_every_activation);
+const check::Register t5("tails of the normal distribution", tails_of_the_normal);
 const check::Register t4("tables of one to six groups", tables_of_several_groups);
 
 }  // namespace

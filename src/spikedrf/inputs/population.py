@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
@@ -97,6 +97,8 @@ class Population:
         The numbers that the caller knows these classes by.
     classes : int
         How many classes the caller gave.
+    mirrored : tuple of (int, int)
+        The caller's number of a class that another one stands for, and which, see `folded`.
     values, dimensions : ndarray, shape (J,)
         Eigenvalues of ``Omega`` and their shares of the dimensions.
     shares : ndarray, shape (J, L)
@@ -116,6 +118,7 @@ class Population:
     dimensions: Floats
     shares: Floats
     covariance: Covariance | None
+    mirrored: tuple[tuple[int, int], ...] = ()
 
     @property
     def latents(self) -> int:
@@ -221,6 +224,41 @@ class Population:
         b = np.array(along) - mean * center
         left = power - mean**2 - b @ np.linalg.solve(covariance, b)
         return float(left if left > 1e-14 * power else 0.0) + noise**2
+
+    def folded(self, parity: int) -> Population:
+        r"""Return it with pairs of classes that are mirror images of each other as one.
+
+        Of an odd or even activation (`parity`) features at ``-s`` are those at ``s`` up to a sign,
+        and so is what a readout makes of them. A class around ``-m`` whose labels at ``-s`` are
+        those around ``m`` at ``s`` up to the same sign then adds the same to every average.
+        """
+        numbers, g = self.numbers, self.scalar
+        if parity == 0 or (numbers is None and (g is None or g.parity != parity)):
+            return self
+        kept: list[int] = []
+        mirrored: list[tuple[int, int]] = []
+        proportions = self.proportions.copy()
+        for i, mean in enumerate(self.means):
+            for place, other in enumerate(kept):
+                alike = np.array_equal(mean, -self.means[other])
+                alike &= self.weights[i] == self.weights[other]
+                if alike and (numbers is None or numbers[i] == parity * numbers[other]):
+                    proportions[other] += proportions[i]
+                    mirrored.append((int(self.which[i]), place))
+                    break
+            else:
+                kept.append(i)
+        if not mirrored:
+            return self
+        return replace(
+            self,
+            means=self.means[kept],
+            proportions=proportions[kept],
+            weights=self.weights[kept],
+            numbers=None if numbers is None else numbers[kept],
+            which=self.which[kept],
+            mirrored=tuple(mirrored),
+        )
 
     @property
     def fingerprint(self) -> str:

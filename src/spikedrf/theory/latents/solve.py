@@ -116,8 +116,8 @@ class Posed:
     frames : list of Frame
         Of the layers.
     tasks : list of tuple
-        For each layer that has points: its frame without groups that have no neurons, the groups
-        that have some, and the points.
+        For each layer that has points: its frame without groups that have no neurons and with
+        classes folded (`Population.folded`), the groups that have some, and the points.
     status : ndarray of int32, shape (P,)
         ``INFINITE`` or ``UNDEFINED`` at points that are in no task, 0 at the others.
     """
@@ -189,12 +189,15 @@ def pose_latents(
         if learned is not None:
             learned.refuse_limits(flat, population)
         _refuse_limits(flat, sigma, dead)
+    # A loss may tell residuals of one sign from those of the other.
+    even = learned is None or learned.signs or sigma.parity == 1
+    folded = population.folded(sigma.parity) if even else population
     tasks = []
     for index, layer in enumerate(layers):
         points = np.flatnonzero((which == index) & ~lost)
         if points.size:
             live = np.flatnonzero(layer.pi > 0.0)
-            tasks.append((frame_of(population, layer.part(live)), live, points))
+            tasks.append((frame_of(folded, layer.part(live)), live, points))
     frames = [frame_of(population, layer) for layer in layers]
     return Posed(flat, which, shape, frames, tasks, status)
 
@@ -347,6 +350,8 @@ def _put(
     out["nodes"][at] = solutions.nodes
     for name, values in zip(("by_class", "wrong"), solutions.by_class, strict=True):
         out[name][np.ix_(at, frame.population.which)] = values
+        for number, place in frame.population.mirrored:
+            out[name][at, number] = values[:, place]
     _, coupled, free, lengths, _ = shape.latents
     columns = np.zeros((count, frame.size, K))
     ends = np.cumsum([coupled * K, K if lengths else 0])
