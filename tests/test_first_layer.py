@@ -1,9 +1,12 @@
 """What produces a first layer, and the one thing that the theory takes of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spikedrf import GradientStep, Spike, simulate, theory
+from spikedrf.first_layer.bulk import BulkNodes
 from spikedrf.first_layer.model import FirstLayer, Producer
 
 MODEL = {"activation": "tanh", "target": "sin"}
@@ -120,3 +123,11 @@ def test_moves_come_when_asked_for():
     # At eta = 0 gamma keeps its limit: it moves nothing there, since r = 0.
     assert layer.alignment[0, 0, 0] == layer.alignment[1, 0, 0]
     assert step.first_layer("tanh", "sin", NOISE).alignment[0, 0, 0] == 0.0
+
+
+def test_a_bulk_of_other_groups_is_refused():
+    half = np.array([0.5, 0.5])
+    bulk = BulkNodes(np.array([[0.5], [1.5]]), half, half, 0.0 * half, half)
+    layer = replace(Spike([1.2, -0.7], 1.1, 0.8).first_layer(), bulk=bulk)
+    with pytest.raises(ValueError, match=r"bulk must have values for the 2 readout groups.* got 1"):
+        theory.solve(1.0, lam=0.1, step=layer)

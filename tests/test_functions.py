@@ -50,19 +50,6 @@ def test_erf_plain_is_the_error_function_of_scipy():
     assert abs(named / theory.solve(1.5, activation="erf", **model).test_error - 1.0) > 0.01
 
 
-def test_losses_are_those_of_the_core():
-    entries = _core.losses()
-    assert [entry["name"] for entry in entries] == [
-        *("square", "huber", "pseudo_huber", "absolute"),
-        *("quantile", "logistic", "hinge", "squared_hinge"),
-    ]
-    assert set(losses.NAMES) == {entry["name"] for entry in entries}
-    for code, entry in enumerate(entries):
-        loss = losses.resolve(entry["name"])
-        assert loss.core[0] == code
-        assert loss.margin == entry["margin"]
-
-
 def test_a_loss_that_the_core_does_not_know_is_refused():
     class Cubic(losses.Loss):
         name = "cubic"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from convex_equations import subgradients
-from spikedrf import losses
+from spikedrf import _core, losses
 
 SEVERAL = [
     losses.Square(),
@@ -39,6 +39,26 @@ def test_derivatives(loss):
     assert away.sum() > 950
     np.testing.assert_allclose(loss.derivative(y, h)[away], slope[away], atol=1e-7)
     np.testing.assert_allclose(loss.second_derivative(y, h)[away], bend[away], atol=1e-7)
+
+
+def test_every_loss_of_the_core_is_tested_here():
+    entries = _core.losses()
+    assert {loss.name for loss in SEVERAL} == {entry["name"] for entry in entries}
+    assert set(losses.NAMES) == {entry["name"] for entry in entries}
+    for code, entry in enumerate(entries):
+        loss = losses.resolve(entry["name"])
+        assert loss.core[0] == code
+        assert loss.margin == entry["margin"]
+
+
+@pytest.mark.parametrize("unit", [1e-3, 7.0])
+@pytest.mark.parametrize(
+    "loss", [loss for loss in SEVERAL if not loss.margin], ids=lambda loss: loss.name
+)
+def test_another_unit_of_the_labels(loss, unit):
+    y, h = np.random.default_rng(0).standard_normal((2, 50))
+    inner = loss.rescaled(unit).value(y / unit, h / unit)
+    np.testing.assert_allclose(unit**loss.degree * inner, loss.value(y, h), rtol=1e-12)
 
 
 def test_values():

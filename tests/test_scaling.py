@@ -174,16 +174,6 @@ def test_readouts_are_certified_over_thirty_orders_of_magnitude(loss, lam):
         assert fit.objective <= constant * (1 + 1e-9)
 
 
-def test_rescaled_losses():
-    rng = np.random.default_rng(0)
-    y, h = rng.standard_normal((2, 50))
-    for loss in (losses.Square(), losses.Huber(0.3), losses.PseudoHuber(2.0), losses.Absolute(),
-                 losses.Quantile(0.8)):  # fmt: skip
-        for unit in (1e-3, 7.0):
-            inner = loss.rescaled(unit).value(y / unit, h / unit)
-            np.testing.assert_allclose(unit**loss.degree * inner, loss.value(y, h), rtol=1e-12)
-
-
 # --------------------------------------------------------------------------------------------------
 # Parameters of other kinds
 

@@ -136,11 +136,24 @@ class Batch:
 
     @cached_property
     def bulk(self) -> Rules | None:
-        """The spikes' bulks, None if these are isotropic."""
+        """The spikes' bulks, None if these are isotropic.
+
+        Raises
+        ------
+        ValueError
+            If they are of another number of groups than the spikes.
+        """
         if not self.which.size:
             return None
         bulk, moves = self.layer.bulk, tuple(self.layer.moves)
-        return bulk.rules(self.key, self.rtol, moves, everywhere=self.everywhere)
+        rules = bulk.rules(self.key, self.rtol, moves, everywhere=self.everywhere)
+        groups = self.layer.r.shape[-2]
+        if rules is not None and rules.value.shape[-1] != groups:
+            raise ValueError(
+                f"bulk must have values for the {groups} readout groups of its first layer, got "
+                f"{rules.value.shape[-1]}"
+            )
+        return rules
 
     def arrange(self, sorted_points: NDArray[Any]) -> Any:
         """Give an array over the sorted points (first axis) the shape of the call."""
