@@ -117,6 +117,7 @@ CASES = {
     "gradient step": layer,
     "regressor, one step": regressor,
     "regressor, no step": lambda: regressor(step_size=0.0),
+    "regressor, nine ridges": lambda: regressor(alpha=np.geomspace(1e-2, 10.0, 9)),
 }
 
 
