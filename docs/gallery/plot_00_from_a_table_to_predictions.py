@@ -30,8 +30,8 @@ from spikedrf import SpikedRFRegressor, plotting
 # --------
 #
 # Here it is made first, so that the page runs anywhere: two thousand homes, and what they were
-# sold for. The price depends on an index of size, age and distance, not in a straight line; on the
-# town; and on ten readings that say nothing. Some cells are empty, as they are.
+# sold for. The price depends on the town and, not linearly, on an index of size, age and distance;
+# ten more readings say nothing about it. Some cells are empty, as in real files.
 
 folder = Path(tempfile.mkdtemp())
 rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ homes.loc[rng.choice(n, 20, replace=False), "town"] = None
 homes.to_csv(folder / "homes.csv", index=False)
 
 # %%
-# From here on it is any file.
+# From here on any file will do.
 
 table = pd.read_csv(folder / "homes.csv")
 print(table.iloc[:4, [0, 1, 2, 3, 4, -1]])
@@ -94,9 +94,9 @@ def prepared(model):
 # The fit
 # -------
 #
-# ``SpikedRFRegressor`` needs to be told how many features to take; the size of the gradient step
-# and the ridge it chooses by the error on rows that it leaves out, with no step among the
-# candidates. ``loo_error_`` is the error to expect on new rows.
+# ``SpikedRFRegressor`` has to be told how many features to take. It chooses the gradient steps and
+# the ridge by the error on rows that it leaves out, and no step is among the candidates.
+# ``loo_error_`` is the error to expect on new rows.
 
 model = prepared(SpikedRFRegressor(400, random_state=0))
 model.fit(X_fit, y_fit)
@@ -110,7 +110,7 @@ print(f"R^2 expected {expected:.3f}, on rows never seen {model.score(X_new, y_ne
 # -------------------
 #
 # Bars: the direction that the step adds to all features; one has found the index of size, age and
-# distance. Diamonds: how large the weights of an input are over all features, beside what they were
+# distance. Diamonds: how large the weights of an input are over all features, and what they were
 # before the step. On the right the errors among which it has chosen.
 
 inputs = list(model[0].get_feature_names_out())
@@ -147,7 +147,7 @@ print(y_new.iloc[:3].to_numpy(), "what they were sold for")
 # --------------------------
 #
 # The step pays where the target depends on few *directions* of many inputs. Where it depends on all
-# of them alike, on single inputs with jumps and interactions, or on nearly nothing but a line,
+# of them alike, on single inputs with jumps and interactions, or is little more than linear,
 # other models are as good or better, and quicker. Try them on the same rows:
 
 rivals = {

@@ -23,8 +23,8 @@ cdef class Problem:
     """First layers, activation and target, the readout's loss, and the accuracy wanted of it all.
 
     r, c, pi are (spikes x groups), gamma (spikes). Without `bulk` theirs is isotropic; otherwise it
-    is `value` (spikes rules x nodes x groups), one description of the bulk or several of each spike,
-    which take turns on the quadrature rules, and `weight` (1 + forms x spikes rules x nodes): the
+    is `value` (spikes rules x nodes x groups), one description of the bulk of each spike or several
+    that take turns on the quadrature rules, and `weight` (1 + forms x spikes rules x nodes): the
     weights seen by the trace, then by the pairs (v, v), (v, xi), (xi, xi) of directions. Lengths of
     neurons that are correlated with the bulk add two: their weights (spikes rules x nodes x
     (directions + groups) x groups) and what no direction explains of them (groups). `loss` is
@@ -127,7 +127,7 @@ cdef class Problem:
 
 
 cdef class Points:
-    """Where: one entry for each point, sorted by spike; `lam` and `noise`, or `z` for a spectrum."""
+    """One entry for each point, sorted by spike; `lam` and `noise`, or `z` for a spectrum."""
 
     cdef const int64_t[::1] spike
     cdef const double[::1] alpha, beta, lam, noise, flip
@@ -223,7 +223,8 @@ cdef class Gradients:
 
     direction (spikes x D x (2K + 1)) holds dr, dc, dgamma, scale (spikes x D) what matters;
     bulk_direction (spikes rules x D x nodes (K + weights)) is how the values of the bulk and then
-    its weights move; `names` are those among alpha, beta, lam, noise, flip, parameter (of the loss) that are to be certified.
+    its weights move; `names` are those among alpha, beta, lam, noise, flip, parameter (of the
+    loss) that are to be certified.
     scalars: test error, d/dalpha, d/dbeta, d/dlam, d/dnoise at a fixed spike, quadrature_error;
     of_convex, of any but the square loss of real labels: d/dflip, d/dparameter, test loss; along
     (points x D): the directional derivatives; status.

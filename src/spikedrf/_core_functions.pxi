@@ -118,7 +118,7 @@ cdef int call_evaluator(void* context, const double* mean, Index n, double sd, i
 
 
 def loss_prox(int kind, double parameter, double V, const double[::1] x):
-    """The proximal map argmin_t (t - x)^2 / (2 V) + loss(t), t the argument of the core's losses."""
+    """The proximal map argmin_t (t - x)^2 / (2 V) + loss(t), t what the losses are functions of."""
     out = np.empty(x.shape[0])
     cdef double[::1] view = out
     cdef Loss loss = Loss(<LossKind>kind, parameter)

@@ -37,7 +37,7 @@ def class_rule(Function sigma, const double[::1] r, const double[::1] c, double 
 def plane_rule(Function sigma, const double[:, ::1] r, const double[::1] c, const double[::1] mean,
                int level, Index max_nodes, Function labels=None, double offset=0.0, slope=None,
                double sd=1.0):
-    """The same for z ~ N(0, I) in the plane, r_k . kappa and slope . z: rows z_1, z_2 and weight."""
+    """The same for z ~ N(0, I) in a plane, r_k . kappa and slope . z: rows z_1, z_2 and weight."""
     cdef Array[PlaneFunction] functions
     cdef PlaneRule rule
     cdef Py_ssize_t i, k

@@ -1,4 +1,4 @@
-"""Functions of a user's own: what may be known of them, and whether they can be used."""
+"""Functions given by the user: what is known of them, and whether they can be used."""
 
 from __future__ import annotations
 

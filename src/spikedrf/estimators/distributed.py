@@ -1,4 +1,4 @@
-"""Rows in the blocks of a Dask array: where they are they are measured, and the measures added up.
+"""Rows in the blocks of a Dask array: sums over rows are made where the blocks are.
 
 Features never leave the process that has the block of the row. What comes to the caller is a label,
 a weight, a random number and, with a loss other than the square, an output of each row, sums over

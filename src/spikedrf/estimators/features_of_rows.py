@@ -1,7 +1,7 @@
-"""The readout of rows wherever they are: products with their features, made anew for each.
+"""Products with the features of rows, which are made anew for each product and may be elsewhere.
 
-Of rows in blocks elsewhere a product is a sum over the blocks, made where they are; an output of
-each row and vectors of the size of the readout are all that travels.
+For rows in blocks on other machines a product is a sum over the blocks, made where they are: only
+an output of each row and vectors of the size of the readout are sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-r"""Moves of a first layer, each a product or two with the layer before.
+r"""Moves: the ways in which a first layer is changed.
 
-One gradient step finds one direction. What generalises it are two kinds of move, both of which
-follow the fitted function ``f``:
+One gradient step finds one direction. Two kinds of move generalise it, and both follow the fitted
+function ``f``:
 
 * a *metric* round draws the weights anew for inputs ``A x``, with
   ``A = (M + 0.03)^(1/2)`` and ``M`` the mean of ``grad f grad f^T``, of trace d: directions along

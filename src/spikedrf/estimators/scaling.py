@@ -1,4 +1,4 @@
-"""Inputs in units of their own: each column less its mean, over its standard deviation."""
+"""Standardised inputs: each column less its mean, divided by its standard deviation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many steps an estimator takes, and what several leave: what all estimators share of it."""
+"""Several steps: how many an estimator takes, and the attributes that they leave."""
 
 from __future__ import annotations
 

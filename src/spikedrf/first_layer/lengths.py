@@ -1,4 +1,4 @@
-"""How the lengths of trained neurons fluctuate, and with what (theory.md, section 14)."""
+"""The fluctuating lengths of trained neurons and their correlations (theory.md, section 14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What function of one direction a network has learned, beside the target."""
+"""The function of one direction that a network has learned, drawn with the target."""
 
 from __future__ import annotations
 

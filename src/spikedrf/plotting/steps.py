@@ -1,4 +1,4 @@
-"""The way of several steps: the error after each move, and the directions of the layer."""
+"""The path of several steps: the error after each move, and the directions of the layer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How long computations run: threads and processes, memory, progress, checkpoints."""
+"""Running long computations: threads and processes, memory, progress, checkpoints."""

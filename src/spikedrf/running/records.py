@@ -1,4 +1,4 @@
-"""Pieces of bytes as records that say themselves what they are, and whether they are intact.
+"""Records of bytes, each with its own number and a digest that tells whether it is intact.
 
 A piece is cut into parts. The record of one is a mark, the number of the piece, of the part, of all
 its parts and of the bytes in this one (integers of 8, 4, 4 and 4 bytes, little-endian), a digest of

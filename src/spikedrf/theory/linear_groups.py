@@ -1,9 +1,9 @@
-r"""Groups of linear features that differ in nothing but the spike: the one group that they are.
+r"""Groups of linear features that differ in their spike alone, merged into one.
 
 Their features span the same space, so for ``p > d`` the K-group equations are singular as
 ``lam -> 0`` (the responses of the groups grow without bound and cancel in everything that is
-observed). One group with ``r^2 = sum_k pi_k r_k^2`` spans that space too, and its solution is that
-of all, whatever the loss.
+observed). One group with ``r^2 = sum_k pi_k r_k^2`` spans the same space and has the same
+solution, whatever the loss.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derivatives through the first layer in latent coordinates: differences held to account."""
+"""Derivatives through the first layer in latent coordinates: differences with an error estimate."""
 
 from __future__ import annotations
 
