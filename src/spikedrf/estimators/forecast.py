@@ -41,7 +41,13 @@ def ridges_about(alpha: float, weight: Floats) -> Floats:
 
 
 def statistics_of(
-    path: RidgePath, rows: Rows, lam: Floats, *, intercept: bool, units: Units
+    path: RidgePath,
+    rows: Rows,
+    lam: Floats,
+    *,
+    intercept: bool,
+    units: Units,
+    left_out: bool = True,
 ) -> dict[str, Any]:
     """Return what `curve_of` needs of a fit, as numbers and arrays.
 
@@ -55,8 +61,12 @@ def statistics_of(
         Its ridges.
     intercept : bool
     units : Units
+    left_out : bool
+        Whether the errors of the path are read too, which takes another pass over the rows.
     """
-    reading, variance, unit = measured(path, rows.weight, lam, intercept=intercept)
+    reading, variance, unit = measured(
+        path, rows.weight, lam, intercept=intercept, left_out=left_out
+    )
     return _kept(reading) | {
         "intercept": intercept,
         "variance": variance,
@@ -144,7 +154,7 @@ def statistics_of_learned(
             with np.errstate(divide="ignore", invalid="ignore"):
                 gain = np.log(reading(held, half)[1] / error_of_all)
             gain = np.where(np.isfinite(gain), np.maximum(gain, 0.0), 0.0)
-    statistics = statistics_of(path, rows, lam, intercept=intercept, units=units)
+    statistics = statistics_of(path, rows, lam, intercept=intercept, units=units, left_out=False)
     whole = _reading(statistics)
     present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
     judged = np.array([present * (1.0 - out / searched), present, *error, *gain])

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from spikedrf.activations import Activation
 from spikedrf.arrays import Array
@@ -22,6 +21,7 @@ from spikedrf.estimators.rows import Rows
 from spikedrf.estimators.search import MARGIN, PLAIN_RIDGES, Judge, Node, search, widened
 from spikedrf.estimators.trials import Data, Fit, Fold, Readout
 from spikedrf.parameters import Floats
+from spikedrf.running.workers import one_blas_thread
 
 #: With "auto": fewer rows or more inputs than these take one step.
 FEWEST_ROWS, MOST_INPUTS = 1000, 2048
@@ -196,7 +196,7 @@ def plan(
     rows, some = rows.scaled(clipped), some.scaled(clipped)
     data = _data(some, intercept=intercept)
     fold = _dealt(some, salt)
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         return _Planning(
             rows, some, data, fold, plain, salt, tuple(kinds), steps, intercept, n_jobs
         ).plan()

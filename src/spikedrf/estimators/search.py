@@ -41,6 +41,8 @@ _FIRST_LENGTH, _LONGER, _SHORTER = 0.1, 1.5, 0.4
 _STEP_RIDGES = np.array([0.3, 1.0, 3.0])
 #: Failures one after the other that end the steps.
 _FAILURES = 4
+#: So many rounds, or trials of a step, that gain less than this part of the error are the last.
+_SETTLED, _SETTLED_STEPS, _WORTH = 2, 4, 0.01
 _WIDTH_RIDGES = np.array([0.1, 0.3, 1.0, 3.0])
 
 
@@ -126,6 +128,10 @@ class Judge:
 
     def best(self, before: Node | None, moves: Sequence[Move], ridges: Floats) -> Node:
         """Make each of some moves, at each of some ridges; return the best."""
+        return min(self.each(before, moves, ridges), key=_error)
+
+    def each(self, before: Node | None, moves: Sequence[Move], ridges: Floats) -> list[Node]:
+        """Make each of some moves, at the best of some ridges."""
         if before is not None:
             for state in before.states:  # once, not by every thread
                 state.fit.prepare(metric=moves[0].kind in METRICS)
@@ -152,7 +158,7 @@ class Judge:
                     squares[:, k],
                 )
             )
-        return min(nodes, key=lambda node: node.error)
+        return nodes
 
     def _made(self, fits: list[Any]) -> list[Any]:
         """Make some fits, as many at a time as there may be."""
@@ -213,10 +219,19 @@ class Judge:
         gain, sem = self.gain(node.squares, other.squares)
         return gain > MARGIN * sem
 
+    def learns(self, node: Node) -> bool:
+        """Whether a node is better than a constant by more than chance."""
+        constant = [
+            np.square(held.y - state.fit.readout.mean_y).mean(axis=1)
+            for (_, held), state in zip(self.folds, node.states, strict=True)
+        ]
+        gain, sem = self.gain(node.squares, np.concatenate(constant))
+        return gain > MARGIN * sem
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The best plan, and the best that ends with a metric of the other kind, if there is one."""
+    """The best plan, and that with a metric of the other kind if it was hardly worse."""
 
     best: Node
     other: Node | None
@@ -233,12 +248,19 @@ def search(judge: Judge, kinds: Sequence[str], steps: int) -> Found:
     steps : int
         The most steps, the gradient step at the start among them.
     """
-    start = judge.best(None, [Move("scale", scale) for scale in _SCALES], PLAIN_RIDGES)
-    stepped = start
+    plain = judge.each(None, [Move("scale", scale) for scale in _SCALES], PLAIN_RIDGES)
+    start = stepped = min(plain, key=_error)
     if steps:
         moves = [Move("gradient", size) for size in _GRADIENTS]
-        stepped = judge.best(start, moves, _near(start, _GRADIENT_RIDGES, PLAIN_RIDGES[-1]))
-    best = min(start, stepped, key=lambda node: node.error)
+        # Where plain features learn nothing their errors do not tell which scale to step from.
+        stepped = min(
+            (
+                judge.best(node, moves, _near(node, _GRADIENT_RIDGES, PLAIN_RIDGES[-1]))
+                for node in ([start] if judge.learns(start) else plain)
+            ),
+            key=_error,
+        )
+    best = min(start, stepped, key=_error)
     other = None
     if kinds:
         starts = [start] if stepped is start else [start, stepped]
@@ -247,9 +269,15 @@ def search(judge: Judge, kinds: Sequence[str], steps: int) -> Found:
         by_kind = _metric_rounds(judge, kinds, starts)
         winner = by_kind[0]
         if winner.error < best.error:
-            best, other = winner, by_kind[1] if len(by_kind) > 1 else None
+            best = winner
+            close = [node for node in by_kind[1:] if not judge.clearly(winner, node)]
+            other = close[0] if close else None
     taken = sum(entry.move.kind == "gradient" for entry in best.plan)
     return Found(_steps(judge, best, steps - taken), other)
+
+
+def _error(node: Node) -> float:
+    return node.error
 
 
 def _near(node: Node, factors: Floats, largest: float = _LARGEST) -> Floats:
@@ -257,20 +285,31 @@ def _near(node: Node, factors: Floats, largest: float = _LARGEST) -> Floats:
 
 
 class _Chain:
-    """Metric rounds of one kind from one start: all are made, the best is kept."""
+    """Metric rounds of one kind from one start, of which the best is kept.
+
+    All are made, as the first may gain nothing, unless some have gained and the last do no more.
+    """
 
     def __init__(self, start: Node, kind: str) -> None:
-        self.kind, self.last = kind, start
+        self.kind, self.start, self.last = kind, start, start
         self.best: Node | None = None
         self.since = 0
+        self.errors: list[float] = []
 
     def go(self, judge: Judge, rounds: int) -> None:
         for _ in range(rounds):
+            if _settled(self.errors, _SETTLED) and self.gains(judge):
+                break
             moves = [Move(self.kind, self.last.scale * factor) for factor in _METRIC_SCALES]
             self.last = judge.best(self.last, moves, _near(self.last, _METRIC_RIDGES))
             self.since += 1
             if self.best is None or self.last.error < self.best.error:
                 self.best, self.since = self.last, 0
+            self.errors.append(self.best.error)
+
+    def gains(self, judge: Judge) -> bool:
+        """Whether it is clearly better than its start."""
+        return judge.clearly(self.node, self.start)
 
     @property
     def node(self) -> Node:
@@ -278,11 +317,26 @@ class _Chain:
         return self.best
 
 
+def _settled(errors: Sequence[float], tries: int) -> bool:
+    """Whether the last tries have hardly improved the best error so far."""
+    return len(errors) > tries and errors[-1] > (1.0 - _WORTH) * errors[-1 - tries]
+
+
 def _metric_rounds(judge: Judge, kinds: Sequence[str], starts: Sequence[Node]) -> list[Node]:
     """Return the best of each kind, the best of all first."""
-    chains = [_Chain(start, kind) for kind in kinds for start in starts]
+    chains: list[_Chain] = []
+    for start in sorted(starts, key=_error):
+        ours = [_Chain(start, kind) for kind in kinds]
+        for chain in ours:
+            chain.go(judge, 1)
+        chains += ours
+        if any(chain.gains(judge) for chain in ours):
+            break  # rounds that gain from the better start need no other
+    first = min(chains, key=lambda chain: chain.node.error)
     for chain in chains:
-        chain.go(judge, _FIRST_ROUNDS)
+        # Of rounds that gain nothing yet the errors do not tell which will.
+        if not (first.gains(judge) and judge.clearly(first.node, chain.node)):
+            chain.go(judge, _FIRST_ROUNDS - 1)
     # The first of equals: sorting is stable.
     chains.sort(key=lambda chain: chain.node.error)
     leaders = [next(c for c in chains if c.kind == kind) for kind in kinds]
@@ -300,17 +354,19 @@ def _steps(judge: Judge, node: Node, most: int) -> Node:
     """Take steps as long as they help, their length by backtracking."""
     layer = node.states[0].fit.layer
     length = _FIRST_LENGTH * float(np.linalg.norm(layer)) / float(np.sqrt(len(layer)))
-    kind, failures = "step", 0
+    kind, failures, errors = "step", 0, [node.error]
     for _ in range(most):
         tried = judge.best(node, [Move(kind, length)], _near(node, _STEP_RIDGES))
         if tried.error < node.error:
+            if kind == "step":  # after a restart the momentum to come makes it bolder
+                length *= _LONGER
             node, kind, failures = tried, "step", 0
-            length *= _LONGER
         else:
             kind, failures = "restart", failures + 1
             length *= _SHORTER
-            if failures == _FAILURES:
-                break
+        errors.append(node.error)
+        if failures == _FAILURES or _settled(errors, _SETTLED_STEPS):
+            break
     return node
 
 

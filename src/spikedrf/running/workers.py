@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -39,6 +40,21 @@ def thread_count(workers: int | None) -> int | None:
     if workers < 1:
         raise ValueError(f"workers must be >= 1, or -1 for one thread a core, got {workers}")
     return int(workers)
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS to one thread for a while, so that its sums do not depend on how many there are."""
+    limits: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limits
+
+
+@cache
+def _blas() -> Any:
+    """Return the BLAS libraries of NumPy and SciPy: to look for them takes 40 ms."""
+    import scipy.linalg  # noqa: F401  # loads its own
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def for_each(task: Callable[[Any], None], items: Sequence[Any], threads: int | None) -> None:

@@ -413,7 +413,7 @@ def variance_sem(y: Floats, weight: Floats) -> Floats:
 
 
 def measured(
-    path: RidgePath, weight: Floats, lam: Floats, *, intercept: bool
+    path: RidgePath, weight: Floats, lam: Floats, *, intercept: bool, left_out: bool = True
 ) -> tuple[Reading, Floats, float]:
     """Return what a path of ridges has measured of features, as `FeatureCurve` takes it.
 
@@ -425,6 +425,8 @@ def measured(
     lam : ndarray, shape (ridges,)
         Its ridges.
     intercept : bool
+    left_out : bool
+        Whether the errors of the rows left out are read.
 
     Returns
     -------
@@ -440,11 +442,15 @@ def measured(
     spectrum = Spectrum(
         rows - float(intercept), features, values * scale, shares * scale**2, square * scale
     )
+    one = 1.0 + 1.0 / rows if intercept else 1.0
+    errors = _errors(path, lam, scale) if left_out else None
+    return read(spectrum, errors, one=one), spectrum.square / rows, 1.0 / scale
+
+
+def _errors(path: RidgePath, lam: Floats, scale: float) -> LeftOut:
     error, sem = path.squares.mean(), path.squares.sem()
     keep = np.isfinite(error).all(axis=1) & (lam > 0.0)
-    left_out = LeftOut(lam[keep] * scale, error[keep], np.where(error > 0.0, sem, 0.0)[keep])
-    one = 1.0 + 1.0 / rows if intercept else 1.0
-    return read(spectrum, left_out, one=one), spectrum.square / rows, 1.0 / scale
+    return LeftOut(lam[keep] * scale, error[keep], np.where(error > 0.0, sem, 0.0)[keep])
 
 
 @dataclass(frozen=True, eq=False)
