@@ -125,12 +125,69 @@ def test_spectrum(model):
     assert simulated.distance(white)[0] > 0.03
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {
+            "inputs": Mixture([[2.0, 1.0], [-1.5, 0.5]], proportions=[0.3, 0.7]),
+            "activation": "relu", "target": "product",
+            "step": Spike((1.5, -0.7), (1.1, 1.3), [0.8, 0.4], (0.6, 0.4)),
+        },
+        {
+            "inputs": Mixture([[1.5], [-1.5]], labels=[1, -1], covariance=Covariance([1.5, 0.5])),
+            "init": "gaussian", "step": GradientStep(2.0, 4.0),
+        },
+    ],
+    ids=["two groups", "a covariance"],
+)  # fmt: skip
+def test_spectra_of_classes_that_differ_along_the_spike(model):
+    model = {"alpha": 2.0, "beta": 0.7} | model
+    transform, solution = theory.stieltjes(-0.1, **model), theory.solve(lam=0.1, **model)
+    assert transform.real == pytest.approx(solution.V2.sum(), rel=1e-9)
+    spectrum = theory.spectrum(**model)
+    assert spectrum.mass + spectrum.atom == pytest.approx(1.0, abs=1e-5)
+    # Samples scatter along the spike, so distances are up to those of their number (1%: 1.63).
+    simulated = simulate_spectrum(d=200, rng=0, replicates=12, **model)
+    x = np.sort(simulated.eigenvalues, axis=None)
+    share = np.arange(1, x.size + 1) / x.size
+    assert np.abs(spectrum.cdf(x) - share).max() < 1.63 / np.sqrt(12 * 2.0 * 200)
+    one = theory.spectrum(**model | {"inputs": None, "step": Spike(*model_of(solution))})
+    assert np.abs(one.cdf(x) - share).max() > 0.03
+
+
+def model_of(solution):
+    """Return the spike of a solution without what it is aligned with."""
+    r, c, _, pi = solution.spike.arrays()
+    return r, c, 0.0, pi
+
+
 def test_spectra_of_classes():
     classes = Mixture([[1.0, 0.0], [-1.0, 0.0]])
     same = theory.spectrum(alpha=2.0, inputs=classes)
     np.testing.assert_allclose(same.edges, theory.spectrum(alpha=2.0).edges)
-    with pytest.raises(ValueError, match="spectra are known for classes that differ beside"):
-        theory.spectrum(alpha=2.0, inputs=classes, step=Spike(1.0, 1.0, [0.8, 0.0]))
+    apart = np.array([[2.0, 1.0], [2.0, -1.0]])
+    step = GradientStep(1.0, [2.0, 4.0])
+    with pytest.raises(ValueError, match=r"step must be a single one with classes that differ"):
+        theory.stieltjes(-1.0, alpha=2.0, inputs=Mixture(apart), step=step, target="product")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "step"),
+    [
+        (Mixture([[0.0, 3.0], [0.0, -3.0]]), None),
+        (Mixture([[0.5, 3.5], [-0.5, -2.5]], proportions=[0.4, 0.6]), Spike(0.6, 0.9, [0.9, 0.0])),
+    ],
+)
+def test_classes_make_an_isolated_eigenvalue(inputs, step):
+    """Their means are a direction of larger variance (Baik, Ben Arous and Péché)."""
+    model = {"beta": 0.5, "inputs": inputs, "step": step, "target": MultiIndex("product")}
+    (isolated,) = theory.spectrum(alpha=2.0, **model).outliers
+    grows = theory.spectrum(alpha=2.0, **model).growth.size
+    simulated = simulate_spectrum(2.0, d=300, rng=3, replicates=24, **model)
+    largest = np.sort(simulated.eigenvalues, axis=-1)[:, -1 - grows]
+    z = (largest.mean() - isolated) / (largest.std(ddof=1) / np.sqrt(largest.size))
+    assert abs(z) < 4.0
+    assert largest.mean() > 1.2 * theory.spectrum(alpha=2.0, **model).edges[-1, 1]
 
 
 @pytest.mark.parametrize(

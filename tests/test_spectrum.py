@@ -147,7 +147,7 @@ def test_equal_nodes_of_the_bulk_are_the_isotropic_one(groups):
         relu = resolve("relu").core
         problem = _core.Problem(relu, relu, r, c, pi, np.zeros(1), bulk=bulk, rtol=1e-10)
         points = _core.Points(np.zeros(5, np.int64), np.full(5, 1.5), np.full(5, 1.2), z=z)
-        out = _core.Transforms(5, groups, forms=True)
+        out = _core.Transforms(5, groups, form=2 * groups)
         _core.run(problem, points, out, 0, 5)
         assert not out.counts[0].any()
         return [out.V2, out.scalars[0], out.form]

@@ -132,7 +132,7 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
 // Calls leaf.add<n>(rows, one_plus_v) for every panel, divided until it is settled; the rows are
 // the weights, the features and `more`. False if that did not end somewhere.
 template <int n, class Leaf>
-SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
+SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weight, const Complex* v,
                                   const Array<const double*>& more, PanelScratch& scratch,
                                   Leaf& leaf) {
   const Tables& tables = panels.tables;
@@ -154,7 +154,7 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
   int divisions = 0;
   for (Index p = 0; p < panels.panels; ++p) {
     const Index at = p * n;
-    row[0] = tables.weight() + at;
+    row[0] = weight + at;
     for (int a = 0; a < features; ++a) row[1 + a] = tables.feature(a) + at;
     for (Index m = 0; m < more.size(); ++m) {
       row[1 + features + static_cast<int>(m)] = more[m] + at;
@@ -163,9 +163,9 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
       evaluate<n>(row, features, v, one_plus_v);
       bool settled = one_plus_v.radius2 <= fraction2 * one_plus_v.centre2;
       if (!settled) {
-        double weight = 0.0;
-        for (int i = 0; i < n; ++i) weight += row[0][i];
-        settled = weight < kNegligibleWeight || waiting + 2 > kMostWaiting ||
+        double whole = 0.0;
+        for (int i = 0; i < n; ++i) whole += row[0][i];
+        settled = whole < kNegligibleWeight || waiting + 2 > kMostWaiting ||
                   divisions >= kMostDivisions;
       }
       if (!settled) {
@@ -186,15 +186,15 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const Complex* v,
 }
 
 template <class Leaf>
-SPIKEDRF_INLINE bool visit(const PanelTables& panels, const Complex* v,
+SPIKEDRF_INLINE bool visit(const PanelTables& panels, const double* weight, const Complex* v,
                            const Array<const double*>& more, PanelScratch& scratch, Leaf& leaf) {
   switch (panels.degree) {
     case 16:
-      return visit_degree<16>(panels, v, more, scratch, leaf);
+      return visit_degree<16>(panels, weight, v, more, scratch, leaf);
     case 24:
-      return visit_degree<24>(panels, v, more, scratch, leaf);
+      return visit_degree<24>(panels, weight, v, more, scratch, leaf);
     case 32:
-      return visit_degree<32>(panels, v, more, scratch, leaf);
+      return visit_degree<32>(panels, weight, v, more, scratch, leaf);
   }
   std::terminate();
 }
@@ -326,7 +326,7 @@ PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScr
   std::fill_n(sum, features, Complex(0.0));
   std::fill_n(curvature, features * features, Complex(0.0));
   ResponseSums leaf{features, sum, curvature};
-  const bool resolved = visit(panels, v, {}, scratch, leaf);
+  const bool resolved = visit(panels, panels.tables.weight(), v, {}, scratch, leaf);
   for (int a = 0; a < features; ++a) {
     for (int b = 0; b < a; ++b) curvature[a * features + b] = curvature[b * features + a];
   }
@@ -336,21 +336,26 @@ PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScr
 SPIKEDRF_MULTIVERSION
 double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch) {
   ArgumentSum leaf;
-  visit(panels, v, {}, scratch, leaf);
+  visit(panels, panels.tables.weight(), v, {}, scratch, leaf);
   return leaf.total;
 }
 
 SPIKEDRF_MULTIVERSION
-void signal_forms(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
-                  double* form) {
-  const int groups = panels.tables.groups;
+void signal_forms(const PanelTables& panels, int of_class, const Complex* v, PanelScratch& scratch,
+                  Array<double>& form) {
+  const Tables& tables = panels.tables;
+  const int groups = tables.groups;
   Array<const double*> functions;
-  for (int k = 0; k < groups; ++k) functions.push_back(panels.tables.mu0(k));
-  for (int k = 0; k < groups; ++k) functions.push_back(panels.tables.kappa_mu1(k));
-  const int count = 2 * groups;
-  std::fill_n(form, count * count, 0.0);
-  FormSums leaf{1 + pair_count(groups) + groups, count, form};
-  visit(panels, v, functions, scratch, leaf);
+  for (int k = 0; k < groups; ++k) functions.push_back(tables.mu0(k));
+  for (int k = 0; k < groups; ++k) functions.push_back(tables.kappa_mu1(k));
+  for (int k = 0; k < groups; ++k) functions.push_back(tables.mu1(k));
+  for (int k = 0; k < groups && !panels.length.empty(); ++k) {
+    functions.push_back(panels.length.data() + k * tables.nodes);
+  }
+  const int count = static_cast<int>(functions.size());
+  form.assign(count * count, 0.0);
+  FormSums leaf{1 + pair_count(groups) + groups, count, form.data()};
+  visit(panels, panels.weight(of_class), v, functions, scratch, leaf);
   for (int k = 0; k < count; ++k) {
     for (int l = 0; l < k; ++l) form[k * count + l] = form[l * count + k];
   }

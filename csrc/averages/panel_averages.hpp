@@ -37,9 +37,10 @@ PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScr
 // E arg(1 + V), Im V >= 0.
 double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch);
 
-// form (2K x 2K) = E omega f f^T with f = (mu0_1 .. mu0_K, kappa mu1_1 .. kappa mu1_K), real V.
-void signal_forms(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
-                  double* form);
+// What a class of inputs adds to form = E omega f f^T with f = (mu0, kappa mu1, mu1, length), each
+// of K, the last if lengths vary; real V.
+void signal_forms(const PanelTables& panels, int of_class, const Complex* v, PanelScratch& scratch,
+                  Array<double>& form);
 
 // The smallest value over the nodes of sum_a slope_a f_a, relative to the sum of the magnitudes.
 double lowest_slope(const PanelTables& panels, const double* slope);

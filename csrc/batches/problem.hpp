@@ -146,6 +146,7 @@ struct Problem {
   Latents latents{};
   TableSource* source = nullptr;
   int classes = 1;
+  Classes seen{};  // by spectra, whose tables are their own
   // Whether these hold averages over grids that do not know of kinks: two rules may agree by
   // accident there.
   bool doubtful = false;

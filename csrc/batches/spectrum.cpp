@@ -59,29 +59,52 @@ double cumulative_share(const PanelTables& panels, const Regime& regime,
   return -phase / kPi;
 }
 
-// Eigenvalues outside the support: the matrix (2K x 2K) that is singular there.
+// Eigenvalues outside the support: the matrix that is singular there.
 //
-// The features are bulk + mu0_k(kappa) 1_k + kappa mu1_k(kappa) <sqrt(c_k) w~, v>, the rest being
-// of rank <= 2K. Step B of theory.md, section 4, without labels is the condition for an eigenvector
-// that has an overlap m with the first and theta with the second kind,
+// The features are bulk + mu0_k(kappa) 1_k + the columns of theory.md, section 12, times their
+// weights: kappa mu1_k along the spike, E s_l mu1_k in a direction in which classes differ, and
+// those of lengths; all but the bulk is of finite rank. Step B without labels is the condition for
+// an eigenvector that has an overlap m with the first and theta with the others,
 //
-//   E omega f (f.(m, theta)) + (1/delta) (0; S theta) = 0,   f = (mu0, kappa mu1),
+//   E omega f (f.(m, theta)) + (1/delta) (0; S theta) = 0,   f = (mu0, columns),
 //
 // with the stiffness S of bulk_algebra.hpp.
 //
 // As a function of real z it decreases between eigenvalues: each one adds a negative eigenvalue.
 template <int KS>
-bool isolated_form(const PanelTables& panels, const Regime& regime,
-                   const ComplexResolvent<KS>& root, PanelScratch& scratch, double* form) {
+bool isolated_form(const PanelTables& panels, const Classes& seen, const Latents& latents,
+                   const Regime& regime, const ComplexResolvent<KS>& root, PanelScratch& scratch,
+                   double* form) {
   const int K = root.groups();
-  signal_forms(panels, root.v.data(), scratch, form);
-  BulkForms<KS, Complex> forms(K, Latents{1, 1, 0, false});  // the labels have no part in this
-  if (!forms.stiffen(regime, root.bulk(), root.b(), root.x.data() + root.pairs(), nullptr)) {
+  const int C = latents.columns(K);
+  const int size = K + C;
+  std::fill_n(form, size * size, 0.0);
+  Array<double> sums, factor(size, 1.0);
+  Array<int> function(size);
+  for (int i = 0; i < seen.size(); ++i) {
+    signal_forms(panels, i, root.v.data(), scratch, sums);
+    for (int a = 0; a < size; ++a) {
+      const int l = a / K - 1, k = a % K;
+      const bool length = l == latents.coupled;
+      function[a] = (length ? 3 : std::min(l + 1, 2)) * K + k;
+      if (l > 0) factor[a] = length ? std::sqrt(seen.spread[k]) : seen.mean_of(i, l);
+    }
+    const int count = (seen.spread != nullptr ? 4 : 3) * K;
+    for (int a = 0; a < size; ++a) {
+      for (int b = 0; b < size; ++b) {
+        form[a * size + b] += factor[a] * factor[b] * sums[function[a] * count + function[b]];
+      }
+    }
+  }
+  BulkForms<KS, Complex> forms(K, latents);
+  const Array<Complex> no_labels(latents.rest() * K);
+  if (!forms.stiffen(regime, root.bulk(), root.b(), root.x.data() + root.pairs(),
+                     no_labels.data())) {
     return false;
   }
-  for (int k = 0; k < K; ++k) {
-    for (int l = 0; l < K; ++l) {
-      form[(K + k) * 2 * K + K + l] += forms.stiffness[k * K + l].real() / regime.delta;
+  for (int a = 0; a < C; ++a) {
+    for (int b = 0; b < C; ++b) {
+      form[(K + a) * size + K + b] += forms.stiffness[a * C + b].real() / regime.delta;
     }
   }
   return true;
@@ -173,12 +196,15 @@ bool spectrum_groups(const Problem& problem, const Points& points, const Transfo
   ComplexResolvent<KS> coarse(K, bulk_nodes);
   ComplexResolvent<KS> fine(K, bulk_nodes);
   PanelScratch scratch;
+  // Labels have no part in this.
+  const Latents latents{1, problem.seen.directions, 0, problem.seen.spread != nullptr, 0};
+  const Index form_size = K + latents.columns(K);
 
   Index point = 0;
   while (point < points.count) {
     const Index spike = points.spike_of(point);
     const double* c = spikes.c + spike * width;
-    PanelLadder ladder(K, spikes.r + spike * width, c, *problem.activation,
+    PanelLadder ladder(K, spikes.r + spike * width, c, problem.seen, *problem.activation,
                        problem.accuracy.max_nodes);
     for (Index first = point; point < points.count && points.spike_of(point) == spike; ++point) {
       if (point == first || points.alpha[point] != points.alpha[point - 1] ||
@@ -208,9 +234,10 @@ bool spectrum_groups(const Problem& problem, const Points& points, const Transfo
           known && z.imag() == 0.0 ? cumulative_share(tables, regime, root, scratch) : kNaN;
       results.mean[point] = mean_eigenvalue(tables.tables, regime, c);
       if (results.form != nullptr) {
-        double* form = results.form + 4 * width * width * point;
-        if (!known || !root.real() || !isolated_form(tables, regime, root, scratch, form)) {
-          std::fill_n(form, 4 * width * width, kNaN);
+        double* form = results.form + form_size * form_size * point;
+        if (!known || !root.real() ||
+            !isolated_form(tables, problem.seen, latents, regime, root, scratch, form)) {
+          std::fill_n(form, form_size * form_size, kNaN);
         }
       }
       results.status[point] = static_cast<std::int32_t>(at.status);

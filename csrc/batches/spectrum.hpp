@@ -15,7 +15,7 @@ struct Transforms {
   double* residual;
   double* quadrature_error;
   double* mean;  // of the eigenvalues: the trace
-  double* form;  // null, or count x 2K x 2K: see isolated_form; NaN inside the support
+  double* form;  // null, or a square for each point, see isolated_form; NaN inside the support
   std::int32_t* status;
   std::int32_t* nit;
   std::int64_t* nodes;

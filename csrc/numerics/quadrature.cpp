@@ -190,6 +190,13 @@ Array<double> graded_edges(double left, double right, double widest,
   return edge;
 }
 
+Array<double> axis_edges(const Variation& variation, double low, double high) {
+  // The Gaussian itself wants panels no wider than this; the floor keeps an absurd scale from
+  // asking for an absurd number of panels (refinement goes on by bisection then).
+  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
+  return graded_edges(low - kCutoff, high + kCutoff, widest, variation.features);
+}
+
 RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start, double negligible)
     : start_(start),
       whole_levels_(0),
@@ -206,10 +213,7 @@ RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start,
     whole_levels_ = static_cast<int>(sizeof(kUniformSteps) / sizeof(double));
     step_ = smallest;
   }
-  // The Gaussian itself wants panels no wider than this; the floor keeps an absurd scale from
-  // asking for an absurd number of panels (refinement goes on by bisection then).
-  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
-  edge_ = graded_edges(-kCutoff, kCutoff, widest, variation.features);
+  edge_ = axis_edges(variation);
 }
 
 bool RuleLadder::make(int level, Rule& rule) const {

@@ -49,6 +49,9 @@ struct Variation {
 Array<double> graded_edges(double left, double right, double widest,
                            const Array<Variation::Feature>& features);
 
+// The same on the whole axis for N(mean, 1), means from `low` to `high`.
+Array<double> axis_edges(const Variation& variation, double low = 0.0, double high = 0.0);
+
 // The sequence of rules for one problem. Smooth problems start on a few rules for the whole axis;
 // everything else, and whatever those leave unresolved, is integrated on Gauss-Legendre panels with
 // graded edges.
@@ -67,9 +70,6 @@ class RuleLadder {
 
   // False when the rule would exceed max_nodes; the first rule (level 0) is always made.
   bool make(int level, Rule& rule) const;
-
-  // The ends of the panels before any refinement, ascending.
-  const Array<double>& edges() const { return edge_; }
 
  private:
   Array<double> edge_;

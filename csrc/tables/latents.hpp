@@ -35,4 +35,19 @@ struct Latents {
   int columns(int groups) const { return (coupled + (lengths ? 1 : 0)) * groups; }
 };
 
+// What features see of inputs of several classes: a class has its share of the samples, latents are
+// N(mean, 1) in it along the spike, and have their means in the other coupled directions. For
+// spectra, which know no labels; without classes inputs are N(0, I).
+struct Classes {
+  int count = 0;
+  int directions = 1;              // coupled ones, the spike's first
+  const double* share = nullptr;   // count, sums to one
+  const double* mean = nullptr;    // count x directions
+  const double* spread = nullptr;  // groups: d times the variance of lengths; null if they are one
+
+  int size() const { return count > 0 ? count : 1; }
+  double share_of(int i) const { return count > 0 ? share[i] : 1.0; }
+  double mean_of(int i, int l) const { return count > 0 ? mean[i * directions + l] : 0.0; }
+};
+
 }  // namespace spikedrf

@@ -25,17 +25,23 @@ constexpr int kDivisions = 24;
 
 }  // namespace
 
-PanelLadder::PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,
-                         Index max_nodes)
+PanelLadder::PanelLadder(int groups, const double* r, const double* c, const Classes& seen,
+                         GaussianMoments& activation, Index max_nodes)
     : groups_(groups),
       r_(r),
       c_(c),
+      seen_(seen),
       activation_(activation),
       no_target_(activation_of<activations::Identity>()),
       max_nodes_(max_nodes) {
   Variation variation;
   for (int k = 0; k < groups; ++k) activation.add_variation(r[k], std::sqrt(c[k]), variation);
-  edge_ = RuleLadder(variation, max_nodes).edges();
+  double low = seen.mean_of(0, 0), high = low;
+  for (int i = 1; i < seen.size(); ++i) {
+    low = std::min(low, seen.mean_of(i, 0));
+    high = std::max(high, seen.mean_of(i, 0));
+  }
+  edge_ = axis_edges(variation, low, high);
 }
 
 PanelLadder::Step PanelLadder::reach(Index level) {
@@ -54,17 +60,45 @@ PanelLadder::Step PanelLadder::reach(Index level) {
 }
 
 bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
+  // Rules of the classes, each a panel after the other, on the same nodes.
   Rule rule;
+  Array<Rule> of_class(seen_.size());
   const LegendreRule& base = legendre_rule(degree);
   for (Index e = 0; e + 1 < edge_.size(); ++e) {
     const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
     for (int part = 0; part < split; ++part) {
-      append_panel(edge_[e] + half * (2.0 * part + 1.0), half, base, 0.0, rule);
+      const double middle = edge_[e] + half * (2.0 * part + 1.0);
+      for (int i = 0; i < seen_.size(); ++i) {
+        append_panel(middle - seen_.mean_of(i, 0), half, base, 0.0, of_class[i]);
+      }
+      for (double node : base.node) rule.node.push_back(middle + half * node);
+    }
+  }
+  rule.weight.assign(rule.node.size(), 0.0);
+  for (int i = 0; i < seen_.size(); ++i) {
+    for (Index n = 0; n < rule.node.size(); ++n) {
+      of_class[i].weight[n] *= seen_.share_of(i);
+      rule.weight[n] += of_class[i].weight[n];
     }
   }
   out.degree = degree;
   out.panels = (edge_.size() - 1) * split;
-  return out.tables.fill(rule, effort, groups_, r_, c_, 0.0, activation_, no_target_);
+  TableSlopes slopes;
+  if (!out.tables.fill(rule, effort, groups_, r_, c_, 0.0, activation_, no_target_,
+                       seen_.spread != nullptr ? &slopes : nullptr)) {
+    return false;
+  }
+  out.of_class.clear();
+  for (int i = 0; i < seen_.count; ++i) {
+    out.of_class.insert(out.of_class.end(), of_class[i].weight.begin(), of_class[i].weight.end());
+  }
+  out.length.clear();
+  for (int k = 0; k < groups_ && seen_.spread != nullptr; ++k) {
+    for (Index n = 0; n < rule.node.size(); ++n) {
+      out.length.push_back(c_[k] * slopes.mu0_c(k)[n]);
+    }
+  }
+  return true;
 }
 
 // Halves the panels on which the power mu1_k^2 + mu2_k^2 of some group varies too much.

@@ -12,6 +12,12 @@ struct PanelTables {
   Tables tables;
   int degree = 0;
   Index panels = 0;
+  Array<double> of_class;  // the weights of each class, which sum to the tables'; empty for one
+  Array<double> length;    // E (z^2 - 1) sigma/2 of each group, columns of lengths; empty for none
+
+  const double* weight(int i) const {
+    return of_class.empty() ? tables.weight() : of_class.data() + i * tables.stride;
+  }
 };
 
 // Ever finer panel tables. Where V(kappa) passes close to -1, a panel has to be divided further
@@ -22,8 +28,8 @@ struct PanelTables {
 // power of a group's features changes on it by more than a constant factor.
 class PanelLadder {
  public:
-  PanelLadder(int groups, const double* r, const double* c, GaussianMoments& activation,
-              Index max_nodes);
+  PanelLadder(int groups, const double* r, const double* c, const Classes& seen,
+              GaussianMoments& activation, Index max_nodes);
 
   enum class Step { ready, exhausted, failed };
 
@@ -37,6 +43,7 @@ class PanelLadder {
   int groups_;
   const double* r_;
   const double* c_;
+  Classes seen_;
   GaussianMoments& activation_;
   NamedMoments no_target_;  // the features know no labels
   Index max_nodes_;

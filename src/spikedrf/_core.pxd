@@ -128,6 +128,12 @@ cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
         int free
         cbool lengths
         unsigned int labelled
+    cdef struct Classes:
+        int count
+        int directions
+        const double* share
+        const double* mean
+        const double* spread
 
 cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
     cdef cppclass TableSource:
@@ -162,6 +168,7 @@ cdef extern from "batches/problem.hpp" namespace "spikedrf" nogil:
         Latents latents
         TableSource* source
         int classes
+        Classes seen
         cbool doubtful
     cdef struct CorePoints "spikedrf::Points":
         Index count

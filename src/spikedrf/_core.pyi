@@ -86,6 +86,7 @@ class Problem:
         labels_at: Callable[[int, int], tuple[Floats, Sequence[int]] | None] | None = None,
         classes: int = 1,
         doubtful: bool = False,
+        seen: tuple[Floats, Floats, Floats | None] | None = None,
     ) -> None: ...
     def tables(self, level: int) -> Floats | None: ...
 
@@ -140,7 +141,7 @@ class Transforms:
     counts: NDArray[np.int32]
     nodes: NDArray[np.int64]
     form: Floats | None
-    def __init__(self, points: int, groups: int, *, forms: bool = False) -> None: ...
+    def __init__(self, points: int, groups: int, *, form: int = 0) -> None: ...
 
 def run(
     problem: Problem,

@@ -38,6 +38,9 @@ cdef class Problem:
     square of real labels `labels_at(level, fine)` returns labels on these nodes: rows of weight,
     value (of sign labels the chance of +1) and zeta of each direction that has its bit in
     `labelled`, and where those of each node begin, and the last end; None beyond the finest rule.
+    For spectra `seen` are the classes of inputs: their shares, their means along the spike and in
+    the other directions in which they differ, (classes x directions), whose pairs are then those of
+    the bulk's weights, and d times the variance of lengths (groups), or None if these do not vary.
     `doubtful` says that rows hold averages over grids, of which two may agree by accident.
     """
 
@@ -50,11 +53,13 @@ cdef class Problem:
     cdef const double[::1] gamma
     cdef const double[:, :, ::1] value, weight
     cdef const double[:, :, :, ::1] lengths
-    cdef const double[::1] left
+    cdef const double[::1] left, share, spread
+    cdef const double[:, ::1] mean
 
     def __cinit__(self, activation, target, r, c, pi, gamma, *, bulk=None, loss=None,
                   bint signs=False, double rtol=1e-8, Index max_nodes=1 << 15, latents=None,
-                  tables_at=None, labels_at=None, int classes=1, bint doubtful=False):
+                  tables_at=None, labels_at=None, int classes=1, bint doubtful=False,
+                  seen=None):
         cdef Spikes* spikes = &self.core.spikes
         self.activation, self.target = activation, activation if target is None else target
         self.source = NULL
@@ -68,6 +73,13 @@ cdef class Problem:
             self.tables_at, self.labels_at = tables_at, labels_at
             self.source = new CallbackTables(call_table_maker, <void*>self)
             self.core.source = self.source
+        self.core.seen = Classes(0, 1, NULL, NULL, NULL)
+        if seen is not None:
+            self.share, self.mean, self.spread = seen
+            self.core.seen = Classes(<int>self.share.shape[0], <int>self.mean.shape[1],
+                                     &self.share[0], &self.mean[0, 0], NULL)
+            if self.spread is not None:
+                self.core.seen.spread = &self.spread[0]
         self.r, self.c, self.pi, self.gamma = r, c, pi, gamma
         spikes.count = self.r.shape[0]
         spikes.groups = <int>self.r.shape[1]
@@ -85,6 +97,8 @@ cdef class Problem:
             spikes.bulk.trace = &self.weight[0, 0, 0]
             spikes.bulk.directions = self.core.latents.coupled + self.core.latents.free
             spikes.bulk.forms = &self.weight[1, 0, 0]
+            if seen is not None:
+                spikes.bulk.directions = self.core.seen.directions
             spikes.bulk.stride = self.weight.shape[1] * self.weight.shape[2]
             if len(bulk) > 2:
                 self.lengths, self.left = bulk[2:]
@@ -285,18 +299,19 @@ cdef class Transforms:
 
     V2 and slope (points x K) sum to it and to its derivative; scalars: cumulative, residual,
     quadrature_error, mean; counts: status, nit; nodes; the point is the second axis. form (points x
-    2K x 2K), if asked for, gets what is singular at isolated eigenvalues.
+    size x size), if its size is given, gets what is singular at isolated eigenvalues: groups, then
+    columns.
     """
 
     cdef readonly object V2, slope, scalars, counts, nodes, form
 
-    def __init__(self, Py_ssize_t points, Py_ssize_t groups, *, bint forms=False):
+    def __init__(self, Py_ssize_t points, Py_ssize_t groups, *, Py_ssize_t form=0):
         self.V2 = np.zeros((points, groups), dtype=np.complex128)
         self.slope = np.zeros((points, groups), dtype=np.complex128)
         self.scalars = np.zeros((4, points))
         self.counts = np.zeros((2, points), dtype=np.int32)
         self.nodes = np.zeros(points, dtype=np.int64)
-        self.form = np.zeros((points, 2 * groups, 2 * groups)) if forms else None
+        self.form = np.zeros((points, form, form)) if form else None
 
     cdef CoreTransforms part(self, Py_ssize_t start):
         cdef CoreTransforms to

@@ -102,7 +102,7 @@ class Rules:
     ----------
     value : ndarray, shape (S, R, J, K)
     weight : ndarray, shape (4, S, R, J)
-        Trace, vv, vx, xx.
+        Trace, vv, vx, xx; or trace and then the pairs of more directions.
     slopes : dict of ndarray, shape (4, S, R, J)
         How the weights move with parameters of the step; the values stay.
     """
@@ -124,7 +124,7 @@ class Rules:
         spikes, rules, nodes, groups = self.value.shape
         return (
             np.ascontiguousarray(self.value.reshape(spikes * rules, nodes, groups)),
-            np.ascontiguousarray(self.weight.reshape(4, spikes * rules, nodes)),
+            np.ascontiguousarray(self.weight.reshape(-1, spikes * rules, nodes)),
         )
 
     def core_slopes(self) -> Floats:

@@ -186,6 +186,39 @@ def only_isotropic(producer: Any, bulk: str | None) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """What features see of inputs that have classes, or of neurons whose lengths vary.
+
+    Attributes
+    ----------
+    shares : ndarray, shape (C,)
+        Proportions of the classes.
+    means : ndarray, shape (C, D)
+        Their means along the spike, then in the other directions in which they differ.
+    spread : ndarray, shape (K,), or None
+        d times the variance of the lengths of a group's neurons, None if they do not vary.
+    """
+
+    shares: Floats
+    means: Floats
+    spread: Floats | None
+
+    def part(self, live: NDArray[np.bool_]) -> Seen:
+        """Restrict to some groups."""
+        return replace(self, spread=None if self.spread is None else self.spread[live])
+
+    def core(self) -> tuple[Floats, Floats, Floats | None]:
+        """Return it as the core takes it."""
+        spread = None if self.spread is None else np.ascontiguousarray(self.spread)
+        return np.ascontiguousarray(self.shares), np.ascontiguousarray(self.means), spread
+
+    @property
+    def columns(self) -> int:
+        """Functions of each group that its neurons have more or less of."""
+        return int(self.means.shape[1]) + (self.spread is not None)
+
+
+@dataclass(frozen=True, eq=False)
 class FirstLayer(Producer):
     r"""The first layer of a wide network: all that the theory knows of it.
 
@@ -209,6 +242,8 @@ class FirstLayer(Producer):
         How it moves with parameters of its producer, those that were asked for.
     spike : Spike
         The same in the words of the spiked model.
+    seen : Seen or None
+        What its features see of inputs that are not N(0, I), for spectra.
 
     Examples
     --------
@@ -225,6 +260,7 @@ class FirstLayer(Producer):
     bulk: Bulk
     spike: Spike
     moves: dict[str, Move] = field(default_factory=dict)
+    seen: Seen | None = None
 
     @classmethod
     def along_one(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import Rules
-from spikedrf.first_layer.model import FirstLayer, Spike
+from spikedrf.first_layer.model import FirstLayer, Seen, Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.parameters import broadcast_shape, real_array
 
@@ -44,6 +44,8 @@ class Part:
         Index of each point's spike, ascending.
     values : dict
         ``alpha, beta, lam, noise`` of each point, shape (N',).
+    seen : Seen or None
+        What features see of inputs that are not N(0, I).
     whole : bool
         Whether these are all points and all groups of the batch.
     """
@@ -58,6 +60,7 @@ class Part:
     bulk: Rules | None
     which: NDArray[np.int64]
     values: dict[str, NDArray[Any]]
+    seen: Seen | None = None
     whole: bool = False
 
     def chunks(self) -> list[slice]:
@@ -202,6 +205,7 @@ class Batch:
                 bulk=self.bulk,
                 which=self.which,
                 values=self.values,
+                seen=self.layer.seen,
                 whole=True,
             )
         points = spikes[self.which]
@@ -216,6 +220,7 @@ class Batch:
             bulk=None if self.bulk is None else self.bulk.part(spikes, live),
             which=(np.cumsum(spikes) - 1)[self.which[points]].astype(np.int64),
             values={name: value[points] for name, value in self.values.items()},
+            seen=None if self.layer.seen is None else self.layer.seen.part(live),
         )
 
 

@@ -28,6 +28,7 @@ def core_problem(
         part.pi,
         part.gamma,
         bulk=None if part.bulk is None else part.bulk.core(),
+        seen=None if part.seen is None else part.seen.core(),
         rtol=rtol,
         max_nodes=g.most_nodes(sigma.most_nodes(max_nodes)),
         **readout,

@@ -64,6 +64,7 @@ def merged(part: Part) -> Part:
         r=length[:, None],
         c=np.ascontiguousarray(part.c[:, :1]),
         pi=np.ones_like(length)[:, None],
+        seen=None if part.seen is None else part.seen.part(np.arange(part.live.sum()) == 0),
     )
 
 

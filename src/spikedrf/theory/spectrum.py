@@ -170,7 +170,8 @@ class Spectrum:
         as far as the first has left anything of it, separates from the bulk if features respond
         more strongly far out along the spike than on average (a Baik, Ben Arous and Péché
         transition): one eigenvalue for each group at most. Usually there is none, and beyond ends
-        of the support where the density dies out gradually none is looked for.
+        of the support where the density dies out gradually none is looked for. Classes of inputs
+        that differ in another direction may make one in the same way, of each group.
         """
         assert self._ensemble is not None
         return self._ensemble.outliers
@@ -280,7 +281,7 @@ def spectrum(
     step, bulk
         As for `solve`: how the first layer was trained, and its bulk.
     inputs, init
-        As for `solve`. Classes may differ beside the spike only.
+        As for `solve`.
     resolution : float
         For ``x=None``: between the points of the grid the trapezoid rule gives every mass to
         within this in sum, relative to ``1 - atom``; between 1e-9 and 0.1.

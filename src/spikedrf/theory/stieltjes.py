@@ -69,7 +69,7 @@ def stieltjes(
     step, bulk
         As for `solve`: how the first layer was trained, and its bulk.
     inputs, init
-        As for `solve`. Classes may differ beside the spike only.
+        As for `solve`. Steps with axes are for classes that do not differ along the spike.
     rtol : float
         Quadrature nodes are added until the transform of every readout group moves by less than
         this, relative to itself. Next to an edge of the support, where the transform has a square
@@ -225,7 +225,7 @@ class Transform:
         ``status``, ``nit``.
     nodes : ndarray of int64, shape (N,)
         Nodes of the finest quadrature rule used, without those added next to poles.
-    form : ndarray, shape (N, 2K, 2K), or None
+    form : ndarray, shape (N, K + columns, K + columns), or None
         Singular at isolated eigenvalues; NaN inside the support.
     """
 
@@ -297,7 +297,9 @@ def transform(
         return replace(one, V2=share * one.V2, slope=share * one.slope)
     # Neighbours on the real axis start from each other's roots.
     order = np.lexsort((z.imag, z.real, part.values["beta"], part.values["alpha"], part.which))
-    out = _core.Transforms(z.size, part.r.shape[1], forms=forms)
+    groups = part.r.shape[1]
+    columns = 1 if part.seen is None else part.seen.columns
+    out = _core.Transforms(z.size, groups, form=(1 + columns) * groups if forms else 0)
     # Every chunk makes its tables and finds its first root anew: worth some hundred points.
     chunks = [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)]
     most = MAX_NODES if part.bulk is None else _MOST_NODES

@@ -268,14 +268,14 @@ class Ensemble:
         # omega is 1 out there
         form = self.at(np.array([-_LARGEST * self.scale]), forms=True).form
         assert form is not None
-        groups = form.shape[-1] // 2
+        size, groups = form.shape[-1], 1 if self.merge else self.part.r.shape[1]
         root = np.sqrt(self.part.pi[0]) if not self.merge else np.ones(1)
         value, vector = np.linalg.eigh(form[0, :groups, :groups] * np.outer(root, root))
         # Weak steps leave functions that differ by little: 1e-12 is rounding.
         keep = value > 1e-12 * max(float(value[-1]), np.finfo(float).tiny)
-        basis = np.zeros((2 * groups, int(keep.sum()) + groups))
+        basis = np.zeros((size, int(keep.sum()) + size - groups))
         basis[:groups, : int(keep.sum())] = root[:, None] * vector[:, keep]
-        basis[groups:, int(keep.sum()) :] = np.eye(groups)
+        basis[groups:, int(keep.sum()) :] = np.eye(size - groups)
         return value[keep], basis
 
 

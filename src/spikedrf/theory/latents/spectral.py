@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import FunctionLike, resolve
-from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic
-from spikedrf.first_layer.model import FirstLayer, Spike
+from spikedrf.first_layer.bulk import Bulk, BulkNodes, Isotropic, Rules
+from spikedrf.first_layer.model import FirstLayer, Seen, Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
+from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.layer_on_inputs import latents_of, layers_on_inputs
 from spikedrf.inputs.population import Inputs
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
+from spikedrf.theory.latents.core import Shape
+
+Floats = NDArray[Any]
+Indices = NDArray[np.int64]
 
 
 def layer_on(
@@ -34,8 +41,8 @@ def layer_on(
     Raises
     ------
     TypeError, ValueError
-        As `theory.solve`; also if classes differ along a spike, where no spectrum is known, or a
-        step on a covariance has axes.
+        As `theory.solve`; also if a step on a covariance has axes, or one on classes along whose
+        spikes these differ.
     """
     law, rows = latents_of(inputs, target, init, step, None)
     if law is None:
@@ -46,18 +53,18 @@ def layer_on(
     sigma = resolve(activation, "activation")
     level = real_array("noise", noise, minimum=0.0)
     layers, which = layers_on_inputs(step, sigma, law, level, rows)
-    for layer in layers:
-        seen = law.means @ layer.gamma.T if layer.r.any() else np.zeros(1)
-        if np.abs(seen).max() > 1e-12:
-            raise ValueError(
-                "inputs: spectra are known for classes that differ beside the spike only; "
-                "simulate_spectrum takes any"
-            )
-
     if any(layer.r.shape[1] > 1 for layer in layers):
         raise ValueError(
             "step: spectra are known for spikes along one direction, and these span a plane; "
             "simulate_spectrum takes any"
+        )
+    frames = [frame_of(law, layer) for layer in layers]
+    seen = _seen(frames[0])
+    along = np.array([_seen(frame).means[:, 0] for frame in frames])
+    if which.ndim and np.abs(along - along[0]).max() > 1e-12:
+        raise ValueError(
+            f"step must be a single one with classes that differ along the spike, got axes of "
+            f"shape {which.shape}"
         )
 
     def gather(name: str) -> Any:
@@ -73,6 +80,58 @@ def layer_on(
                 f"step must be a single one with a covariance of the inputs, got axes of shape "
                 f"{which.shape}"
             )
-        w = law.dimensions
-        nodes = BulkNodes(gather("sigma").T, w, w, 0.0 * w, w, name="isotropic")
-    return FirstLayer.along_one(spike, nodes), "identity"
+        nodes = _nodes(frames[0])
+    return replace(FirstLayer.along_one(spike, nodes), seen=seen), "identity"
+
+
+def _beside(frame: Frame) -> Indices:
+    """Return the latents beside the spike in which classes differ."""
+    shape = Shape.of(frame)
+    return shape.order[frame.spikes : shape.latents[1]]
+
+
+def _seen(frame: Frame) -> Seen:
+    """Return what features see; without a spike any direction may be called one."""
+    along = frame.means[:, :1] if frame.spikes else np.zeros((len(frame.means), 1))
+    means = np.concatenate([along, frame.means[:, _beside(frame)]], axis=1)
+    spread = frame.spread if (frame.spread > 0.0).any() else None
+    return Seen(frame.population.proportions, means, spread)
+
+
+def _nodes(frame: Frame) -> NodesOfLatents:
+    """Return the bulk, with weights for the spike and for where classes differ."""
+    beside = _beside(frame)
+    trace, size = frame.nodes.trace[0], 1 + beside.size
+    weight = np.zeros((trace.size, size, size))
+    weight[:, 1:, 1:] = frame.nodes.A[0][:, beside][..., beside]
+    if frame.spikes:
+        weight[:, 0, 0] = frame.nodes.A[0][:, 0, 0]
+        weight[:, 0, 1:] = frame.nodes.A[0][:, 0, beside]
+    else:
+        weight[:, 0, 0] = trace
+    pairs = np.ascontiguousarray(weight[(slice(None), *np.triu_indices(size))].T)
+    own = weight[:, 0, 0]
+    return NodesOfLatents(frame.nodes.value[0], trace, own, 0.0 * own, own, "isotropic", pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class NodesOfLatents(BulkNodes):
+    """A bulk by its nodes, with the weights of several directions.
+
+    Attributes
+    ----------
+    pairs : ndarray, shape (P, J)
+        Of the pairs (l, m), l <= m, of directions.
+    """
+
+    pairs: Floats = field(default_factory=lambda: np.empty(0))
+
+    def rules(
+        self, key: Floats, rtol: float, wrt: Sequence[str] = (), *, everywhere: bool = False
+    ) -> Rules:
+        """See `Bulk.rules`."""
+        weight = np.concatenate([self.trace[None], self.pairs])[:, None, None]
+        return Rules(
+            np.repeat(self.value[None, None], len(key), axis=0),
+            np.repeat(weight, len(key), axis=1),
+        )
