@@ -6,6 +6,7 @@ from scipy.optimize import brentq
 
 from spikedrf import theory
 from spikedrf.features import feature_map
+from spikedrf.theory.continuation import Fit, continued
 from spikedrf.theory.effective_ridge import pooled
 from spikedrf.theory.features import FeatureCurve, Judged
 
@@ -257,16 +258,47 @@ def test_what_features_have_learned():
     """More rows for the features gain; what readouts lose on rows they know is forgotten."""
     model, rng = Gaussian(p=40), np.random.default_rng(11)
     plain = theory.from_features(*model.draw(200, rng))
-    base = plain.solve([200.0, 400.0, 1e9]).test_error
+    n = np.array([200.0, 400.0, 1e9])
+    base = plain.solve(n).test_error
 
-    def judged(error, gain):
-        known = Judged(200.0, 400.0, np.array([error]), np.array([gain]))
+    def judged(error, gain=0.0, hidden=0.0):
+        known = Judged(200.0, 400.0, *(np.array([value]) for value in (error, gain, hidden)))
         return FeatureCurve(plain._reading, plain.variance, intercept=True, judged=known)
 
-    learned = judged(base[0], 0.5).solve([200.0, 400.0, 1e9]).test_error
-    np.testing.assert_allclose(learned, base * np.exp(-0.7 * 0.5), rtol=1e-6)
-    worse = judged(1.5 * base[0], 0.0).solve([200.0, 400.0, 1e9]).test_error
-    np.testing.assert_allclose(worse - base, 0.5 * base[0] * np.array([1.0, 0.125, 0.0]), atol=1e-9)
+    # A fit that has come to what the readings say changes next to nothing.
+    same = judged(base[0]).solve(n).test_error
+    np.testing.assert_allclose(same, base, rtol=0.02)
+    np.testing.assert_allclose(judged(base[0], 0.5).solve(n).test_error, same * np.exp(-0.5))
+    # The readings of so many rows leave it nothing to say of fresh ones.
+    worse = judged(1.5 * base[0]).solve(n).test_error - base
+    expected = 0.5 * base[0] * np.array([1.0, 0.125, 0.0])
+    np.testing.assert_allclose(worse, expected, atol=1e-3 * base[0])
+    # By a fifth worse because the features hide everything from the rows: as good as fresh ones.
+    hidden = judged(1.2 * base[0], hidden=1.0).solve(1e9).test_error
+    assert hidden == pytest.approx(same[2], rel=1e-6)
+
+
+def test_a_fit_to_more_rows_says_where_the_curve_goes():
+    """100 rows of 300 features, and the error of a fit to 1500 others: 12 draws, ten times these.
+
+    What no number of rows can better is then known to about the doubt about the fit, and without it
+    is not.
+    """
+    doubt, away, alone = 0.05, [], []
+    for seed in range(12):
+        model = Gaussian(p=300, decay=1.5, noise=0.1, seed=seed)
+        rng = np.random.default_rng(300 + seed)
+        reading = theory.from_features(*model.draw(100, rng), intercept=False)._reading
+        ridges = np.geomspace(1e-4, 10.0, 40)
+        came = min(model.error(1500, lam) for lam in ridges)
+        truth = np.log(min(model.error(15000, lam) for lam in ridges))
+        for fits, found in (([Fit(1500.0, came, doubt)], away), ([], alone)):
+            curve = continued(reading, 300, fits)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                left = np.where(curve.D2 < 15000, 1.0 - curve.D2 / 15000, np.nan)
+            found.append(np.nanmin(curve.log_error[:, 0] - np.log(left)) - truth)
+    assert np.sqrt(np.mean(np.square(away))) < 0.25
+    assert np.sqrt(np.mean(np.square(away))) < 0.5 * np.sqrt(np.mean(np.square(alone)))
 
 
 def test_parts_of_the_rows_put_together():

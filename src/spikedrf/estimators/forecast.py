@@ -22,6 +22,9 @@ from spikedrf.theory.features import FeatureCurve, Judged, measured, variance_se
 _JUDGED = 0.8
 #: Rows held out that a forecast is made from, of each fold: at least, and at most.
 _FEWEST, _MOST = 25, 1000
+#: A doubling of the rows that features learn from lowers the logarithm of the error by this part of
+#: what the last one was measured to have done, and by this, where the error is all hidden.
+_LASTING, _TYPICAL = 0.5, 0.2
 #: Folds of one step, of which it is made without.
 _FOLDS = 5
 
@@ -125,8 +128,10 @@ def statistics_of_learned(
     """
     if isinstance(stepped, PlannedLayer):
         fold, searched = stepped.fold(rows), len(stepped.searched)
+        known = np.flatnonzero(~stepped.apart(rows))
     elif stepped.feeding is not None and len(rows) <= MOST_ROWS:
         fold, searched = rows.deal(salt, _FOLDS), len(rows)
+        known = np.arange(len(rows))
     else:
         return None
 
@@ -137,6 +142,11 @@ def statistics_of_learned(
         return measured(its, held.weight, some, intercept=intercept)[0], its.mean_square().min(0)
 
     readings: list[Reading] = []
+    hidden = np.zeros(rows.y.shape[1])
+    if len(known):
+        few = np.isin(np.arange(len(rows)), known[:: -(-len(known) // _MOST)])
+        own = path.mean_square(few).min(axis=0)
+        hidden = 1.0 - np.minimum(own / np.where(error > 0.0, error, np.inf), 1.0)
     gain = np.zeros(rows.y.shape[1])
     out = seen = 0
     for f in range(int(fold.max()) + 1):
@@ -152,12 +162,13 @@ def statistics_of_learned(
         half = _of_half(stepped, rows, fold) if f == 0 else None
         if half is not None:
             with np.errstate(divide="ignore", invalid="ignore"):
-                gain = np.log(reading(held, half)[1] / error_of_all)
-            gain = np.where(np.isfinite(gain), np.maximum(gain, 0.0), 0.0)
+                last = np.log(reading(held, half)[1] / error_of_all)
+            last = np.where(np.isfinite(last), np.maximum(last, 0.0), 0.0)
+            gain = hidden * (_LASTING * last + _TYPICAL)
     statistics = statistics_of(path, rows, lam, intercept=intercept, units=units, left_out=False)
     whole = _reading(statistics)
     present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
-    judged = np.array([present * (1.0 - out / searched), present, *error, *gain])
+    judged = np.array([present * (1.0 - out / searched), present, *error, *gain, *hidden])
     return statistics | _kept(pooled(readings, whole)) | {"judged": judged}
 
 
@@ -199,7 +210,7 @@ def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
         intercept=statistics["intercept"],
         variance_sem=statistics["variance_sem"],
         optimism=statistics["optimism"],
-        judged=None if judged is None else Judged(*judged[:2], *np.split(judged[2:], 2)),
+        judged=None if judged is None else Judged(*judged[:2], *np.split(judged[2:], 3)),
         ridge_unit=statistics["ridge_unit"],
         target_unit=statistics["target_unit"],
         single=single,

@@ -31,7 +31,8 @@ from numpy.typing import ArrayLike
 
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats, number, real_array
-from spikedrf.theory.effective_ridge import Reading, continued, integrated
+from spikedrf.theory.continuation import continued, integrated
+from spikedrf.theory.effective_ridge import Reading
 
 #: Nodes of an average over predictions, to so many standard deviations (the trapezoidal rule), and
 #: effective ridges between which the answer is interpolated.

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from spikedrf.losses import LossLike, Square, resolve
 from spikedrf.parameters import Floats, flag, number, real_array
 from spikedrf.theory.class_features import ClassCurve, require_gaussian, signs
-from spikedrf.theory.effective_ridge import Curves, LeftOut, Reading, Spectrum, continued, read
+from spikedrf.theory.continuation import Curves, Fit, continued
+from spikedrf.theory.effective_ridge import LeftOut, Reading, Spectrum, read
 from spikedrf.theory.forecast import Forecast
 
 if TYPE_CHECKING:  # SciPy's linear algebra is loaded when features are measured
@@ -23,8 +24,9 @@ T = TypeVar("T")
 
 #: Errors that differ by less than this part are the same.
 _TIE = 1e-4
-#: Each doubling of the rows that features learn from gains this part of what the last one did.
-_LASTING = 0.7
+#: By how much a readout on rows whose labels are all hidden in the features errs more than on as
+#: many fresh rows, and the doubt about the logarithm of that.
+_OF_KNOWN = (0.2, 0.1)
 #: Rows that the features have learned from are forgotten with this power of the share they make.
 _FORGETTING = 3.0
 #: What is peculiar to fits that nearly interpolate goes with this power of N/n.
@@ -51,14 +53,18 @@ class Judged(NamedTuple):
     error : ndarray, shape (targets,)
         Mean squared errors on others.
     gain : ndarray, shape (targets,)
-        What the features owe to the second half of these rows: the logarithm by which it lowers the
-        error of a readout on rows held out.
+        The logarithm by which a doubling of the rows that features learn from lowers the error; 0
+        where the final features are those that were judged.
+    hidden : ndarray, shape (targets,)
+        The share of the error that the features hide from the leave-one-out errors of the rows that
+        they have learned from: 0 of features that know none of them.
     """
 
     rows: float
     present: float
     error: Floats
     gain: Floats
+    hidden: Floats
 
 
 class FeatureCurve:
@@ -74,10 +80,11 @@ class FeatureCurve:
     intercept, which also takes one row.)
 
     Features that have learned from the rows at hand are measured on rows that were held out of
-    that, and what the features gain by these is added, from what they owe to half of the others. A
-    readout fitted to rows they know is worse than one to as many fresh rows; what was held out says
-    by how much. Fresh rows make it forget that, with the third power of the share that the
-    known ones have: an empirical law, see docs/forecasts.md.
+    that, and what the features gain by these is added (`Judged`). These are few. So the
+    continuation is also held to the error of the fit to all the others, which the features know: a
+    readout on such rows is worse than one on as many fresh rows, by a fifth at most, the more of
+    the error the features hide from them. Fresh rows make it forget that, with the third power of
+    the share that the known ones have. These are empirical laws, see docs/forecasts.md.
 
     Attributes
     ----------
@@ -116,13 +123,17 @@ class FeatureCurve:
         self.variance = variance
         sem = np.sqrt(2.0 / self.rows) * np.ones_like(variance)
         self._variance_sem = sem if variance_sem is None else variance_sem
-        self._curves = continued(reading, reading.features)
+        fits: list[Fit] = []
+        if judged is not None:
+            as_fresh = judged.error / (1.0 + _OF_KNOWN[0] * judged.hidden)
+            fits = [Fit(judged.rows, float(error), _OF_KNOWN[1]) for error in as_fresh]
+        self._curves = continued(reading, reading.features, fits)
         self._judged = judged
         self._excess, self._learned = np.zeros((2, len(self.variance)))
         if judged is not None:
             best = self.solve(judged.rows).test_error
             self._excess = np.maximum(judged.error - np.reshape(best, -1), 0.0)
-            self._learned = _LASTING * judged.gain * np.log2(judged.present / judged.rows)
+            self._learned = judged.gain * np.log2(judged.present / judged.rows)
         # All of the above is in units in which targets are neither large nor small.
         self._target_unit = target_unit
 
