@@ -2,9 +2,9 @@
 
     OPENBLAS_NUM_THREADS=1 python bench/forecast_coverage.py FOLDER --page docs/forecasts.md
 
-Features drawn at random, 300 of them, of the eight sets of forecast_table.py and five synthetic
-ones; `theory.from_features` on 150 and on 400 random rows; ridge regression on one to ten times
-these rows, at its best ridge, on rows of neither. Several splits of each set.
+Features drawn at random, 300 of them, of the sets of forecast_table.py and five synthetic ones;
+`theory.from_features` on 150 and on 400 random rows; ridge regression on one to ten times these
+rows, at its best ridge, on rows of neither. Several splits of each set.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     found: dict[tuple[str, int], list[tuple[float, bool, bool]]] = {}
-    kinds = (("the eight", data_sets(args.folder)), ("synthetic", synthetic()))
+    kinds = (("of the page", data_sets(args.folder)), ("synthetic", synthetic()))
     for kind, sets in kinds:
         for times in TIMES:
             found[kind, times] = []
