@@ -357,9 +357,8 @@ def main():
     labels = [label for label in models(1, 1, 1, 0) if label in args.only]
     every = measure, labels, sets, range(args.splits), args.features, args.jobs, args.keep
     results = measured(*every, args.so_far)
-    if labels != LABELS and not args.so_far:  # a part of the whole, as asked for
-        missing = sorted({label for m in results for label in LABELS if label not in m})
-        print("not measured yet, on some splits: " + ", ".join(missing))
+    if (args.only != LABELS or args.sets is not None) and not args.so_far:
+        return  # a part of the whole, which --so-far puts together
     how = (
         f"{args.features} features; mean of $R^2$ over random splits ± its standard "
         f"error; fit and predict in CPU seconds on one thread of {platform.machine()}; spikedrf "

@@ -97,6 +97,8 @@ class CrossFit:
         What the rows are dealt out by.
     n_jobs : int or None
         Fits at a time, as joblib's.
+    single : bool
+        Whether smooth losses are fitted in single precision.
     """
 
     losses: Sequence[Loss]
@@ -106,6 +108,7 @@ class CrossFit:
     stop_early: bool
     salt: int
     n_jobs: int | None
+    single: bool = False
 
     def judge(
         self,
@@ -215,8 +218,13 @@ class CrossFit:
         if not able:
             return losses
         weights = stepped.weights_from(kept)
+        single = self.single and self.losses[0].smooth
+        dtype = np.float32 if single else np.float64
         problem = ReadoutProblem(
-            stepped.features(kept, weights), kept.weight, intercept=self.intercept
+            stepped.features(kept, weights, dtype),
+            kept.weight,
+            intercept=self.intercept,
+            single=single,
         )
         features = stepped.features(held, weights) / np.sqrt(problem.p)
         means = np.zeros((len(alphas), len(targets)))

@@ -301,11 +301,11 @@ class SteppedLayer:
             return self.weights
         return self.layer.weights(self.layer.step(self.feeding.same(rows)), self.step_size)
 
-    def features(self, rows: Rows, weights: Array) -> Floats:
-        """Return the features of the rows in double precision, shape (n, p)."""
-        size = 8 * len(rows) * len(weights)
+    def features(self, rows: Rows, weights: Array, dtype: Any = np.float64) -> Array:
+        """Return the features of the rows, shape (n, p)."""
+        size = np.dtype(dtype).itemsize * len(rows) * len(weights)
         require_memory(size, f"the features of {len(rows)} rows", "use fewer features or rows")
-        features = np.empty((len(rows), len(weights)))
+        features = np.empty((len(rows), len(weights)), dtype)
         for block in self.layer.feature_blocks(rows, weights):
             features[block.rows] = block.Phi
         return features

@@ -304,8 +304,11 @@ class NetworkMixin(FirstLayerMixin):
             alphas = unit * self._default_alphas(first.drawn, given, first.salt)
             expected = unit / units.weight * self._moves[:, 2]
         intercept = flag("fit_intercept", self.fit_intercept)
-        task = CrossFit(losses, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs)
         stepped, ours, chosen = first.stepped, fresh, None
+        planned = isinstance(stepped, PlannedLayer)
+        task = CrossFit(
+            losses, alphas, intercept, per_target, stop_early, first.salt, self.n_jobs, planned
+        )
         if isinstance(stepped, PlannedLayer):
             stepped, ours, chosen = self._plan_that_helps(
                 task, stepped, first.drawn, rows, expected

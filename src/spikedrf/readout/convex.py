@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg, optimize, special
 
-from spikedrf.arrays import data_array, require_finite, require_match
+from spikedrf.arrays import Array, data_array, require_finite, require_match
 from spikedrf.losses import Absolute, Huber, Loss, LossLike, PseudoHuber, resolve
 from spikedrf.parameters import Floats, number, real_array
 from spikedrf.readout.newton import Design, Matrix, Objective, Terms, lbfgs, newton
@@ -188,6 +188,9 @@ class ReadoutProblem:
         Weights ``w``, > 0.
     intercept : bool
         Whether ``b`` is fitted.
+    single : bool
+        Whether products with the features are made in single precision, if there are more samples
+        than features: twice as fast, for fits to an accuracy of 1e-5 at best.
 
     Raises
     ------
@@ -196,7 +199,12 @@ class ReadoutProblem:
     """
 
     def __init__(
-        self, Phi: Floats, weight: Floats | None = None, *, intercept: bool = False
+        self,
+        Phi: Array,
+        weight: Floats | None = None,
+        *,
+        intercept: bool = False,
+        single: bool = False,
     ) -> None:
         n, p = Phi.shape
         q = min(n, p)
@@ -204,14 +212,16 @@ class ReadoutProblem:
         require_memory(size, f"a readout on features of shape {Phi.shape}", "use fewer features")
         self.weight = np.ones(n) if weight is None else weight
         self.p = p
-        A = np.ones((n, p + int(intercept)))
+        dtype = np.float32 if single and n >= p else np.float64
+        A = np.ones((n, p + int(intercept)), dtype)
         features = A[:, :p]
-        np.divide(Phi, np.sqrt(np.float64(p)), out=features, dtype=np.float64)
+        np.divide(Phi, np.sqrt(np.float64(p)), out=features, dtype=dtype, casting="same_kind")
         # Deviations from the mean, not for what is fitted but for its condition.
         self.mean = np.zeros(p)
         if intercept:
-            self.mean = (self.weight / self.weight.sum()) @ features
-            features -= self.mean
+            mean = (self.weight / self.weight.sum()).astype(dtype) @ features
+            features -= mean
+            self.mean = mean.astype(np.float64)
         self.basis: Floats | None = None
         if n < p:
             self.basis, triangle = linalg.qr(features.T, mode="economic", check_finite=False)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, optimize
 
-from spikedrf.arrays import row_blocks
+from spikedrf.arrays import Array, row_blocks
 from spikedrf.parameters import Floats
 from spikedrf.readout.ridge import add_gram
 
@@ -132,10 +132,11 @@ class Matrix(Design):
 
     Attributes
     ----------
-    A : ndarray, shape (n, q)
+    A : ndarray of float64 or float32, shape (n, q)
+        Products with it are in its precision, Gram matrices summed in double.
     """
 
-    A: Floats
+    A: Array
 
     @property
     def q(self) -> int:
@@ -144,16 +145,16 @@ class Matrix(Design):
 
     def outputs(self, x: Floats) -> Floats:
         """Return ``A x``."""
-        return np.asarray(self.A @ x)
+        return np.asarray(self.A @ x.astype(self.A.dtype, copy=False), np.float64)
 
     def back(self, slopes: Floats) -> Floats:
         """Return ``A^T slopes``."""
-        return np.asarray(self.A.T @ slopes)
+        return np.asarray(self.A.T @ slopes.astype(self.A.dtype, copy=False), np.float64)
 
     def weighted_gram(self, weight: Floats) -> Floats:
         """Return it, from blocks of rows."""
         gram = np.zeros((self.q, self.q), order="F")
-        root = np.sqrt(weight)
+        root = np.sqrt(weight).astype(self.A.dtype, copy=False)
         for rows in row_blocks(len(root), _BLOCK):
             present = np.flatnonzero(root[rows])
             if not present.size:
@@ -162,7 +163,10 @@ class Matrix(Design):
                 block = self.A[rows][present] * root[rows][present, None]
             else:
                 block = self.A[rows] * root[rows, None]
-            add_gram(block, gram)
+            if block.dtype == gram.dtype:
+                add_gram(block, gram)
+            else:
+                gram += block.T @ block
         return gram
 
 
