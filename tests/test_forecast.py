@@ -315,6 +315,21 @@ def test_parts_of_the_rows_put_together():
     assert together.error[::-1][at, 0] == pytest.approx(truth, rel=4.0 * np.sqrt(2.0 / (8 * 260)))
 
 
+@pytest.mark.parametrize("lam", [None, 1.0])
+@pytest.mark.parametrize("decay", [0.0, 1.2])
+def test_of_one_row_only_its_label_is_known(decay, lam):
+    """An error of twice the variance, no training error; what is less than a row is no better."""
+    model, rng = Gaussian(p=1000, decay=decay), np.random.default_rng(13)
+    curve = theory.from_features(*model.draw(150, rng))
+    forecast = curve.solve([0.25, 1.0, 1.001, 2.0], lam)
+    assert forecast.test_error[1] == pytest.approx(2.0 * curve.variance[0], rel=0.05)
+    assert forecast.train_error[1] == pytest.approx(0.0, abs=1e-6 * curve.variance[0])
+    assert (np.diff(forecast.test_error) <= 0.0).all()
+    assert (forecast.lam > 0.0).all()
+    assert (forecast.r2_lower < forecast.r2).all()
+    assert (forecast.r2 < forecast.r2_upper).all()
+
+
 def test_any_rows_give_numbers():
     """Few or many features and rows, copies, targets of 0, 1e-8 or 1e100: ranges, and no NaN."""
     for seed in range(25):

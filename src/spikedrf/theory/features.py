@@ -190,6 +190,9 @@ class FeatureCurve:
             room = 1.0 - curve.D2 / flat
             allowed = (curve.ridge(flat[:, 0]) > 0.0) & (room > 0.0)
             allowed |= np.isinf(flat)
+            # Of a row or less nothing can be learned but the mean, which no ridge forbids.
+            room[:, -1] = np.where(allowed[:, -1], room[:, -1], 1.0)
+            allowed[:, -1] = True
             log_error = curve.log_error + share * curve.excess + share**_OF_PEAKS * curve.peak
             error = self._optimism * np.exp(log_error) / room[..., None]
             error *= one.ravel()[:, None, None]
@@ -209,9 +212,10 @@ class FeatureCurve:
             test = test * np.exp(-self._learned)
         test = np.where(test > _NOTHING, test, 0.0)
         D1 = _between(curve.D1[:, None], at)
-        ridge = self._ridge_unit * np.exp(_between(curve.log_kappa[:, None], at)) * (flat - D1)
+        left = np.where(flat > D1, flat - D1, flat)
+        ridge = self._ridge_unit * np.exp(_between(curve.log_kappa[:, None], at)) * left
         plain = np.exp(-share[:, 0] * _between(curve.leverage, at))
-        train = test * plain * (1.0 - D1 / flat) ** 2
+        train = test * plain * np.maximum(1.0 - D1 / flat, 0.0) ** 2
         below, above = self._spreads(curve, at, flat, level)
         ridge = ridge[:, 0] if lam is None else np.asarray(lam, float).ravel()
 
@@ -504,8 +508,9 @@ def _positions(ridge: Floats, lam: Floats) -> Floats:
     """Return where on its grid each curve has a ridge: a fractional index.
 
     ``ridge`` has shape (1 or m, points) and increases wherever it is positive, ``lam`` shape (m,).
+    Where it is nowhere positive there is only the last.
     """
-    out = np.zeros(len(lam))
+    out = np.full(len(lam), ridge.shape[1] - 1.0)
     index = np.arange(ridge.shape[1], dtype=float)
     for i, value in enumerate(lam):
         row = ridge[min(i, len(ridge) - 1)]
@@ -528,4 +533,5 @@ def _between(values: Floats, at: Floats) -> Floats:
         rows = np.arange(len(at)) if len(values) > 1 else np.zeros(len(at), np.int64)
         a, b = values[rows, low], values[rows, low + 1]
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(part > 0.0, a + part * (b - a), a))
+        inside = np.where(part > 0.0, a + part * (b - a), a)
+        return np.asarray(np.where(part < 1.0, inside, b))
