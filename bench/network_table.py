@@ -6,6 +6,10 @@ FOLDER keeps what has been simulated, a JSON file for each network and dimension
 command goes on where it stopped. `--dimensions`, `--seconds` and `--networks` say how much is
 simulated: each network at each dimension has as many replicates as that time allows, or fewer if
 the standard error of the test error is below half a percent before.
+
+A power law is twenty eigenvalues, j to minus the exponent, each on a twentieth of the dimensions:
+the limit needs large eigenspaces. With d eigenvalues and an exponent above one quarter it has none,
+as moments of the eigenvalues that a step depends on grow without bound.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ COUNT = 24
 ACTIVATIONS = ("tanh", "relu", "gelu", "softplus", "silu", "erf")
 ODD = ("tanh", "erf")
 # The simulation's batch for an infinite one.
-LARGE = 100.0
+LARGE = 30.0
+LEVELS = 20
 
 
 def target(parts: list[float]) -> Any:
@@ -63,10 +68,10 @@ def draw(index: int) -> dict[str, Any]:
     }
 
 
-def model(case: dict[str, Any], d: int) -> dict[str, Any]:
+def model(case: dict[str, Any]) -> dict[str, Any]:
     inputs = None
     if case["exponent"] is not None:
-        inputs = Covariance.power_law(case["exponent"], dimension=d)
+        inputs = Covariance(np.arange(1.0, LEVELS + 1.0) ** -case["exponent"])
     names = ("activation", "noise", "beta", "lam")
     return {
         "target": target(case["target"]), "inputs": inputs, **{name: case[name] for name in names}
@@ -82,7 +87,7 @@ def predict(case: dict[str, Any], d: int) -> dict[str, float]:
         ("section 14", {"bulk": "network", "init": case["init"]}),
         ("theory", {"bulk": "network", "init": case["init"] + "+gain"}),
     ):
-        solution = theory.solve(case["alpha"], step=step, **more, **model(case, d))
+        solution = theory.solve(case["alpha"], step=step, **more, **model(case))
         out[name] = float(solution.test_error) if solution.success else float("nan")
     return out
 
@@ -95,8 +100,8 @@ def measure(case: dict[str, Any], d: int, seconds: float, seed: int) -> dict[str
     while portion < 100:
         run = simulate(
             case["alpha"], d=d, step=step, model="network", init=case["init"], replicates=4,
-            n_test=2000, rng=np.random.default_rng([SEED, seed, d, portion]), workers=1,
-            **model(case, d),
+            n_test=5000, rng=np.random.default_rng([SEED, seed, d, portion]), workers=1,
+            **model(case),
         )  # fmt: skip
         errors.append([run.test_error, run.test_error_sem])
         portion += 1
