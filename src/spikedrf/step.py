@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikedrf.activations import Activation, FunctionLike, resolve, step_moments
-from spikedrf.first_layer.bulk import check_bulk
+from spikedrf.first_layer.bulk import Bulk, check_bulk
+from spikedrf.first_layer.joint_bulk import JointBulk
 from spikedrf.first_layer.model import (
     FirstLayer,
     Move,
@@ -21,6 +22,7 @@ from spikedrf.first_layer.model import (
     show,
 )
 from spikedrf.first_layer.trained_bulk import TrainedBulk
+from spikedrf.inputs.common_nodes import common_nodes, commute
 from spikedrf.inputs.neurons import Neurons, batch_of, stepped
 from spikedrf.inputs.population import Population, Rows
 from spikedrf.inputs.trained_neurons import trained_nodes
@@ -170,7 +172,9 @@ class GradientStep(Producer):
             raise ValueError(f"{_HEAD}: alpha0 must be > 0, got 0, which is no step")
         if not batch.moves.any():
             return None
-        return trained_nodes(batch, noise, sigma, population, gamma, c, rows)
+        h2 = step_moments(sigma, slope=True).cleaned[2]
+        nodes = trained_nodes if commute(batch, h2, population) else common_nodes
+        return nodes(batch, noise, sigma, population, gamma, c, rows)
 
     @property
     def training(self) -> tuple[GradientStep, ...]:
@@ -378,26 +382,21 @@ class StepModel:
             return Spike(r=float(r[0]), c=float(c[0]), gamma=plain(gamma), pi=None)
         return Spike(r=r, c=c, gamma=gamma, pi=self.pi)
 
-    def trained_bulk(self, sigma: Activation, g: Activation) -> TrainedBulk:
+    def trained_bulk(self, sigma: Activation, g: Activation) -> Bulk:
         """Return the bulk of the network that takes the step.
 
         Raises
         ------
         ValueError
-            If it has no closed form; the message says why.
+            If there is no step.
         """
         if (self.alpha0 == 0).any():
             raise ValueError(f"{_HEAD}: alpha0 must be > 0, got 0, which is no step")
         groups = self.u.shape[-1] if self.pi is None else self.pi.shape[-1]
-        if groups > 1 and self.h2 != 0.0:
-            raise ValueError(
-                f"{_HEAD}, which has a closed form for several readout values only if "
-                f"E (z^2 - 1) sigma(z) = 0, as for odd activations; for {sigma.name!r} it is "
-                f"{self.h2:.3g}: use one value of u, or bulk='isotropic'"
-            )
         u = np.broadcast_to(self.u, (*self.u.shape[:-1], groups))
+        kind = JointBulk if groups > 1 and self.h2 != 0.0 else TrainedBulk
         shift = np.asarray(self.shift)
-        return TrainedBulk(g, self.h2, self.chk, u, self.eta, self.alpha0, self.noise, shift)
+        return kind(g, self.h2, self.chk, u, self.eta, self.alpha0, self.noise, shift)
 
     def moves(self, names: Sequence[str]) -> dict[str, Move]:
         """Return how the spiked model moves along some parameters, and their scales."""

@@ -105,11 +105,14 @@ class Rules:
         Trace, vv, vx, xx; or trace and then the pairs of more directions.
     slopes : dict of ndarray, shape (4, S, R, J)
         How the weights move with parameters of the step; the values stay.
+    accuracy : ndarray, shape (S,), optional
+        Where nodes are a fit, how far they are from what they stand for (`JointNodes`).
     """
 
     value: Floats
     weight: Floats
     slopes: dict[str, Floats] = field(default_factory=dict)
+    accuracy: Floats | None = None
 
     def part(self, spikes: NDArray[np.bool_], live: NDArray[np.bool_]) -> Rules:
         """Restrict to some spikes and groups."""
@@ -188,6 +191,9 @@ class BulkNodes(Bulk):
         Weights, summing to 1, 1, 0 and 1.
     name : str
         What the theory's results call the bulk.
+    accuracy : float or ndarray, shape (...)
+        Where the groups' covariances do not commute, no nodes have all that the theory asks of
+        several groups together; by so much, relatively, are these away from it. Else 0.
     """
 
     value: Floats
@@ -196,6 +202,7 @@ class BulkNodes(Bulk):
     vx: Floats
     xx: Floats
     name: str = "network"
+    accuracy: Any = 0.0
 
     def average(self, f: Any, group: int = 0) -> Numbers:
         """Return the average of a function, ``f(value)``, for the trace and the three forms.

@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 _ACCURACY = 1e-11
 _TURNS = ((0, 1.0), (3, 1.4))
 
-# Beyond, a batch is infinite: what depends on its size is lost in rounding.
-_INFINITE = 1e9
+#: Beyond, a batch is infinite: what depends on its size is lost in rounding.
+INFINITE = 1e9
 
 # With a derivative that is (nearly) linear the spectrum reaches down to zero, see `TrainedBulk`.
 _LOWEST = 1e-4
@@ -47,8 +47,9 @@ def trained_nodes(
 
         Sigma_k = Omega^{1/2} ((1 + a M)^2 + b_k S) Omega^{1/2},
 
-    see `LatentResolvent`, and lengths as in `Lengths`. Of K > 1 groups ``a = 0`` is needed, and on
-    a covariance that the ``|u_k|`` are equal: else the ``Sigma_k`` have no common nodes.
+    see `LatentResolvent`, and lengths as in `Lengths`. Of K > 1 groups that is if ``a = 0``, and on
+    a covariance the ``|u_k|`` are equal: else the ``Sigma_k`` do not commute, and have the nodes of
+    `common_nodes`.
 
     Parameters
     ----------
@@ -65,11 +66,6 @@ def trained_nodes(
     rows : Rows
         Before the step.
 
-    Raises
-    ------
-    ValueError
-        If there are no common nodes.
-
     Notes
     -----
     Source: theory.md, sections 10, 12 and 14.
@@ -77,21 +73,18 @@ def trained_nodes(
     of = slope_moments(sigma)
     e = batch.moves
     lead = int(np.abs(e).argmax())
-    share = (e / e[lead]) ** 2
-    _require_common_nodes(of.h2, share, population, sigma)
+    share = (e / (e[lead] or 1.0)) ** 2
+    share[lead] = 1.0
     a = e[lead] * of.h2 if e.size == 1 else 0.0
-    alpha0 = batch.alpha0 if batch.alpha0 < _INFINITE else np.inf
+    alpha0 = batch.alpha0 if batch.alpha0 < INFINITE else np.inf
     b = e[lead] ** 2 * of.chi2 / alpha0
-    space = _space(population)
-    pull = (batch.b @ space.axes) * space.eigenvalue
-    nu = float(
-        np.sqrt(pull @ pull + batch.s2 / alpha0 * (population.dimensions @ population.values**2))
-    )
+    space = space_of(population)
+    nu = spike_length(batch._replace(alpha0=alpha0), space)
     sharp = np.sqrt((b + a**2 / alpha0) / alpha0)
     near = float(2.0 ** -np.ceil(np.log2(max(sharp, 0.25))))
     rules, variance = [], np.zeros(e.size)
     for extra, fineness in _TURNS:
-        law = _law(population, batch.shift, noise, near, fineness)
+        law = law_of(population, batch.shift, noise, near, fineness)
         low, high = _interval(a, b, alpha0, law.reach, population)
         spread = 2.0 ** max(2.0, np.ceil(np.log2(high / low)))
         node, point = rational_rule(1.0, spread, node_count(spread, _ACCURACY) + extra)
@@ -108,29 +101,11 @@ def trained_nodes(
         np.stack([_padded(rule[i], most, 1.0 if i == 0 else 0.0) for rule in rules])
         for i in range(5)
     )
-    return TrainedNodes(value, trace, forms, cross, own, variance)
+    gain = groups[lead].gain * nu**2
+    return TrainedNodes(value, trace, forms, cross, own, variance, gain)
 
 
-def _require_common_nodes(
-    h2: float, share: Floats, population: Population, sigma: Activation
-) -> None:
-    if share.size == 1:
-        return
-    head = "bulk='network' is the trained network's bulk"
-    if h2 != 0.0:
-        raise ValueError(
-            f"{head}, which has a closed form for several readout values only if "
-            f"E (z^2 - 1) sigma(z) = 0, as for odd activations; for {sigma.name!r} it is "
-            f"{h2:.3g}: use one value of u, or bulk='isotropic'"
-        )
-    if population.values.size > 1 and np.ptp(share) > 1e-12:
-        raise ValueError(
-            f"{head}, which on a covariance of the inputs has a closed form for several readout "
-            f"values only if they are of one size, like u = (1, -1); use bulk='isotropic'"
-        )
-
-
-def _space(population: Population) -> Space:
+def space_of(population: Population) -> Space:
     """Put the latents on the axes that they have in each eigenspace."""
     J, L = population.shares.shape
     root = np.sqrt(population.shares)
@@ -140,6 +115,13 @@ def _space(population: Population) -> Space:
     used = (axes != 0.0).any(axis=0)
     eigenvalue = np.repeat(population.values[:, None], L, axis=1)[used]
     return Space(population.values, population.dimensions, eigenvalue, axes[:, used])
+
+
+def spike_length(batch: Batch, space: Space) -> float:
+    """Return ``|Omega^{1/2} m_1|``."""
+    pull = (batch.b @ space.axes) * space.eigenvalue
+    spread = batch.s2 / batch.alpha0 * (space.dimensions @ space.values**2)
+    return float(np.sqrt(pull @ pull + spread))
 
 
 def _interval(
@@ -161,9 +143,10 @@ def _interval(
 # The law of residuals and latents
 
 
-def _law(
+def law_of(
     population: Population, shift: float, noise: float, near: float, fineness: float
 ) -> LatentLaw:
+    """Return the law of residuals and latents, see `residual_law` for ``near`` and ``fineness``."""
     L = population.latents
     g = population.scalar
     if g is not None and L == 1 and not population.means.any():

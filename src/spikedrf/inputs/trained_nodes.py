@@ -29,6 +29,10 @@ class TrainedNodes:
         Between ``Sigma_k^{-1} p_k`` and ``Sigma_i^{-1} p_i``.
     variance : ndarray, shape (K,)
         d times the variance of a length.
+    gain : float
+        Of one group, `Lengths.gain` times the square of the spike's length.
+    accuracy : float
+        Of `joint_nodes`, where they stand for bulks that do not commute.
     """
 
     value: Floats
@@ -37,6 +41,8 @@ class TrainedNodes:
     cross: Floats
     own: Floats
     variance: Floats
+    gain: float = 0.0
+    accuracy: float = 0.0
 
     def part(self, live: NDArray[np.int64]) -> TrainedNodes:
         """Restrict to some groups."""

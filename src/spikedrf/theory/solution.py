@@ -82,6 +82,10 @@ class Solution:
     quadrature_error : float or ndarray, shape S
         Relative change of ``test_error`` from the last rule but one to the last, an upper
         estimate of what the quadrature still leaves; never below the estimated rounding error.
+    bulk_error : float or ndarray, shape S
+        With ``bulk="network"`` and several readout values whose bulks do not commute, how far the
+        nodes that stand for them are from the exact resolvent, relatively and in the root mean
+        square: an upper estimate of what that does to the errors. 0 where nodes are exact.
     spike : Spike
         The spiked model that was solved.
     class_error : ndarray, shape S + (C,), or None
@@ -135,6 +139,7 @@ class Solution:
     target: str = ""
     init: str = "sphere"
     bulk: str = "isotropic"
+    bulk_error: Any = 0.0
     loss: str = "square"
     labels: str = "real"
     parameters: dict[str, Any] = field(default_factory=dict)

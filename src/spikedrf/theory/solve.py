@@ -274,6 +274,8 @@ def _solve(
         out.set_undefined(undefined)
     extra: dict[str, Any] = dict(zip(_OF_LOSS, batch.arrange_each(out.scalars[6:]), strict=True))
     extra["about"] = about
+    if batch.bulk is not None and batch.bulk.accuracy is not None:
+        extra["bulk_error"] = batch.arrange(batch.bulk.accuracy[batch.which])
     if labels == "real":
         extra |= {"margin": None, "train_margin": None}
     else:

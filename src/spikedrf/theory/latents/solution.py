@@ -108,11 +108,18 @@ def solve_latents(
         target=population.target.name,
         init=rows.name,
         bulk="network" if rows.network else "isotropic",
+        bulk_error=_bulk_error(solved),
         parameters=parameters,
         _activation=sigma,
         _solved=solved,
         **more,
     )
+
+
+def _bulk_error(solved: Solved) -> Any:
+    trained = (frame.layer.trained for frame in solved.frames)
+    error = np.array([0.0 if nodes is None else nodes.accuracy for nodes in trained])
+    return error[solved.which].reshape(solved.shape)[()] if error.any() else 0.0
 
 
 def _proportions(population: Population) -> Floats:
