@@ -33,6 +33,10 @@ class Case:
     bulk: weights `cross[j, l, k]` between the latents and the length of group k, `own[j, k, i]`
     between lengths, for functions of the bulk as `A[j]` is, and a variance `left[k]` beside it.
 
+    Instead of nodes there is `exact(B, G)`, which returns the trace `Tr M/d` (K x K) and `M`
+    between the latents (L x K x L x K) of `M = ((G Sigma)^{-1} + B)^{-1}`, for bulks that have none
+    in common.
+
     `standard` lists the latents that have columns mu1_k s_l, all by default. `extra[e, k]` are
     further columns with weights of variance 1/d: coefficients of mu1_k s_1 .. mu1_k s_L, rho_k.
     """
@@ -56,6 +60,7 @@ class Case:
     noise: float = 0.0
     standard: Sequence[int] | None = None
     extra: np.ndarray | None = None
+    exact: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self):
         self.r = np.atleast_2d(np.asarray(self.r, dtype=float))
@@ -180,6 +185,10 @@ def solve(case, step=0.05, rest_step=0.25):
         return P, [P[j] @ B for j in range(J)], [G[j] @ P[j] for j in range(J)]
 
     def response(B, g):
+        if case.exact is not None:
+            G = case.beta * case.pi * g
+            trace, _ = case.exact(B, G)
+            return trace / case.beta, case.pi * g, np.diag(trace @ B) / G
         _, C, M = bulk(B, g)
         V1 = sum(case.w[j] * M[j] for j in range(J)) / case.beta
         inner = sum(case.w[j] * case.sigma[:, j] * np.diag(C[j]) for j in range(J))
@@ -212,6 +221,15 @@ def solve(case, step=0.05, rest_step=0.25):
 
     # The quadratic form N of the columns: latents first (latent, group), then lengths, then extra.
     def form(B, g):
+        own = case.beta * case.pi * g
+        if case.exact is not None:
+            F = np.einsum("la,akbi,mb->lkmi", turn, case.exact(B, own)[1], turn)
+            F = F.reshape(latents * groups, -1)
+            N = np.linalg.inv(np.linalg.inv(F) - np.kron(np.eye(latents), B))
+            whole = np.zeros((len(F) + groups, len(F) + groups))
+            whole[: len(F), : len(F)] = N
+            whole[len(F) :, len(F) :] = np.diag(own * case.ve)
+            return whole
         P, _, M = bulk(B, g)
         F = sum(np.kron(A[j], M[j]) for j in range(J))
         if case.lengths is not None:
@@ -229,7 +247,6 @@ def solve(case, step=0.05, rest_step=0.25):
         N = F @ np.linalg.inv(Z)
         keep = np.ravel([[groups * i + k for k in range(groups)] for i in standard])
         N = N[np.ix_(keep, keep)] if len(keep) else np.empty((0, 0))
-        own = case.beta * case.pi * g
         blocks = [N, np.diag(own * case.ve), *(np.diag(own) for _ in case.extra)]
         size = sum(len(b) for b in blocks)
         out, at = np.zeros((size, size)), 0
@@ -297,7 +314,9 @@ def solve(case, step=0.05, rest_step=0.25):
     def g_of(B, D):
         at = g
         for _ in range(1000):
-            at = 1 / (D + response(B, at)[2])
+            before, at = at, 1 / (D + response(B, at)[2])
+            if np.abs(at / before - 1).max() < 1e-15:
+                break
         return at
 
     def psi(B, D):

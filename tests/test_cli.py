@@ -298,13 +298,16 @@ def test_the_bulk_is_told_when_it_matters(capsys):
     np.testing.assert_allclose(table[:, 2], own.test_error, rtol=5e-6)
     _, out, _ = run(capsys, f"{line} 0.5 --json")
     np.testing.assert_allclose(json.loads(out)["other_bulk"]["norm"], own.norm, rtol=1e-12)
-    # A large batch; and groups of an activation that is not odd, for which there is no other bulk.
-    for quiet in (f"{line} 50", f"{line} 0.5 --activation relu --u 1 -1"):
-        _, out, _ = run(capsys, quiet)
-        assert "bulk" not in out
-    status, _, err = run(capsys, f"{line} 0.5 --activation relu --u 1 -1 --bulk network")
+    _, out, _ = run(capsys, f"{line} 50")  # a large batch
+    assert "bulk" not in out
+    # Groups of an activation that is not odd, and several steps, of which no other bulk is known.
+    _, out, _ = run(capsys, f"{line} 0.5 --activation relu --u 1 -1")
+    assert "--bulk network changes the test error with step by" in out
+    _, out, _ = run(capsys, f"{line} 5 --steps 2")
+    assert "bulk" not in out
+    status, _, err = run(capsys, f"{line} 5 --steps 2 --bulk network")
     assert status == 2
-    assert "argument --bulk: bulk='network' is the trained network's bulk" in err
+    assert "argument --bulk: bulk='network' has no closed form after several steps" in err
 
 
 def test_help_and_tables_import_nothing_heavy():

@@ -153,9 +153,3 @@ def test_where_the_bulk_is_isotropic(step):
     )
     np.testing.assert_allclose(network.density, isotropic.density, rtol=1e-8)
     assert network.success.all()
-
-
-def test_no_closed_form():
-    step = GradientStep(2.0, 0.5, u=[1.0, -1.0])
-    with pytest.raises(ValueError, match="closed form for several readout values"):
-        theory.spectrum(1.0, alpha=1.0, activation="relu", step=step, bulk="network")

@@ -170,7 +170,7 @@ def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
     curves = {"without_step": theory.solve(alpha, **model), "with_step": with_step}
     if args.simulate == "network" or np.abs(spike.arrays()[1] - 1.0).max() > _ROUND:
         other = "network" if args.bulk == "isotropic" else "isotropic"
-        with suppress(ValueError):  # what has no closed form has no other bulk
+        with suppress(ValueError):  # several steps have no other bulk
             curves[_OTHER] = theory.solve(alpha, step=step, bulk=other, **model)
     return curves
 

@@ -1,4 +1,4 @@
-"""The resolvent of several groups whose bulks do not commute (theory.md, sections 10 and 12)."""
+"""The resolvent of groups whose bulks do not commute (theory.md, sections 10 and 12)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class TrainedBulk(Bulk):
     All neurons have seen the same samples: given these, rows of group k have the covariance::
 
         Sigma_k = (I + a M)^2 + b_k S,
-        M = (1/n0) sum_mu res_mu x_mu x_mu',      a   = eta u h2   (0 for several groups)
+        M = (1/n0) sum_mu res_mu x_mu x_mu',      a   = eta u h2   (several groups: `JointBulk`)
         S = (1/n0) sum_mu res_mu^2 x_mu x_mu',    b_k = (eta u_k)^2 (chk - h2^2)/alpha0
 
     Parameters

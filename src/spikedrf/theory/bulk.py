@@ -22,9 +22,12 @@ def trained_bulk(
 
     All neurons have seen the same samples: given these, rows of group k have the covariance::
 
-        Sigma_k = (I + a M)^2 + b_k S,
-        M = (1/n0) sum_mu res_mu x_mu x_mu',      a   = eta u h2   (0 for several groups)
+        Sigma_k = (I + a_k M)^2 + b_k S,
+        M = (1/n0) sum_mu res_mu x_mu x_mu',      a_k = eta u_k h2
         S = (1/n0) sum_mu res_mu^2 x_mu x_mu',    b_k = (eta u_k)^2 (chk - h2^2)/alpha0
+
+    Those of several groups commute if ``h2 = 0``. Else no common nodes have all of them; these are
+    the nearest, and `BulkNodes.accuracy` says how near.
 
     Parameters
     ----------

@@ -99,10 +99,11 @@ def solve(
     bulk : {"isotropic", "network"}, optional
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).
-        The second needs a `GradientStep` with ``alpha0 > 0`` and, for several values of ``u``, an
-        activation with ``E (z^2 - 1) sigma(z) = 0`` (an odd one; on a covariance of the inputs
-        also values of one size). It matters for small batches: 10% of the test error at
-        ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose neurons'
+        The second needs a `GradientStep` with ``alpha0 > 0``. It is exact for one value of ``u``
+        and, for several, where ``E (z^2 - 1) sigma(z) = 0`` (an odd activation; on a covariance of
+        the inputs also values of one size); else nodes stand for it that are some 1e-5 to 1e-3
+        away from it, `Solution.bulk_error`. It matters for small batches: 10% of the test error
+        at ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose neurons'
         lengths fluctuate and move with their overlaps too (section 14):
         that matters for large batches. By default it is the layer's own: isotropic,
         but for a `Layer` or `FirstLayer` that has another.
@@ -139,7 +140,7 @@ def solve(
     TypeError, ValueError
         If an argument is of the wrong kind or out of range, if ``lam = 0`` and the limit is
         infinite at all points, if ``lam = 0`` or ``alpha = inf`` with any but the square loss of
-        real labels, or if ``bulk="network"`` has no closed form; the message names the argument.
+        real labels, or if ``bulk="network"`` is not known; the message names the argument.
 
     Warns
     -----
