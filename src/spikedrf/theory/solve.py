@@ -103,10 +103,10 @@ def solve(
         and, for several, where ``E (z^2 - 1) sigma(z) = 0`` (an odd activation; on a covariance of
         the inputs also values of one size); else nodes stand for it that are some 1e-5 to 1e-3
         away from it, `Solution.bulk_error`. It matters for small batches: 10% of the test error
-        at ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose neurons'
-        lengths fluctuate and move with their overlaps too (section 14):
-        that matters for large batches. By default it is the layer's own: isotropic,
-        but for a `Layer` or `FirstLayer` that has another.
+        at ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose
+        neurons' lengths fluctuate and move with their overlaps too (section 14): that matters for
+        large batches. By default it is the layer's own: isotropic, but for a `Layer` or
+        `FirstLayer` that has another.
     loss : str or Loss
         Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
         as ``losses.Huber(delta=0.5)``. Those of the margin (logistic, hinge, squared hinge) are
