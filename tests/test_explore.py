@@ -247,6 +247,8 @@ def test_what_goes_badly_together_is_said():
     assert "closed form" in model("message").text  # of a trained layer, after several steps
     model("bulk").value = "isotropic"
     model("steps").value = 1
+    model("u").value = "1, -1"
+    tick(document)
     model("u").value = "1, <b>"
     assert model("message").text == "u must be a number, got &#x27;&lt;b&gt;&#x27;"
     model("activation").value = "tanh"
