@@ -242,6 +242,7 @@ def test_what_goes_badly_together_is_said():
     _, document = page(State())
     model = document.get_model_by_name
     model("bulk").value = "network"
+    model("activation").value = "relu"
     model("steps").value = 2
     tick(document)
     assert "closed form" in model("message").text  # of a trained layer, after several steps
