@@ -56,16 +56,17 @@ constexpr double strip_of() noexcept {
   }
 }
 
+template <class List>
+struct TraitsOfActivations;
 template <class... A>
-constexpr ActivationTraits activation_traits(Types<A...>, Activation activation) noexcept {
-  constexpr ActivationTraits all[] = {{A::name, A::formula, A::reflection, A::kink,
-                                       A::differentiable, A::linear, A::saturates_left,
-                                       A::saturates_right, A::oscillates, A::growth,
-                                       A::closed_form, strip_of<A>()}...};
-  return all[static_cast<int>(activation)];
-}
-constexpr ActivationTraits traits(Activation activation) noexcept {
-  return activation_traits(Activations{}, activation);
+struct TraitsOfActivations<Types<A...>> {
+  static constexpr ActivationTraits all[] = {
+      {A::name, A::formula, A::reflection, A::kink, A::differentiable, A::linear,
+       A::saturates_left, A::saturates_right, A::oscillates, A::growth, A::closed_form,
+       strip_of<A>()}...};
+};
+constexpr const ActivationTraits& traits(Activation activation) noexcept {
+  return TraitsOfActivations<Activations>::all[static_cast<int>(activation)];
 }
 
 // Out-of-place or in place (out == x); any other overlap is not allowed. Sin and cos are right for

@@ -36,14 +36,17 @@ struct LossTraits {
   double typical;
 };
 
+template <class List>
+struct TraitsOfLosses;
 template <class... L>
-constexpr LossTraits loss_traits(Types<L...>, LossKind kind) noexcept {
-  constexpr LossTraits all[] = {{L::name, L::margin, L::broken_line, L::typical}...};
+struct TraitsOfLosses<Types<L...>> {
+  static constexpr LossTraits all[] = {{L::name, L::margin, L::broken_line, L::typical}...};
+};
+constexpr const LossTraits& traits(LossKind kind) noexcept {
   if (kind == kNoLoss) std::terminate();
-  return all[static_cast<int>(kind)];
+  return TraitsOfLosses<Losses>::all[static_cast<int>(kind)];
 }
-constexpr LossTraits traits(LossKind kind) noexcept { return loss_traits(Losses{}, kind); }
-constexpr LossTraits traits(Loss loss) noexcept { return traits(loss.kind); }
+constexpr const LossTraits& traits(Loss loss) noexcept { return traits(loss.kind); }
 
 template <class Visitor>
 struct VisitLoss {

@@ -221,22 +221,28 @@ void Tables::complete() {
     for (Index i = nodes; i < stride; ++i) f[i] = 1.0;
   }
 
-  mean_feature_.assign(pairs + groups, 0.0);
+  const double* const w = weight();
+  mean_feature_.resize(pairs + groups);
   for (int a = 0; a < pairs + groups; ++a) {
-    for (Index i = 0; i < nodes; ++i) {
-      mean_feature_[a] += weight()[i] * feature(a)[i];
-    }
+    const double* const f = feature(a);
+    double mean = 0.0;
+    for (Index i = 0; i < nodes; ++i) mean += w[i] * f[i];
+    mean_feature_[a] = mean;
   }
-  signs_.assign(classes(), 1);
+  const double* const level = h();
+  signs_.resize(classes());
   for (int c = 0; c < classes(); ++c) {
-    for (Index i = begin(c); i < begin(c + 1); ++i) signs_[c] &= std::fabs(h()[i]) == 1.0;
+    Index i = begin(c);
+    while (i < begin(c + 1) && std::fabs(level[i]) == 1.0) ++i;
+    signs_[c] = i == begin(c + 1);
   }
-  label_power_ = 0.0;
+  double label_power = 0.0;
   for (Index i = 0; i < nodes; ++i) {
-    double power = h()[i] * h()[i] + g2()[i];
+    double power = level[i] * level[i] + g2()[i];
     for (int l = 0; l < latents.rest(); ++l) power += hz(l)[i] * hz(l)[i];
-    label_power_ += weight()[i] * power;
+    label_power += w[i] * power;
   }
+  label_power_ = label_power;
 }
 
 void Tables::take(const double* rows, Index count, const Array<Index>& begin, int group_count,
