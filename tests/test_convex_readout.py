@@ -231,3 +231,23 @@ def test_misuse():
         fit_readout(Phi, np.full(10, np.nan), "huber", 0.1)
     with pytest.raises(ValueError, match=r"both signs for loss 'logistic' .* got only \+1"):
         fit_readout(Phi, np.ones(10), "logistic", 0.1, intercept=True)
+
+
+@pytest.mark.parametrize("loss", [losses.Logistic(), losses.PseudoHuber(0.3)], ids=["signs", "y"])
+def test_single_precision_is_enough_to_compare_ridges(loss):
+    """A path in single precision reaches the minima of double precision to 1e-5."""
+    Phi, y = problem((400, 60), signs=loss.margin)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, 400)
+    ridges = np.logspace(1, -3, 5)
+
+    def values(**how):
+        path = ReadoutProblem(Phi, weight, intercept=True, **how).fit_path(
+            y[:, None], [loss], ridges, tol=1e-6
+        )
+        a = path.a[:, :, 0]
+        h = Phi @ a / np.sqrt(60) + path.b[:, 0]
+        return weight @ loss.value(y[:, None], h) + 0.5 * ridges * (a**2).sum(axis=0)
+
+    np.testing.assert_allclose(values(single=True), values(), rtol=1e-5)
+    few = ReadoutProblem(Phi[:50], intercept=True, single=True)
+    assert few.design.A.dtype == np.float64

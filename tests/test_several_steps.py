@@ -13,7 +13,8 @@ from spikedrf.activations import resolve
 from spikedrf.estimators.moves import Draw, Entry, Move, Mover, root
 from spikedrf.estimators.planning import Clipped, bounds
 from spikedrf.estimators.rows import Rows
-from spikedrf.estimators.trials import Data, Fit, Readout
+from spikedrf.estimators.search import MARGIN, Judge, _settled, search
+from spikedrf.estimators.trials import Data, Fit, Fold, Readout
 
 
 def two_directions(n, d=8, seed=0, noise=0.1):
@@ -126,6 +127,61 @@ def test_moves():
     gradient = mover.move(state, Move("gradient", 2.0), data).layer - state.fit.layer
     length = 2.0 * np.linalg.norm(state.fit.layer[:, :-1])
     assert np.linalg.norm(gradient[:, :-1]) == pytest.approx(length, rel=1e-5)
+
+
+def judge_of(y, d=6, n=600, p=30):
+    """A judge of neurons on some rows, of which a third is held out; and what moves are tried."""
+    rng = default_rng(1)
+    x = np.column_stack([rng.standard_normal((n, d)), np.ones(n)]).astype(np.float32)
+    y = y(x, rng).astype(np.float32)[:, None]
+    directions = rng.standard_normal((p, d)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    offsets = rng.standard_normal(p).astype(np.float32)
+    mover = Mover(Draw(directions, offsets), resolve("tanh"), True)
+    kept, held = slice(0, 2 * n // 3), slice(2 * n // 3, n)
+    judge = Judge([Fold(Data(x[kept], y[kept], None), Data(x[held], y[held], None))], mover, None)
+    return judge, y[held, 0]
+
+
+def test_what_learns_is_better_than_a_constant():
+    def noise(x, rng):
+        return rng.standard_normal(len(x))
+
+    def line(x, rng):
+        return x[:, 0] + 0.1 * rng.standard_normal(len(x))
+
+    for target, learns in ((noise, False), (line, True)):
+        judge, y = judge_of(target)
+        node = judge.best(None, [Move("scale", 1.0)], np.array([0.1]))
+        constant = (y - node.states[0].fit.readout.mean_y) ** 2
+        gain = constant - node.squares
+        sem = gain.std() / np.sqrt(len(gain))
+        assert judge.learns(node) == (gain.mean() > MARGIN * sem) == learns
+
+
+def test_where_nothing_shows_the_first_gradient_step_is_tried_from_every_scale(monkeypatch):
+    """A scale that is the best by chance would decide whether a direction is ever found."""
+    tried = []
+    each = Judge.each
+
+    def recorded(self, before, moves, ridges):
+        if moves[0].kind == "gradient":
+            tried.append(before.scale)
+        return each(self, before, moves, ridges)
+
+    monkeypatch.setattr(Judge, "each", recorded)
+    search(judge_of(lambda x, rng: rng.standard_normal(len(x)))[0], ("full",), 1)
+    assert tried == [0.5, 1.0, 2.0]
+    tried.clear()
+    search(judge_of(lambda x, rng: x[:, 0])[0], ("full",), 1)
+    assert len(tried) == 1
+
+
+def test_tries_that_gain_little_are_the_last():
+    assert not _settled([1.0, 0.9, 0.5], 2)
+    assert not _settled([1.0, 0.995, 0.98], 2)
+    assert _settled([1.0, 0.995, 0.991], 2)
+    assert not _settled([1.0, 1.0], 2)
 
 
 def test_bounds():

@@ -218,13 +218,15 @@ class SpikedRFRegressor(RegressorMixin, StreamMixin):
     the scale of the weights and the gradient step of a readout +-1. Then up to ten rounds draw
     the weights anew for inputs ``(M + 0.03)^(1/2) x``, ``M`` the mean of ``grad f grad f^T``, or
     its diagonal. Then neurons move down the gradient of the squared error at the fitted readout,
-    by backtracking. All that is done with 500 of the neurons; the others are then drawn in the
-    metric. If the whole gains less than two standard errors over plain features, these are taken.
+    by backtracking. Rounds end where the last two, and steps where the last four, have gained less
+    than a hundredth; a metric clearly behind the other, and a start that is not needed, are given
+    up. All that is done with 500 of the neurons; the others are then drawn in the metric. If the
+    whole gains less than two standard errors over plain features, these are taken.
 
     A move costs ``2 n m d + n m^2 + m^3/3`` multiplications in single precision, ``m = min(p,
-    500)`` and ``n`` at most 8192 rows: 40 to 65 of them, three times that many with three folds,
-    and then ``3 n p^2`` once for the width. Memory is ``O(p^2)`` and 8192 rows of inputs. It works
-    on one thread, or ``n_jobs`` of them, and does not depend on their number.
+    500)`` and ``n`` at most 8192 rows: 25 to 50 of them, three times that many with three folds,
+    and then ``2 n p^2`` once or twice for the width. Memory is ``O(p^2)`` and 8192 rows of inputs.
+    It works on one thread, or ``n_jobs`` of them, and does not depend on their number.
 
     One step costs a pass over the rows, for the features and their p x p Gram matrix (n x n if
     there are fewer rows than features), for each of five fits without a fifth of the rows, a
