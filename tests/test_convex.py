@@ -386,3 +386,28 @@ def test_wide_linear_networks_with_hardly_a_penalty(lam):
     square = theory.solve(1.5, step=two, **call)
     assert wide.success
     assert wide.test_error == pytest.approx(square.test_error, rel=1e-5)
+
+
+@pytest.mark.parametrize("target", ["tanh", "hermite2", "sin"])
+@pytest.mark.parametrize("loss", ["logistic", "hinge"])
+def test_rates_of_noiseless_signs_are_the_limit_of_little_noise(loss, target):
+    # Without noise a rate is a sum of quadrant probabilities, with noise a sum over the rest of the
+    # target's argument. What noise changes is of second order in it where the target crosses 0.
+    model = ONE | {"target": target, "noise": np.array([0.0, 1e-6])}
+    solution = solve(model, loss, "sign", flip=0.1)
+    assert solution.success.all()
+    for name in ("error_rate", "train_error_rate", "train_loss", "norm"):
+        without, with_noise = getattr(solution, name)
+        assert without == pytest.approx(with_noise, rel=1e-7), name
+
+
+def test_a_point_of_a_grid_is_the_point_alone():
+    # To the last bit: rules that others of the grid asked for do not matter.
+    alpha, lam = np.array([0.5, 2.0, 4.0]), np.array([1.0, 0.03])
+    for loss, labels in (("logistic", "sign"), ("hinge", "sign"), ("huber", "real")):
+        model = ONE | {"alpha": alpha[:, None], "lam": lam}
+        grid = solve(model, loss, labels)
+        for i, j in ((2, 1), (0, 0), (1, 1)):
+            one = solve(ONE | {"alpha": alpha[i], "lam": lam[j]}, loss, labels)
+            for name in ("test_error", "train_error", "norm", "test_loss"):
+                assert getattr(one, name) == getattr(grid, name)[i, j], (loss, name)

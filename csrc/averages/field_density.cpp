@@ -14,42 +14,59 @@ constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
 // Points that are written at a time: rows have room for as many beyond their end.
 constexpr Index kBlock = 8;
 
-// What is spread on a uniform grid: at place[j] begin `width` points, the middle one (`half` from
-// the first) offset[j] steps below mu; zeta and two weights.
+// What is spread on a uniform grid, whose point of number i is origin + i step. With mu = offset
+// steps above the point nearest to it the Gaussian i points further is
+// e^{-offset^2/2} e^{i offset} e^{-i^2/2} in units of tau/step: the last factor is a profile that
+// all share, the second a geometric sequence of ratio[j], which begins, `half` points below the
+// middle, with start[j], the weight and all else included. Entries begin at place[j], `first` the
+// number of the point that is kept at 0.
+SPIKEDRF_MULTIVERSION
+void prepare_spread(const double* mu, const double* weight, Index n, double origin, double step,
+                    double tau, double half, double first, double* SPIKEDRF_RESTRICT start,
+                    double* SPIKEDRF_RESTRICT ratio, double* SPIKEDRF_RESTRICT place) noexcept {
+  const double inverse = 1.0 / step;
+  const double scale = (step / tau) * (step / tau);
+  const double norm = kInvSqrtTwoPi * step / tau;
+  SPIKEDRF_SIMD
+  for (Index j = 0; j < n; ++j) {
+    const double at = (mu[j] - origin) * inverse;
+    const double middle = std::floor(at + 0.5);
+    const double offset = at - middle;
+    const double rate = scale * offset;
+    start[j] = norm * weight[j] * vmath::exp_in_range(-rate * (0.5 * offset + half));
+    ratio[j] = vmath::exp_in_range(rate);
+    place[j] = middle - half - first;
+  }
+}
+
 struct Spread {
-  const Index* place;
-  const double* offset;
-  const double* weight;
+  const double* start;
+  const double* ratio;
+  const double* place;
   const double* zeta;
-  Index count, width, half;
-  double step;  // over tau
+  Index count, width;
 };
 
-// Adds weight (1, zeta, zeta^2) N(x; mu, tau^2) step to the rows. With x = x_middle + i step and mu
-// = x_middle + offset step the Gaussian is e^{-offset^2/2} e^{i offset} e^{-i^2/2} in units of
-// tau/step: the last factor is `profile`, the second a geometric sequence, which goes on eight
-// points at a time.
+// Adds weight (1, zeta, zeta^2) N(x; mu, tau^2) step to the rows, eight points at a time.
 SPIKEDRF_MULTIVERSION
 void spread_uniform(const Spread& s, const double* SPIKEDRF_RESTRICT profile, bool squares,
                     double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
                     double* SPIKEDRF_RESTRICT third) noexcept {
-  const double scale = s.step * s.step;
-  const double norm = kInvSqrtTwoPi * s.step;
   for (Index j = 0; j < s.count; ++j) {
-    const double rate = scale * s.offset[j];
-    const double whole =
-        norm * s.weight[j] * vmath::exp_in_range(-0.5 * rate * s.offset[j]);
     const double zeta = s.zeta[j];
     const double square = zeta * zeta;
-    const double ratio = vmath::exp_in_range(kBlock * rate);
-    double power[kBlock];
-    SPIKEDRF_SIMD
-    for (int k = 0; k < kBlock; ++k) {
-      power[k] = whole * vmath::exp_in_range(rate * static_cast<double>(k - s.half));
-    }
-    double* const row0 = first + s.place[j];
-    double* const row1 = second + s.place[j];
-    double* const row2 = third + s.place[j];
+    const double q = s.ratio[j];
+    const double q2 = q * q;
+    const double q4 = q2 * q2;
+    const double ratio = q4 * q4;
+    const double start = s.start[j];
+    const double third_of = start * q2;
+    double power[kBlock] = {start, start * q, third_of, third_of * q};
+    for (int k = 0; k < 4; ++k) power[4 + k] = q4 * power[k];
+    const Index place = static_cast<Index>(s.place[j]);
+    double* const row0 = first + place;
+    double* const row1 = second + place;
+    double* const row2 = third + place;
     for (Index b = 0; b < s.width; b += kBlock) {
       SPIKEDRF_SIMD
       for (int k = 0; k < kBlock; ++k) {
@@ -251,38 +268,24 @@ void FieldDensity::spread(const FieldEntries& e, double V, bool fresh, bool hess
   const Index width = (2 * static_cast<Index>(half) + kBlock) / kBlock * kBlock;
   profile_.assign(width, 0.0);
   fill_profile(profile_.data(), 2 * static_cast<Index>(half) + 1, half, step);
-  place_.resize(e.count);
-  offset_.resize(e.count);
-  for (Index j = 0; j < e.count; ++j) {
-    const double at = (e.mu[j] - grid_.origin()) / grid_.step();
-    const double middle = std::floor(at + 0.5);
-    offset_[j] = at - middle;
-    const Array<PhiGrid::Piece>& pieces = grid_.pieces();
-    const auto piece =
-        std::upper_bound(pieces.begin(), pieces.end(), middle,
-                         [](double x, const PhiGrid::Piece& p) { return x < p.step; });
-    const PhiGrid::Piece& found = *(piece - 1);
-    place_[j] = found.place + static_cast<Index>(middle - half - found.step);
+  for (auto* array : {&start_, &ratio_, &place_}) array->resize(e.count);
+  const Array<PhiGrid::Piece>& pieces = grid_.pieces();
+  const double first = pieces.front().step;
+  prepare_spread(e.mu, e.weight, e.count, grid_.origin(), grid_.step(), e.tau, half, first,
+                 start_.data(), ratio_.data(), place_.data());
+  for (Index j = 0; j < e.count && pieces.size() > 1; ++j) {
+    const auto after = std::upper_bound(
+        pieces.begin(), pieces.end(), place_[j] + first,
+        [](double number, const PhiGrid::Piece& piece) { return number < piece.step; });
+    const PhiGrid::Piece& piece = *(after - 1);
+    place_[j] += first - piece.step + static_cast<double>(piece.place);
   }
-  // Entries of one label follow each other in two runs, or are all of one.
   for (int side = 0; side < 2; ++side) {
-    Index n = 0;
-    zeta_weight_.resize(3 * e.count);
-    double* const weight = zeta_weight_.data();
-    double* const zetas = weight + e.count;
-    double* const offset = zetas + e.count;
-    places_.resize(e.count);
-    for (Index j = 0; j < e.count; ++j) {
-      const bool negative = kind_ == LabelKind::sign && e.label[j] < 0.0;
-      if (negative != (side == 1)) continue;
-      weight[n] = e.weight[j];
-      zetas[n] = e.zeta[j];
-      offset[n] = offset_[j];
-      places_[n++] = place_[j];
-    }
+    const Index from = side == 0 ? 0 : e.ups;
+    const Index n = side == 0 ? e.ups : e.count - e.ups;
     double* const row = density_.data() + side * 3 * stride;
-    const Spread what{places_.data(), offset, weight,  zetas, n, width,
-                      static_cast<Index>(half), step};
+    const Spread what{start_.data() + from, ratio_.data() + from, place_.data() + from,
+                      e.zeta + from, n, width};
     spread_uniform(what, profile_.data(), hessian, row, row + stride, row + 2 * stride);
   }
 }
@@ -300,7 +303,7 @@ EnvelopeSums FieldDensity::envelope(double V, bool hessian) {
   return sums;
 }
 
-// Losses, squares and forces; what the fields of the entries give is the caller's.
+// But for the test error of real labels, which the entries give.
 void FieldDensity::outcome(double V, Outcome& result) {
   const PhiRows phi = grid_.phi(V);
   const Index n = grid_.size();
@@ -310,15 +313,20 @@ void FieldDensity::outcome(double V, Outcome& result) {
   const double* const up = density_.data();
   const double* const down = up + 3 * stride;
   const bool margin = traits(loss_).margin;
-  double force = 0.0;
+  const double* const x = grid_.x();
+  double force = 0.0, omega = 0.0;  // times the label
   for (Index i = 0; i < n; ++i) {
     const double both = up[i] + down[i];
     result.train_loss += both * phi.bend[i];
     result.test_loss += both * phi.third[i];
     if (kind_ == LabelKind::real) result.train_error += both * phi.t[i] * phi.t[i];
-    force += (margin ? both : up[i] - down[i]) * phi.phi[i];
+    const double against = margin ? both : up[i] - down[i];
+    force += against * phi.phi[i];
+    omega += both - against * x[i];
   }
-  if (kind_ == LabelKind::sign) result.train_margin += V * force;
+  if (kind_ == LabelKind::real) return;
+  result.test_margin = omega;
+  result.train_margin = omega + V * force;
 }
 
 }  // namespace spikedrf

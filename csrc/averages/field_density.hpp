@@ -8,13 +8,14 @@
 
 namespace spikedrf {
 
-// x is N(mu, tau^2) given zeta and the label, one entry for each.
+// x is N(mu, tau^2) given zeta and the label, one entry for each; the first `ups` are not of labels
+// -1.
 struct FieldEntries {
   const double* mu;
   const double* weight;
   const double* zeta;
   const double* label;
-  Index count;
+  Index ups, count;
   double tau;
 };
 
@@ -30,7 +31,7 @@ class FieldDensity {
 
   // Of what was spread last.
   EnvelopeSums envelope(double V, bool hessian);
-  // Losses, squares and forces; what the fields of the entries give is the caller's.
+  // But for the test error of real labels, which the entries give.
   void outcome(double V, Outcome& result);
 
  private:
@@ -38,8 +39,7 @@ class FieldDensity {
   LabelKind kind_;
   PhiGrid grid_;
   // For each label the weight, times zeta, times zeta^2; and what is needed to spread it.
-  Array<double> density_, profile_, offset_, zeta_weight_;
-  Array<Index> place_, places_;
+  Array<double> density_, profile_, start_, ratio_, place_;
 };
 
 }  // namespace spikedrf

@@ -71,6 +71,29 @@ void convolve_all(const double* x, const double* quadrature, Index n, double mu,
 // ---- Sums over zeta and the label ---------------------------------------------------------------
 
 SPIKEDRF_MULTIVERSION
+void add_products(double a, const double* x, Index n, double* SPIKEDRF_RESTRICT out) noexcept {
+  SPIKEDRF_SIMD
+  for (Index j = 0; j < n; ++j) out[j] += a * x[j];
+}
+
+// The weights of one label, of chance rest + share value, and these times sigma. Returns the
+// smallest.
+SPIKEDRF_MULTIVERSION
+double weigh_labels(const double* weight, const double* value, Index n, double rest, double share,
+                    double sigma, double* SPIKEDRF_RESTRICT out,
+                    double* SPIKEDRF_RESTRICT signed_out) noexcept {
+  double least = 1.0;
+#pragma omp simd reduction(min : least)
+  for (Index j = 0; j < n; ++j) {
+    const double here = weight[j] * (rest + share * value[j]);
+    out[j] = here;
+    signed_out[j] = sigma * here;
+    least = here < least ? here : least;
+  }
+  return least;
+}
+
+SPIKEDRF_MULTIVERSION
 double sum_products(const double* a, const double* b, Index n) noexcept {
   double total = 0.0;
 #pragma omp simd reduction(+ : total)
@@ -110,13 +133,15 @@ void sum_wrong(const double* weight, const double* label, const double* mu, Inde
 
 }  // namespace
 
-LossAverages::LossAverages(Loss loss, LabelKind kind, double rtol)
+LossAverages::LossAverages(Loss loss, LabelKind kind, double rtol, bool with_rates)
     : loss_(loss),
       kind_(kind),
+      with_rates_(with_rates),
       grid_(loss, rtol),
       density_(loss, kind, rtol) {}
 
-// One entry for every zeta, or with sign labels for every zeta and label: the mean mu of
+// One entry for every zeta, or with sign labels for every zeta and label, the labels +1 before the
+// others: the mean mu of
 // x = sigma (y - omega) and the weight. Real labels bring their noise into the variance of x.
 void LossAverages::branch(const LabelTable& labels, Index node, double noise, double flip,
                           const CavityField& field, bool differentiate) {
@@ -136,37 +161,61 @@ void LossAverages::branch(const LabelTable& labels, Index node, double noise, do
   tau_ = std::sqrt(signs ? field.t : field.t + noise * noise);
   const bool margin = traits(loss_).margin;
   count_ = 0;
-  const auto add = [&](double weight, double y, Index entry) {
-    if (weight < kNegligible && !differentiate) return;
+  const double* const weight = labels.weight() + first;
+  const double* const value = labels.value() + first;
+  const Index n = last - first;
+  const auto lay = [&](double y) {
     const double sigma = margin ? y : 1.0;
-    double omega = field.mean;
+    double* const mu = mu_.data() + count_;
     for (int a = 0; a < directions_; ++a) {
-      const double at = labels.zeta(a)[entry];
-      omega += field.s[a] * at;
-      zeta(a)[count_] = at;
+      const double* const at = labels.zeta(a) + first;
+      std::copy(at, at + n, zeta(a) + count_);
+      add_products(-sigma * field.s[a], at, n, mu);
     }
-    mu_[count_] = sigma * (y - omega);
-    weight_[count_] = weight;
-    signed_[count_] = sigma * weight;
-    label_[count_] = y;
-    ++count_;
+    count_ += n;
   };
-  for (Index j = first; j < last; ++j) {
-    const double weight = labels.weight()[j];
-    const double value = labels.value()[j];
-    if (signs) {
-      const double up = flip + (1.0 - 2.0 * flip) * value;
-      add(weight * up, 1.0, j);
-      add(weight * (1.0 - up), -1.0, j);
-      if (!differentiate) continue;
-      by_flip_[count_ - 2] = weight * (1.0 - 2.0 * value);
-      by_noise_[count_ - 2] = weight * (1.0 - 2.0 * flip) * labels.by_noise()[j];
-      by_flip_[count_ - 1] = -by_flip_[count_ - 2];
-      by_noise_[count_ - 1] = -by_noise_[count_ - 2];
-    } else {
-      add(weight, value, j);
+  if (!signs) {
+    for (Index j = 0; j < n; ++j) {
+      mu_[j] = value[j] - field.mean;
+      label_[j] = value[j];
+      weight_[j] = signed_[j] = weight[j];
     }
+    lay(1.0);
+    ups_ = count_;
+    return;
   }
+  for (double y : {1.0, -1.0}) {
+    const double sigma = margin ? y : 1.0;
+    const double share = y * (1.0 - 2.0 * flip);
+    const double rest = y > 0.0 ? flip : 1.0 - flip;
+    const Index from = count_;
+    const double least =
+        weigh_labels(weight, value, n, rest, share, sigma, weight_.data() + from,
+                     signed_.data() + from);
+    std::fill_n(mu_.data() + from, n, sigma * (y - field.mean));
+    std::fill_n(label_.data() + from, n, y);
+    lay(y);
+    if (differentiate) {
+      for (Index j = 0; j < n; ++j) {
+        by_flip_[from + j] = y * weight[j] * (1.0 - 2.0 * value[j]);
+        by_noise_[from + j] = share * weight[j] * labels.by_noise()[first + j];
+      }
+    } else if (least < kNegligible) {
+      drop_negligible(from);
+    }
+    if (y > 0.0) ups_ = count_;
+  }
+}
+
+void LossAverages::drop_negligible(Index from) {
+  Index kept = from;
+  for (Index j = from; j < count_; ++j) {
+    if (weight_[j] < kNegligible) continue;
+    for (auto* array : {&mu_, &weight_, &signed_, &label_}) (*array)[kept] = (*array)[j];
+    for (int a = 0; a < directions_; ++a) zeta(a)[kept] = zeta(a)[j];
+    ++kept;
+  }
+  count_ = kept;
 }
 
 void LossAverages::average(double V, bool hessian) {
@@ -285,24 +334,20 @@ void LossAverages::average_smooth(double V, bool hessian, bool losses) {
 
 Outcome LossAverages::outcome(const LabelTable& labels, Index node, double noise, double flip,
                               const CavityField& field) {
-  branch(labels, node, noise, flip, field);
   const double V = field.V;
-  const Index n = count_;
   Outcome result;
-  rates(field, result);
+  if (!with_rates_ && on_grid(labels) && density_.spread_signs(labels, node, flip, field, true)) {
+    density_.outcome(V, result);
+    return result;
+  }
+  branch(labels, node, noise, flip, field);
+  const Index n = count_;
+  if (with_rates_) rates(field, result);
   if (on_grid(labels)) {
-    for (Index j = 0; j < n; ++j) {
-      if (kind_ == LabelKind::real) {
-        result.test_error += weight_[j] * (mu_[j] * mu_[j] + tau_ * tau_);
-      } else {
-        const bool margin = traits(loss_).margin;
-        result.test_margin += weight_[j] * margin_at(label_[j], mu_[j], margin);
-      }
+    for (Index j = 0; j < n && kind_ == LabelKind::real; ++j) {
+      result.test_error += weight_[j] * (mu_[j] * mu_[j] + tau_ * tau_);
     }
-    result.train_margin = result.test_margin;
-    if (!density_.spread_signs(labels, node, flip, field, true)) {
-      density_.spread(entries(), V, true, false);
-    }
+    density_.spread(entries(), V, true, false);
     density_.outcome(V, result);
     return result;
   }

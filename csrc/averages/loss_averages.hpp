@@ -69,8 +69,9 @@ enum class ObjectiveKind : int {
 
 class LossAverages {
  public:
-  // Smooth losses are averaged to the digits that an answer of this accuracy needs.
-  LossAverages(Loss loss, LabelKind kind, double rtol);
+  // Smooth losses are averaged to the digits that an answer of this accuracy needs. Rates of wrong
+  // signs are a part of the outcome only if asked for.
+  LossAverages(Loss loss, LabelKind kind, double rtol, bool with_rates);
 
   // Without `hessian` only the first four sums.
   EnvelopeSums envelope(const LabelTable& labels, Index node, double noise, double flip,
@@ -97,6 +98,7 @@ class LossAverages {
 
   void branch(const LabelTable& labels, Index node, double noise, double flip,
               const CavityField& field, bool differentiate = false);
+  void drop_negligible(Index from);
   void average(double V, bool hessian);
   void fresh_losses();  // loss', loss'' and loss as the rows kPhi, kSlope and kThird
   void average_smooth(double V, bool hessian, bool losses);
@@ -105,7 +107,7 @@ class LossAverages {
     return !traits(loss_).broken_line && labels.directions() == 1;
   }
   FieldEntries entries() {
-    return {mu_.data(), weight_.data(), zeta(0), label_.data(), count_, tau_};
+    return {mu_.data(), weight_.data(), zeta(0), label_.data(), ups_, count_, tau_};
   }
   double* row(int i) { return rows_.data() + i * capacity_; }
   double* zeta(int axis) { return zeta_.data() + axis * capacity_; }
@@ -113,8 +115,9 @@ class LossAverages {
 
   Loss loss_;
   LabelKind kind_;
+  bool with_rates_;
   // The entries: mean of x, its standard deviation, weight, weight times sigma, zeta, label.
-  Index count_ = 0, capacity_ = 0;
+  Index count_ = 0, ups_ = 0, capacity_ = 0;  // `ups_` of them, the first, not of labels -1
   double tau_ = 0.0;
   int directions_ = 0;  // of zeta, each with a row of entries
   Array<double> mu_, weight_, signed_, zeta_, label_, rows_;

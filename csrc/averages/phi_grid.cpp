@@ -71,24 +71,41 @@ PhiGrid::Kind PhiGrid::lay(const double* mu, Index count, double tau, double V, 
   return Kind::panels;
 }
 
+// From left to right: neighbours that are within reach of each other make a stretch. Entries mostly
+// ascend or descend.
+void PhiGrid::find_stretches(const double* mu, Index count, double reach) {
+  stretches_.clear();
+  for (Index j = 0; j < count;) {
+    Stretch all{mu[j], mu[j]};
+    for (++j; j < count && std::fabs(mu[j] - mu[j - 1]) <= reach; ++j) {
+      all.from = std::min(all.from, mu[j]);
+      all.to = std::max(all.to, mu[j]);
+    }
+    stretches_.push_back(all);
+  }
+  std::sort(stretches_.begin(), stretches_.end(),
+            [](const Stretch& a, const Stretch& b) { return a.from < b.from; });
+}
+
 void PhiGrid::lay_uniform(const double* mu, Index count, double tau, double strip, double reach) {
   tau_ = tau;
-  sorted_.assign(mu, mu + count);
-  std::sort(sorted_.begin(), sorted_.end());
+  find_stretches(mu, count, reach);
   const double d = std::min(strip / tau, cutoff_);
   step_ = tau * 2.0 * kPi * d / (exponent_ + 0.5 * d * d);
-  origin_ = sorted_.front();
+  origin_ = stretches_.front().from;
   const double half = std::ceil(reach / step_);
   pieces_.clear();
   double next = -1e300;  // in steps
   Index size = 0;
-  for (double centre : sorted_) {
-    const double middle = std::floor((centre - origin_) / step_ + 0.5);
-    if (middle - half > next) {
-      pieces_.push_back({middle - half, size});
-      next = middle - half;
+  const auto number = [&](double centre) { return std::floor((centre - origin_) / step_ + 0.5); };
+  for (const Stretch& stretch : stretches_) {
+    // One point more on either side: where a mean lies is rounded once again.
+    const double first = number(stretch.from) - half - 1.0;
+    if (first > next) {
+      pieces_.push_back({first, size});
+      next = first;
     }
-    const double fresh = std::max(middle + half + 1.0 - next, 0.0);
+    const double fresh = std::max(number(stretch.to) + half + 2.0 - next, 0.0);
     size += static_cast<Index>(fresh);
     next += fresh;
   }

@@ -49,11 +49,18 @@ class PhiGrid {
   const Array<Piece>& pieces() const { return pieces_; }
 
  private:
+  // Where means lie close together.
+  struct Stretch {
+    double from, to;
+  };
+  void find_stretches(const double* mu, Index count, double reach);
+
   Loss loss_;
   double exponent_, cutoff_;
   double tau_ = 0.0, origin_ = 0.0, step_ = 0.0;
   Array<Piece> pieces_;
-  Array<double> sorted_, x_, quadrature_, rows_;
+  Array<Stretch> stretches_;
+  Array<double> x_, quadrature_, rows_;
 };
 
 }  // namespace spikedrf

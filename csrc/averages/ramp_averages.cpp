@@ -62,7 +62,7 @@ void wide_ramp(Ramp ramp, const double* mu, Index n, double tau, const PhiAverag
 //   E u^k = (hi - lo) (width / tau) mean of u^k p(z),   z = (width u - mu) / tau,
 // and the width drops out of the derivatives of phi. Gauss-Legendre with the fewest nodes that give
 // p(z) to 1e-11 of itself for |z| < 9.
-constexpr double kNarrow = 0.25;  // (x2 - x1) / tau
+constexpr double kNarrow = 0.06;  // (x2 - x1) / tau: what cancels costs 1/this^2
 
 int slope_nodes(double z_width) {
   return z_width > 0.03 ? 6 : (z_width > 1e-3 ? 4 : (z_width > 1e-6 ? 2 : 1));

@@ -9,7 +9,7 @@ namespace spikedrf {
 namespace {
 
 struct NoWatch {
-  Reached look(const Index*, const FieldState&, double&) { return Reached::ready; }
+  Reached look(const Index*, Index, const FieldState&, double&) { return Reached::ready; }
   Reached settle(const FieldState&, double&) { return Reached::ready; }
 };
 
@@ -20,7 +20,8 @@ bool solve_convex(const Problem& problem, const Points& points, const Solutions&
   if (problem.source == nullptr && !variation.find(problem.labels, *problem.target)) return false;
   const int K = problem.spikes.groups;
   ConvexEquations equations(K, std::max(problem.spikes.bulk_nodes, 1), problem.latents,
-                            problem.loss, problem.labels, problem.accuracy.rtol);
+                            problem.loss, problem.labels, problem.accuracy.rtol,
+                            problem.source != nullptr);
   NoWatch nothing;
   Index point = 0;
   while (point < points.count) {

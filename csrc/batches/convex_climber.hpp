@@ -28,31 +28,31 @@ class LabelledLadder {
         kind_(problem.labels),
         variation_(variation),
         target_(*problem.target),
-        tables_(problem, index, with_slopes, label_scales(), RuleLadder::Start::uniform) {}
+        tables_(problem, index, with_slopes, label_scales(), RuleLadder::Start::gradual) {}
 
   Reached reach(Index level, Index fine) {
     const Reached reached = tables_.reach(level);
     if (reached != Reached::ready) return reached;
     while (labels_.size() <= level) labels_.emplace_back();
     Deque<LabelTable>& column = labels_[level];
-    while (column.size() <= fine) {
+    while (problem_.source != nullptr && column.size() <= fine) {
       LabelTable table;
-      if (problem_.source != nullptr) {
-        const auto made =
-            problem_.source->label(level, column.size(), problem_.latents, table);
-        if (made == TableSource::Made::failed) return Reached::failed;
-        if (made == TableSource::Made::exhausted) return Reached::exhausted;
-        column.push_back(std::move(table));
-        continue;
-      }
-      if (!table.fill(kind_, tables_[level].kappa(), static_cast<int>(column.size()), gamma_,
-                      noise_, variation_, target_)) {
-        return table.exhausted() ? Reached::exhausted : Reached::failed;
-      }
+      const auto made = problem_.source->label(level, column.size(), problem_.latents, table);
+      if (made == TableSource::Made::failed) return Reached::failed;
+      if (made == TableSource::Made::exhausted) return Reached::exhausted;
       column.push_back(std::move(table));
     }
+    while (column.size() <= fine) column.emplace_back();
+    if (!column[fine].empty()) return Reached::ready;
+    LabelTable table;
+    if (!table.fill(kind_, tables_[level].kappa(), static_cast<int>(fine), gamma_, noise_,
+                    variation_, target_)) {
+      return table.exhausted() ? Reached::exhausted : Reached::failed;
+    }
+    column[fine] = std::move(table);
     return Reached::ready;
   }
+  double step(Index level) const { return tables_.step(level); }
   const Tables& operator[](Index level) const { return tables_[level]; }
   const TableSlopes* slopes(Index level) const { return tables_.slopes(level); }
   const LabelTable& labels(Index level, Index fine) const { return labels_[level][fine]; }
@@ -92,18 +92,21 @@ class LabelledLadder {
   Deque<Deque<LabelTable>> labels_;
 };
 
-// The rates of wrong signs of a field, refined until they stand still. Small ones are held to a
-// fixed rate instead of to themselves.
+// Small rates of wrong signs are held to these instead of to themselves.
+constexpr double kLeastRate = 1e-6;
+constexpr double kLeastTrainRate = 1e-2;
+
+// The rates of wrong signs of a field, refined until they stand still.
 class RateClimber {
  public:
   RateClimber(SignRateRules& rules, const FieldState& field, double flip, double rtol)
       : rules_(rules), field_(field), flip_(flip), rtol_(rtol) {}
 
   static double test_change(const SignRates& now, const SignRates& before) {
-    return relative_change(now.test, before.test, 1e-6);
+    return relative_change(now.test, before.test, kLeastRate);
   }
   static double train_change(const SignRates& now, const SignRates& before) {
-    return relative_change(now.train, before.train, 1e-2);
+    return relative_change(now.train, before.train, kLeastTrainRate);
   }
 
   Reached reach(const Index* level) { return rules_.reach(level[0]); }
@@ -128,7 +131,8 @@ class RateClimber {
 
 // One point. The watch looks at derivatives, or at nothing:
 //
-//   Reached look(levels, field, moved)    after the equations have been solved on these rules:
+//   Reached look(levels, turn, field, moved)
+//                                         after the equations have been solved on these rules:
 //                                         `moved` becomes the largest relative change since the
 //                                         last look, 0 of nothing
 //   Reached settle(field, moved)          after the last one, on rules for its field
@@ -177,7 +181,8 @@ class ConvexClimber {
 
   Reached attempt(const Index* level, bool warm, Rung& now) {
     tables = &ladder_[level[0]];
-    regime_.bulk = problem_.spikes.bulk_of(spike_, level[0] + level[1]);
+    const Index turn = turn_++;
+    regime_.bulk = problem_.spikes.bulk_of(spike_, turn);  // one rule after the other
     equations_.pose(*tables, ladder_.labels(level[0], level[1]), regime_, noise_, flip_);
     if (warm && !latent()) {
       const Array<CavityField> cavity = equations_.cavity();
@@ -201,7 +206,9 @@ class ConvexClimber {
     norm = equations_.norm();
     field_before_ = std::move(field_);
     field_ = equations_.field();
-    const Reached looked = watch_.look(level, field_, watched);
+    const Index before = level_;
+    level_ = level[0];
+    const Reached looked = watch_.look(level, turn, field_, watched);
     if (looked != Reached::ready || !warm) return looked;
     // Everything relative to itself, down to what rounding leaves of it.
     const double label = signs() ? 1.0 : tables->label_power() + noise_ * noise_;
@@ -234,6 +241,7 @@ class ConvexClimber {
     const bool sure = !problem_.doubtful || all <= 1e-3 * rtol || last_moved_ <= 100.0 * rtol;
     last_moved_ = all;
     now.stands = sure && all <= rtol;
+    if (level[0] != before) look_ahead(level[0], ladder_.step(before), all, now);
     return Reached::ready;
   }
 
@@ -276,10 +284,6 @@ class ConvexClimber {
   const Tables* tables = nullptr;
 
  private:
-  // Small rates are held to these instead of to themselves.
-  static constexpr double kLeastRate = 1e-6;
-  static constexpr double kLeastTrainRate = 1e-2;
-
   bool signs() const { return problem_.labels == LabelKind::sign; }
   bool latent() const { return problem_.source != nullptr; }
   // Whether errors are rates on the nodes of the equations.
@@ -298,9 +302,44 @@ class ConvexClimber {
     }
   }
 
-  // The rates of wrong signs of the field that was found.
+  // After the answer was known to `change` on the rule of kappa with this step: on uniform rules
+  // errors fall like e^-c/step. That tells what rule is good enough, and that the one after it will
+  // only confirm it.
+  void look_ahead(Index level, double step, double change, Rung& now) const {
+    constexpr double kSure = 0.1;
+    constexpr double kNear = 1e-4;
+    if (latent() || !(change < 0.5)) return;
+    now.both = change <= kNear;
+    if (step == 0.0) return;
+    const double enough = step * std::log(change) / std::log(kSure * problem_.accuracy.rtol);
+    Index next = level;
+    while (ladder_.step(next) > enough) ++next;
+    now.both = next == level;
+    now.stride = std::max(next - level, Index{1});
+  }
+
+  // The rates of wrong signs of the field that was found, on rules of their own. Where they tell
+  // its last two rules apart, the next one.
   bool climb_rates(const LabelVariation& variation) {
-    SignRateRules rules(problem_, spike_, noise_, field_, *tables, variation);
+    constexpr int kMostMore = 2;
+    for (int more = 0;; ++more) {
+      bool steady = false;
+      if (!rate(variation, steady)) return false;
+      if (at.status != Status::converged || steady) return true;
+      Index level[] = {at.level[0] + 1, at.level[1]};
+      if (more == kMostMore || reach(level) != Reached::ready) break;
+      Rung next;
+      if (attempt(level, true, next) != Reached::ready || !next.solved) break;
+      ++at.level[0];
+      at.moved[0] = next.moved;
+    }
+    at.status = Status::quadrature;
+    return true;
+  }
+  bool rate(const LabelVariation& variation, bool& steady) {
+    const bool mirrored = equations_.mirrored();
+    SignRateRules rules(problem_, spike_, noise_, field_, *tables, variation,
+                        {false, false, mirrored});
     const double rtol = problem_.accuracy.rtol;
     RateClimber rates(rules, field_, flip_, rtol);
     Refinement fine;
@@ -311,11 +350,13 @@ class ConvexClimber {
     SignRates then = rates.rates;
     if (!field_before_.m.empty()) then = rules.evaluate(fine.level[0], field_before_, flip_);
     const double by_field = RateClimber::test_change(rates.rates, then);
-    moved = std::max(fine.moved[0] + by_field, moved);
+    moved = std::max({fine.moved[0] + by_field, at.moved[0] + at.moved[1], equations_.last_step});
     const double by_field_train = RateClimber::train_change(rates.rates, then);
-    const bool steady = fine.status == Status::converged &&
-                        std::max(by_field, by_field_train) <= rtol;
-    if (at.status == Status::converged && !steady) at.status = Status::quadrature;
+    if (fine.status == Status::converged) {
+      steady = std::max(by_field, by_field_train) <= rtol;
+    } else if (at.status == Status::converged) {
+      at.status = Status::quadrature;
+    }
     return true;
   }
 
@@ -330,6 +371,8 @@ class ConvexClimber {
   LabelTable sharp_;
   FieldState field_, field_before_;  // on the last rules and on those before
   Array<ClassErrors> by_class_;
+  Index turn_ = 0;
+  Index level_ = 0;  // of the last rule of kappa that had a solution
   double last_moved_ = std::numeric_limits<double>::infinity();
 };
 

@@ -46,10 +46,10 @@ class ConvexWatch {
     }
   }
 
-  Reached look(const Index* level, const FieldState& field, double& moved) {
+  Reached look(const Index* level, Index turn, const FieldState& field, double& moved) {
     tables_ = &(*ladder_)[level[0]];
     slopes_ = ladder_->slopes(level[0]);
-    rule_ = problem_.spikes.bulk_rule(spike_, level[0] + level[1]);
+    rule_ = problem_.spikes.bulk_rule(spike_, turn);
     moved = kInfinity;
     if (!equations_.linearise()) return Reached::ready;
     if (!of_rates()) {
@@ -97,8 +97,9 @@ class ConvexWatch {
   }
 
   bool climb_rates(const FieldState& field) {
+    const SignRateRules::Wanted wanted{true, slopes_ != nullptr, false};
     rates_ = std::make_unique<SignRateRules>(problem_, spike_, noise_, field, *tables_, variation_,
-                                             slopes_ != nullptr);
+                                             wanted);
     rates_field_ = &field;
     Refinement fine;
     if (!refine(*this, 1, 1, fine)) return false;
@@ -232,7 +233,7 @@ bool convex_gradient(const Problem& problem, const Points& points, const Gradien
   const Spikes& spikes = problem.spikes;
   const Index directions = results.directions.count;
   ConvexEquations equations(spikes.groups, std::max(spikes.bulk_nodes, 1), problem.latents,
-                            problem.loss, problem.labels, problem.accuracy.rtol);
+                            problem.loss, problem.labels, problem.accuracy.rtol, false);
   ConvexWatch watch(problem, points, results, variation, equations);
   Index point = 0;
   while (point < points.count) {

@@ -23,6 +23,8 @@ struct Rung {
   double moved = std::numeric_limits<double>::infinity();  // since the last rule, as reported
   bool stands = false;                   // whether everything that matters moved little enough
   Status verdict = Status::converged;    // if it does on every axis
+  Index stride = 1;    // so many levels up the next rule is expected to be good enough
+  bool both = false;   // or a little finer on both axes at once it is expected to stand
 };
 
 // Where a point has arrived.
@@ -46,6 +48,9 @@ inline double relative_change(double now, double before, double floor) {
 //   Reached attempt(const Index* level, bool warm, Rung& now)   the answer on them, from the
 //                                                                     last one if `warm`
 //
+// A rung may say that rules can be left out, or that both axes can be refined at once: if nothing
+// moves then, neither rule was to blame for anything.
+//
 // A coarse rule may pose a problem that has no regular solution, and a finer one follows:
 // `patience` of them in a row. False if a function could not be evaluated.
 template <class Climber>
@@ -55,9 +60,18 @@ bool refine(Climber& climber, int axes, int patience, Refinement& at) {
   bool exhausted[] = {false, axes == 1};
   if (axes == 1) at.moved[1] = 0.0;
   int axis = 0;
+  Index stride = 0;
+  bool both = false;
   for (int failures = 0;;) {
     Reached reached = climber.reach(at.level);
     if (reached == Reached::failed) return false;
+    if (reached == Reached::exhausted && (both || stride > 1)) {
+      at.level[axis] += 1 - stride;
+      if (both) --at.level[1 - axis];
+      both = false;
+      stride = 1;
+      continue;
+    }
     if (reached == Reached::exhausted) {
       exhausted[axis] = true;
       --at.level[axis];
@@ -73,8 +87,9 @@ bool refine(Climber& climber, int axes, int patience, Refinement& at) {
     if (now.solved) {
       if (at.solved) {
         at.moved[axis] = now.moved;
+        if (both) at.moved[1 - axis] = 0.0;
         // A finer rule that changed the problem puts the other one in doubt again.
-        if (!now.stands && axes == 2) steady[1 - axis] = false;
+        if (axes == 2 && (both || !now.stands)) steady[1 - axis] = now.stands;
         steady[axis] = now.stands;
       }
       at.status = Status::quadrature;
@@ -91,7 +106,11 @@ bool refine(Climber& climber, int axes, int patience, Refinement& at) {
     }
     axis = (steady[0] || exhausted[0]) && !exhausted[1] ? 1 : 0;
     if (exhausted[axis] || (exhausted[1 - axis] && steady[axis])) break;
-    ++at.level[axis];
+    stride = now.solved ? now.stride : 1;
+    both = now.solved && now.both && axes == 2 && !steady[0] && !steady[1] && !exhausted[0] &&
+           !exhausted[1];
+    at.level[axis] += stride;
+    if (both) ++at.level[1 - axis];
   }
   return true;
 }

@@ -6,7 +6,6 @@
 // equations themselves see nothing: their rules would be refined for it in vain.
 #pragma once
 
-
 #include "batches/table_ladder.hpp"
 #include "equations/field_state.hpp"
 #include "equations/objective.hpp"
@@ -23,14 +22,18 @@ struct SignRates {
 
 class SignRateRules {
  public:
+  struct Wanted {
+    bool derivatives, slopes;  // by the field and the labels, and by the tables
+    bool mirrored;             // kappa and -kappa are one and the same problem: sums over half
+  };
   // Rules that resolve the steps of this field on the nodes of `tables`, and the labels.
   SignRateRules(const Problem& problem, Index index, double noise, const FieldState& field,
-                const Tables& tables, const LabelVariation& variation, bool with_slopes = false);
+                const Tables& tables, const LabelVariation& variation, const Wanted& wanted);
 
   Reached reach(Index level);
   // On the rules of one level that was reached, for this field or one close to it.
   SignRates evaluate(Index level, const FieldState& field, double flip) const;
-  // The test rate and its derivatives, those through the tables only with slopes.
+  // The test rate and its derivatives, if wanted.
   Objective objective(Index level, const FieldState& field, double flip) const;
 
  private:
@@ -38,15 +41,25 @@ class SignRateRules {
     double V, mean, s, t;
   };
   static Node node(const Tables& tables, const FieldState& field, Index i);
+  // Signs without noise: given kappa the field and zeta are a normal pair, and a rate is a sum of
+  // its probabilities of quadrants.
+  bool closed(const Node& here) const;
+  SignRates closed_rates(const Node& here, double kappa, double flip) const;
   Variation scales(const FieldState& field, const Tables& tables) const;
 
-  double gamma_, noise_;
+  double gamma_, sd_, noise_;
   double pull_up_, pull_down_;  // f(h = 0) of the two labels, that of y = -1 with its sign turned
   const LabelVariation& variation_;
   GaussianMoments& target_;
   FieldState field_;
   TableLadder tables_;
+  Wanted wanted_;
+  struct Half {
+    Index count = 0;      // of nodes to be summed over
+    bool closed = false;  // no labels are needed
+  };
   Deque<LabelTable> labels_;
+  Array<Half> half_;
 };
 
 }  // namespace spikedrf

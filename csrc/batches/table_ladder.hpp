@@ -1,5 +1,5 @@
 // The tables of one spike, and with `slopes` their slopes, on every rule that some point has asked
-// for. The rules also resolve the variation `more` that the caller names.
+// for (others are left empty). The rules also resolve the variation `more` that the caller names.
 #pragma once
 
 #include <algorithm>
@@ -36,17 +36,20 @@ class TableLadder {
       return made == TableSource::Made::failed ? Reached::failed : Reached::exhausted;
     }
     while (tables_.size() <= level) {
-      Rule rule;
-      if (!rules_.make(static_cast<int>(tables_.size()), rule)) return Reached::exhausted;
       tables_.emplace_back();
       if (with_slopes_) slopes_.emplace_back();
-      const int effort = static_cast<int>(tables_.size()) - 1;
-      if (!tables_.back().fill(rule, effort, groups_, r_, c_, gamma_, activation_, target_,
-                               with_slopes_ ? &slopes_.back() : nullptr)) {
-        return Reached::failed;
-      }
     }
-    return Reached::ready;
+    if (tables_[level].nodes > 0) return Reached::ready;
+    Rule rule;
+    const int effort = static_cast<int>(level);
+    if (!rules_.make(effort, rule)) return Reached::exhausted;
+    const bool filled = tables_[level].fill(rule, effort, groups_, r_, c_, gamma_, activation_,
+                                            target_, with_slopes_ ? &slopes_[level] : nullptr);
+    return filled ? Reached::ready : Reached::failed;
+  }
+  // Of a uniform rule, 0 of any other.
+  double step(Index level) const {
+    return problem_.source == nullptr ? rules_.step(static_cast<int>(level)) : 0.0;
   }
   const Tables& operator[](Index level) const { return tables_[level]; }
   const TableSlopes* slopes(Index level) const { return with_slopes_ ? &slopes_[level] : nullptr; }

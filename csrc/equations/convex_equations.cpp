@@ -6,14 +6,14 @@
 namespace spikedrf {
 
 ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, const Latents& latents, Loss loss,
-                                 LabelKind kind, double rtol)
+                                 LabelKind kind, double rtol, bool with_rates)
     : Resolvent<0>(group_count, bulk_nodes),
       m(group_count),
       psi(latents.free * group_count),
       latents_(latents),
       columns_(latents.columns(group_count)),
       free_(latents.free * group_count),
-      averages_(loss, kind, rtol),
+      averages_(loss, kind, rtol, with_rates),
       potential_(group_count, bulk_nodes, latents),
       loss_(loss) {
   const int K = groups();

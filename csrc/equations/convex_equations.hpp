@@ -46,7 +46,7 @@ struct ConvexSlopes {
 class ConvexEquations : public Resolvent<0> {
  public:
   ConvexEquations(int groups, int bulk_nodes, const Latents& latents, Loss loss, LabelKind kind,
-                  double rtol);
+                  double rtol, bool with_rates);
 
   // What the equations are about; the arguments must outlive the solves.
   void pose(const Tables& tables, const LabelTable& labels, const Regime& regime, double noise,
@@ -70,6 +70,7 @@ class ConvexEquations : public Resolvent<0> {
   Array<Outcome> by_class;
   double norm() const;
   FieldState field() const;
+  bool mirrored() const;  // whether kappa and -kappa are one and the same problem
   double power(const double* coefficients) const;  // E sum_a coefficients_a f_a
 
   // Derivatives, convex_sensitivity.cpp: the Jacobian and m at the solution first (false if it is
@@ -104,7 +105,6 @@ class ConvexEquations : public Resolvent<0> {
   bool newton(NewtonReport& report, bool chord);
   bool factorise();
   bool place();                // from z to the fields on the nodes
-  bool mirrored() const;
   void average(bool hessian);  // from the fields to gradient_ and hessian_
   void residual();
   void jacobian();

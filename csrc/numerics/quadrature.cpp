@@ -38,7 +38,34 @@ constexpr double kCut = 0.38;
 // them than Gauss-Hermite. Below the smallest scale graded panels are the cheaper ones.
 constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
 constexpr double kFineSteps[] = {0.32, 0.27, 0.2, 0.13};    // two that mostly are enough
+constexpr double kGradualSteps[] = {0.8, 0.5, 0.4, 0.32, 0.25, 0.2, 0.16, 0.13};
 constexpr double kSmallestUniform = 0.1;
+
+struct Steps {
+  const double* share;
+  int count;
+};
+
+template <int N>
+Steps all_of(const double (&share)[N]) {
+  return {share, N};
+}
+
+// What nobody has described is looked at more closely from the beginning.
+Steps steps_of(RuleLadder::Start start, bool unknown) {
+  if (start == RuleLadder::Start::gradual && unknown) start = RuleLadder::Start::uniform;
+  switch (start) {
+    case RuleLadder::Start::uniform:
+      return all_of(kUniformSteps);
+    case RuleLadder::Start::fine:
+      return all_of(kFineSteps);
+    case RuleLadder::Start::gradual:
+      return all_of(kGradualSteps);
+    case RuleLadder::Start::hermite:
+      break;
+  }
+  return {nullptr, 0};
+}
 
 // The node x of a rule in which every kappa has the weight `width` times its density.
 void append_node(double x, double width, double negligible, Rule& rule) {
@@ -198,9 +225,9 @@ Array<double> axis_edges(const Variation& variation, double low, double high) {
 }
 
 RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start, double negligible)
-    : start_(start),
+    : variation_(variation),
+      start_(start),
       whole_levels_(0),
-      unknown_(variation.unknown),
       max_nodes_(max_nodes),
       negligible_(negligible) {
   double smallest = std::min(1.0, variation.everywhere);
@@ -209,11 +236,14 @@ RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start,
   }
   if (start == Start::hermite && smallest >= kMildScale) whole_levels_ = kHermiteLevels;
   if (start != Start::hermite && smallest >= kSmallestUniform) {
-    static_assert(sizeof(kUniformSteps) == sizeof(kFineSteps));
-    whole_levels_ = static_cast<int>(sizeof(kUniformSteps) / sizeof(double));
+    whole_levels_ = steps_of(start, variation.unknown).count;
     step_ = smallest;
   }
-  edge_ = axis_edges(variation);
+}
+
+double RuleLadder::step(int level) const {
+  const bool uniform = start_ != Start::hermite && level < whole_levels_;
+  return uniform ? steps_of(start_, variation_.unknown).share[level] * step_ : 0.0;
 }
 
 bool RuleLadder::make(int level, Rule& rule) const {
@@ -226,8 +256,7 @@ bool RuleLadder::make(int level, Rule& rule) const {
     }
     rule.node.clear();
     rule.weight.clear();
-    const double* const steps = start_ == Start::fine ? kFineSteps : kUniformSteps;
-    const double step = steps[level] * step_;
+    const double step = this->step(level);
     const int half = static_cast<int>(kCutoff / step);
     for (int i = -half; i <= half; ++i) append_node(i * step, step, negligible_, rule);
     return level == 0 || rule.node.size() <= max_nodes_;
@@ -239,17 +268,18 @@ bool RuleLadder::make(int level, Rule& rule) const {
   const int split = kPanelLevels[panel_level].split;
   // On every other level each panel is cut off its middle: what hides at the end of a panel, where
   // there are few nodes and at every degree none, is then inside of one.
-  const bool cut = unknown_ && panel_level % 2 == 1;
-  const Index panels = (edge_.size() - 1) * (cut ? 2 * split : split);
+  const bool cut = variation_.unknown && panel_level % 2 == 1;
+  const Array<double> edge = axis_edges(variation_);
+  const Index panels = (edge.size() - 1) * (cut ? 2 * split : split);
   if (level > 0 && panels * degree > max_nodes_) return false;
 
   const LegendreRule& base = legendre_rule(degree);
   rule.node.clear();
   rule.weight.clear();
-  for (Index e = 0; e + 1 < edge_.size(); ++e) {
-    const double half = 0.5 * (edge_[e + 1] - edge_[e]) / split;
+  for (Index e = 0; e + 1 < edge.size(); ++e) {
+    const double half = 0.5 * (edge[e + 1] - edge[e]) / split;
     for (int part = 0; part < split; ++part) {
-      const double middle = edge_[e] + half * (2.0 * part + 1.0);
+      const double middle = edge[e] + half * (2.0 * part + 1.0);
       if (!cut) {
         append_panel(middle, half, base, negligible_, rule);
         continue;

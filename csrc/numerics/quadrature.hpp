@@ -62,6 +62,7 @@ class RuleLadder {
     hermite,  // Gauss-Hermite with 64, 128 nodes, where nothing varies on a scale below 0.7
     uniform,  // the trapezoid rule, its step a fraction of the smallest scale if that is not tiny
     fine,     // the same with steps of which mostly the first two are enough
+    gradual,  // the same with many steps: one goes straight to those that are needed
   };
 
   // Weights below `negligible` are left out.
@@ -71,11 +72,14 @@ class RuleLadder {
   // False when the rule would exceed max_nodes; the first rule (level 0) is always made.
   bool make(int level, Rule& rule) const;
 
+  // The step of a uniform rule, 0 of any other. Uniform rules do not depend on where the features
+  // are, only on how wide.
+  double step(int level) const;
+
  private:
-  Array<double> edge_;
+  Variation variation_;
   Start start_;
   int whole_levels_;
-  bool unknown_;
   double step_ = 0.0;  // of the first trapezoid rule
   Index max_nodes_;
   double negligible_;

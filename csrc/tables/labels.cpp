@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "numerics/dispatch.hpp"
 #include "numerics/vector_math.hpp"
 
 namespace spikedrf {
@@ -31,6 +32,27 @@ class Target {
   GaussianMoments& moments_;
   Array<double> scratch_;
 };
+
+// From values of the target to chances of +1, and their derivatives by the noise.
+SPIKEDRF_MULTIVERSION
+void blur_signs(double noise, Index n, double* SPIKEDRF_RESTRICT value,
+                double* SPIKEDRF_RESTRICT by_noise) noexcept {
+  if (noise == 0.0) {
+    for (Index j = 0; j < n; ++j) {
+      by_noise[j] = 0.0;  // the gain on one side of the step is the loss on the other
+      value[j] = value[j] >= 0.0 ? 1.0 : 0.0;
+    }
+    return;
+  }
+  SPIKEDRF_SIMD
+  for (Index j = 0; j < n; ++j) {
+    const double z = value[j] / noise;
+    // With z bounded: far out the density is nothing.
+    const double bounded = z > 37.0 ? 37.0 : (z < -37.0 ? -37.0 : z);
+    by_noise[j] = -bounded * kInvSqrtTwoPi * vmath::gaussian(bounded) / noise;
+    value[j] = vmath::normal_cdf(z);
+  }
+}
 
 }  // namespace
 
@@ -134,14 +156,19 @@ bool LabelTable::fill_around(LabelKind kind, const Array<double>& at, int level,
   labels.add(sd, 0.0, noise, around);
   const bool shifts = sd > 0.0 && !around.features.empty();
   Rule rule;
+  double step = 0.0;
+  bool moves = true;  // whether the rule is another on every node
   for (Index i = 0; i < at.size(); ++i) {
-    if (i == 0 || shifts || more) {
+    if (moves) {
       Variation here = around;
       for (auto& feature : here.features) feature.centre -= at[i] / sd;
       if (more) more(i, here);
-      RuleLadder ladder(here, kMostNodes, RuleLadder::Start::uniform, kNegligible);
-      exhausted_ = !ladder.make(level, rule);
+      RuleLadder ladder(here, kMostNodes, RuleLadder::Start::gradual, kNegligible);
+      const double last = step;
+      step = ladder.step(level);
+      exhausted_ = !(step > 0.0 && step == last) && !ladder.make(level, rule);
       if (exhausted_) return false;
+      moves = more || (shifts && step == 0.0);
     }
     zeta_.insert(zeta_.end(), rule.node.begin(), rule.node.end());
     weight_.insert(weight_.end(), rule.weight.begin(), rule.weight.end());
@@ -158,19 +185,7 @@ bool LabelTable::fill_around(LabelKind kind, const Array<double>& at, int level,
   if (!Target(target)(x.data(), x.size(), value_.data())) return false;
   if (kind == LabelKind::sign) {
     by_noise_.resize(value_.size());
-    for (Index j = 0; j < value_.size(); ++j) {
-      double& value = value_[j];
-      if (noise > 0.0) {
-        const double z = value / noise;
-        // With z bounded: far out the density is nothing.
-        const double within = std::clamp(z, -37.0, 37.0);
-        by_noise_[j] = -within * kInvSqrtTwoPi * vmath::gaussian(within) / noise;
-        value = vmath::normal_cdf(z);
-      } else {
-        by_noise_[j] = 0.0;  // the gain on one side of the step is the loss on the other
-        value = value >= 0.0 ? 1.0 : 0.0;
-      }
-    }
+    blur_signs(noise, value_.size(), value_.data(), by_noise_.data());
   }
   look_for_mirror(kind, at);
   known_cuts_ = kind == LabelKind::sign && noise == 0.0 && sd > 0.0;
@@ -199,7 +214,8 @@ void LabelTable::look_for_mirror(LabelKind kind, const Array<double>& at) {
   for (Index j = 0; j < entries; ++j) {
     const Index other = entries - 1 - j;
     const double size = std::max(whole, std::fabs(value_[j]));
-    const bool alike = std::fabs(zeta_[j] + zeta_[other]) <= kRounding * std::fabs(zeta_[j]) &&
+    const double place = 1.0 + std::fabs(zeta_[j]);
+    const bool alike = std::fabs(zeta_[j] + zeta_[other]) <= kRounding * place &&
                        std::fabs(weight_[j] - weight_[other]) <= 100.0 * kRounding * weight_[j] &&
                        std::fabs(value_[j] + value_[other] - whole) <= kRounding * size;
     if (!alike) return;

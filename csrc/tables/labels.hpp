@@ -68,6 +68,8 @@ class LabelTable {
   // From rows that were made elsewhere: weight, value, and zeta of every direction.
   void take(const double* rows, const Array<Index>& begin, int directions);
 
+  bool empty() const { return begin_.empty(); }
+  Index nodes() const { return begin_.size() - 1; }
   Index begin(Index i) const { return begin_[i]; }
   Index largest() const { return largest_; }  // entries of one node
   int directions() const { return directions_; }
