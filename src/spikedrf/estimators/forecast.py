@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from spikedrf.estimators.rows import Rows, Units
 from spikedrf.parameters import Floats
 from spikedrf.readout.leave_one_out import RidgePath
 from spikedrf.readout.ridge import RidgeStatistics
-from spikedrf.theory.effective_ridge import Reading, Spectrum, pooled, read
-from spikedrf.theory.features import FeatureCurve, Judged, measured, variance_sem
+from spikedrf.theory.effective_ridge import LeftOut, Reading, Spectrum, pooled
+from spikedrf.theory.features import FeatureCurve, Judged, Measures, measured, variance_sem
 
 #: Share of the rows that cross-fitting judges by fits to.
 _JUDGED = 0.8
@@ -67,26 +68,45 @@ def statistics_of(
     left_out : bool
         Whether the errors of the path are read too, which takes another pass over the rows.
     """
-    reading, variance, unit = measured(
+    measures, variance, unit = measured(
         path, rows.weight, lam, intercept=intercept, left_out=left_out
     )
-    return _kept(reading) | {
+    return _kept(measures) | {
         "intercept": intercept,
         "variance": variance,
         "variance_sem": variance_sem(rows.y, rows.weight),
         "ridge_unit": unit * units.weight,
         "target_unit": units.y,
-        "optimism": 1.0,
         "judged": None,
     }
 
 
-def _kept(reading: Reading) -> dict[str, Any]:
-    return {field.name: getattr(reading, field.name) for field in fields(reading)}
+def _kept(measures: Measures) -> dict[str, Any]:
+    """Return measures as numbers and arrays: they are read when a forecast is asked for."""
+    kept = {"one": measures.one}
+    for part in measures[:2]:
+        kept |= {} if part is None else _named(part)
+    return kept
+
+
+def _named(part: Any) -> dict[str, Any]:
+    prefix = type(part).__name__.lower()
+    return {f"{prefix}_{field.name}": getattr(part, field.name) for field in fields(part)}
+
+
+def _found(kind: Any, statistics: dict[str, Any]) -> Any:
+    names = {f"{kind.__name__.lower()}_{field.name}": field.name for field in fields(kind)}
+    if not names.keys() <= statistics.keys():
+        return None
+    return kind(**{name: statistics[key] for key, name in names.items()})
 
 
 def _reading(statistics: dict[str, Any]) -> Reading:
-    return Reading(**{field.name: statistics[field.name] for field in fields(Reading)})
+    known: Reading | None = _found(Reading, statistics)
+    if known is not None:
+        return known
+    spectrum, left_out = (_found(kind, statistics) for kind in (Spectrum, LeftOut))
+    return Measures(spectrum, left_out, statistics["one"]).read()
 
 
 def statistics_of_learned(
@@ -139,7 +159,8 @@ def statistics_of_learned(
         """Measure a layer on rows held out of it; also the error of each target's best readout."""
         some = float(held.weight.sum()) * np.logspace(-9.0, 1.0, 21)
         its = stepped.layer.ridge_path(held, weights, some, intercept=intercept)
-        return measured(its, held.weight, some, intercept=intercept)[0], its.mean_square().min(0)
+        measures, _, _ = measured(its, held.weight, some, intercept=intercept)
+        return measures.read(), its.mean_square().min(0)
 
     readings: list[Reading] = []
     hidden = np.zeros(rows.y.shape[1])
@@ -169,7 +190,7 @@ def statistics_of_learned(
     whole = _reading(statistics)
     present = float(rows.weight.sum() ** 2 / np.square(rows.weight).sum())
     judged = np.array([present * (1.0 - out / searched), present, *error, *gain, *hidden])
-    return statistics | _kept(pooled(readings, whole)) | {"judged": judged}
+    return statistics | _named(pooled(readings, whole)) | {"judged": judged}
 
 
 def _of_half(stepped: SteppedLayer, rows: Rows, fold: NDArray[np.int64]) -> Array | None:
@@ -190,13 +211,12 @@ def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
         np.square(vector.T @ sums.moment) / sums.p,
         square,
     )
-    return _kept(read(spectrum, None)) | {
+    return _kept(Measures(spectrum, None, 1.0)) | {
         "intercept": sums.intercept,
         "variance": square / float(sums.n),
         "variance_sem": None,
         "ridge_unit": 1.0,
         "target_unit": 1.0,
-        "optimism": 1.0,
         "judged": None,
     }
 
@@ -204,20 +224,22 @@ def statistics_of_sums(sums: RidgeStatistics) -> dict[str, Any]:
 def curve_of(statistics: dict[str, Any], *, single: bool) -> FeatureCurve:
     """Return the learning curve of the features that were measured."""
     judged = statistics["judged"]
-    return FeatureCurve(
+    curve = partial(
+        FeatureCurve,
         _reading(statistics),
         statistics["variance"],
         intercept=statistics["intercept"],
         variance_sem=statistics["variance_sem"],
-        optimism=statistics["optimism"],
         judged=None if judged is None else Judged(*judged[:2], *np.split(judged[2:], 3)),
         ridge_unit=statistics["ridge_unit"],
-        target_unit=statistics["target_unit"],
-        single=single,
     )
+    optimism = 1.0
+    if "cross_fitted" in statistics:
+        optimism = _optimism(curve(single=False), *statistics["cross_fitted"])
+    return curve(optimism=optimism, target_unit=statistics["target_unit"], single=single)
 
 
-def optimism(statistics: dict[str, Any], alpha: Floats, error: Floats) -> float:
+def _optimism(curve: FeatureCurve, alpha: Floats, error: Floats) -> float:
     """Return by what the errors of new rows are above those that the readout has left out.
 
     Features that have learned from a row know its target, and to leave it out of the readout does
@@ -226,14 +248,13 @@ def optimism(statistics: dict[str, Any], alpha: Floats, error: Floats) -> float:
 
     Parameters
     ----------
-    statistics : dict
-        As `statistics_of`.
+    curve : FeatureCurve
+        In units of the rows.
     alpha : ndarray, shape (targets,)
         Ridge of each target, in its units.
     error : ndarray, shape (targets,)
         Errors of cross-fitting.
     """
-    curve = curve_of(statistics | {"target_unit": 1.0}, single=False)
     unit = np.where(curve.variance > 0.0, curve.variance, 1.0)
     rows = _JUDGED * curve.rows
     here = [

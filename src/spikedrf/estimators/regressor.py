@@ -13,7 +13,6 @@ from spikedrf.activations import FunctionLike
 from spikedrf.estimators.distributed import is_dask, lazy, map_rows
 from spikedrf.estimators.forecast import (
     curve_of,
-    optimism,
     ridges_about,
     statistics_of,
     statistics_of_learned,
@@ -413,7 +412,7 @@ class SpikedRFRegressor(RegressorMixin, StreamMixin):
             kept = statistics_of(path, first.rows, lam, intercept=intercept, units=units)
             if choice is not None and choice.step_size != 0.0:
                 alpha = first.alphas[choice.alpha] * units.weight
-                kept["optimism"] = optimism(kept, alpha, choice.error)
+                kept["cross_fitted"] = np.stack([alpha, choice.error])
         self.forecast_statistics_ = kept
 
     def _forget(self) -> None:

@@ -399,16 +399,16 @@ def from_features(
     # From what is next to nothing of all eigenvalues to all of them together.
     lam = np.geomspace(1e-8, 10.0, 19) * max(float(variance.mean()) * rows.weight.sum(), 1e-300)
     path = ridge_path(rows, F.shape[1], lam, intercept=intercept)
-    reading, variance, unit = measured(path, rows.weight, lam, intercept=intercept)
+    measures, variance, unit = measured(path, rows.weight, lam, intercept=intercept)
     if its.margin:
         best = int(np.argmin(path.mean_square()[:, 0]))
         residual = np.empty(len(rows))
         for part, left in path.leave_one_out():
             residual[part] = left[:, best, 0]
         require_gaussian(rows.y[:, 0] - residual, rows.y[:, 0])
-        return ClassCurve(reading, its, float(np.mean(rows.y > 0.0)))
+        return ClassCurve(measures.read(), its, float(np.mean(rows.y > 0.0)))
     return FeatureCurve(
-        reading,
+        measures.read(),
         variance,
         intercept=intercept,
         variance_sem=variance_sem(rows.y, rows.weight),
@@ -427,10 +427,22 @@ def variance_sem(y: Floats, weight: Floats) -> Floats:
     return np.asarray(spread / np.where(variance > 0.0, variance, 1.0))
 
 
+class Measures(NamedTuple):
+    """What rows of features have shown: the arguments of `effective_ridge.read`."""
+
+    spectrum: Spectrum
+    left_out: LeftOut | None
+    one: float
+
+    def read(self) -> Reading:
+        """Return it as `FeatureCurve` takes it."""
+        return read(self.spectrum, self.left_out, one=self.one)
+
+
 def measured(
     path: RidgePath, weight: Floats, lam: Floats, *, intercept: bool, left_out: bool = True
-) -> tuple[Reading, Floats, float]:
-    """Return what a path of ridges has measured of features, as `FeatureCurve` takes it.
+) -> tuple[Measures, Floats, float]:
+    """Return what a path of ridges has measured of features.
 
     Parameters
     ----------
@@ -445,7 +457,7 @@ def measured(
 
     Returns
     -------
-    reading : Reading
+    measures : Measures
     variance : ndarray, shape (targets,)
     unit : float
         Ridge in the units of ``lam`` that is one in those of rows of equal weight.
@@ -459,7 +471,7 @@ def measured(
     )
     one = 1.0 + 1.0 / rows if intercept else 1.0
     errors = _errors(path, lam, scale) if left_out else None
-    return read(spectrum, errors, one=one), spectrum.square / rows, 1.0 / scale
+    return Measures(spectrum, errors, one), spectrum.square / rows, 1.0 / scale
 
 
 def _errors(path: RidgePath, lam: Floats, scale: float) -> LeftOut:
