@@ -11,6 +11,7 @@ from spikedrf import (
     Mixture,
     MultiIndex,
     Spike,
+    losses,
     simulate_spectrum,
     theory,
 )
@@ -98,6 +99,46 @@ def test_phase_diagram_is_solve():
         value="gain", target="product", alpha=[1.0, 2.0], lam=[0.1, 1.0], step=STEP
     )
     assert gain.value.shape == (2, 2)
+
+
+SIGNS = {"labels": "sign", "noise": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("readout", "wrt", "objective"),
+    [
+        ({"loss": losses.Huber(0.7), "noise": 0.4},
+         ("alpha", "beta", "lam", "noise", "delta", "eta"), "test_error"),
+        ({"loss": losses.Quantile(0.7), "noise": 0.4}, ("lam", "level", "alpha0"), "test_loss"),
+        ({"loss": "squared_hinge", "flip": 0.0} | SIGNS, ("lam", "flip"), "test_error"),
+        ({"loss": "logistic", "flip": 0.5 - 1e-3} | SIGNS, ("flip",), "test_loss"),
+    ],
+)  # fmt: skip
+def test_gradient_of_other_losses(readout, wrt, objective):
+    """Differences in the general equations, against closed forms on the plain ones."""
+    model = {"lam": 0.1, "beta": 0.8, "target": "sin", "step": STEP, "objective": objective}
+    exact = theory.gradient(2.0, wrt=wrt, **model | readout)
+    ours = theory.gradient(2.0, wrt=wrt, inputs=ALMOST_WHITE, rtol=1e-6, **model | readout)
+    assert ours.success
+    assert ours.test_error == pytest.approx(exact.test_error, rel=1e-9)
+    assert ours.test_loss == pytest.approx(exact.test_loss, rel=1e-9)
+    for name in wrt:
+        assert ours[name] == pytest.approx(exact[name], rel=1e-8)
+
+
+def test_optima_of_other_losses():
+    model = {"over": "lam", "beta": 0.8, "step": GradientStep(1.5, 4.0)}
+    huber = model | {"loss": losses.Huber(0.7), "noise": 0.4, "target": "sin"}
+    best, exact = theory.optimise(2.0, inputs=ALMOST_WHITE, **huber), theory.optimise(2.0, **huber)
+    assert (best.lam, best.test_error) == pytest.approx((exact.lam, exact.test_error), rel=1e-6)
+    # Classes are signs, where the loss is one of the margin, and the other parameters stay.
+    rare = Mixture([[1.0], [-1.0]], labels=[1, -1], proportions=[0.8, 0.2], weights=[0.6, 2.0])
+    given = model | {"inputs": rare, "loss": "squared_hinge"}
+    grid = {"alpha": [2.0], "beta": [0.8]}
+    lam = theory.phase_diagram(value="lam", **given | grid).value.item()
+    del given["over"]
+    curve = theory.solve(2.0, lam=lam * np.array([0.9, 1.0, 1.1]), **given).test_error
+    assert np.argmin(curve) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.layer_on_inputs import latents_of
-from spikedrf.inputs.population import Inputs, Population, Rows
+from spikedrf.inputs.population import Inputs, Population, Rows, numbers_of
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import names_among, real_array
@@ -27,6 +27,7 @@ from spikedrf.theory.core import core_points, core_problem, run
 from spikedrf.theory.latents.differences import Slopes
 from spikedrf.theory.latents.gradient import differentiate_points, of_readout
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents, spike_of
+from spikedrf.theory.latents.solve import Learned
 from spikedrf.theory.linear_groups import mergeable_spikes, merged, merged_moves
 from spikedrf.theory.solve import set_infinite_aside
 
@@ -152,7 +153,7 @@ def gradient(
     alpha, lam, beta, activation, target, step, noise, bulk, workers
         As for `solve`.
     loss, labels, flip, inputs, init
-        As for `solve`; with inputs or several directions the square loss of real labels.
+        As for `solve`.
     objective : {"test_error", "test_loss"}
         What to differentiate: the test error, with ``labels="sign"`` the rate of wrong signs, or
         the loss of fresh samples.
@@ -204,7 +205,8 @@ def gradient(
 
     With inputs of their own, several directions or Gaussian rows, derivatives through the first
     layer (``eta, alpha0, r, c, gamma``, and ``noise`` of a `GradientStep`) are central differences
-    of sixth order, and ``quadrature_error`` holds what halving their step changes. How several
+    of sixth order, and ``quadrature_error`` holds what halving their step changes; all of them are
+    under other losses than the square one and for sign labels. How several
     steps of one value of ``u`` move a spike is such a difference too, NaN where it is in doubt.
 
     Without noise the derivative by ``noise`` of sign labels is 0 where the target crosses 0, and
@@ -228,27 +230,30 @@ def gradient(
     Gradient(lam=-0.00862425, success=True)
     """
     kind = losses.resolve(loss)
-    losses.check_labels(labels, kind)
+    labels = losses.check_labels(labels, kind, numbers_of(inputs))
     names = _check_names(wrt, step, bulk)
     _check_readout(names, kind, labels, objective)
     accuracy = check_accuracy(rtol)
     threads = thread_count(workers)
     law, rows = latents_of(inputs, target, init, step, bulk)
-    if law is not None:
-        own = producer_of(step).own_bulk if bulk is None else bulk
-        refuse_beyond_latents(step, own)
-        refuse_convex_latents(kind, labels)
-        result = _in_latents(
-            check_values(alpha, beta, lam, noise), activation, law, step, rows, names, accuracy,
-            threads,
-        )  # fmt: skip
-        result = replace(result, test_loss=0.5 * result.test_error, objective=objective)
-        result = _of_loss(result) if objective == "test_loss" else result
-        warn(result, accuracy)
-        return result
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
     if labels == "real" and chance.any():
         raise ValueError("flip is for labels='sign': real labels have noise instead")
+    if law is not None:
+        own = producer_of(step).own_bulk if bulk is None else bulk
+        refuse_beyond_latents(step, own)
+        values = check_values(alpha, beta, lam, noise)
+        learned = Learned.of(kind, labels)
+        model = activation, law, step, rows, names, accuracy, threads
+        if learned is None:
+            result = _in_latents(values, *model)
+            result = replace(result, test_loss=0.5 * result.test_error, objective=objective)
+            result = _of_loss(result) if objective == "test_loss" else result
+        else:
+            values |= {"flip": chance} if learned.signs else {}
+            result = _by_differences(values, *model, learned, objective)
+        warn(result, accuracy)
+        return result
     ridge = labels == "real" and kind == losses.Square()
     batch = pose(
         alpha,
@@ -328,6 +333,37 @@ def _in_latents(
     )
 
 
+def _by_differences(
+    values: dict[str, Floats],
+    activation: FunctionLike,
+    law: Population,
+    step: StepLike,
+    rows: Rows,
+    names: tuple[str, ...],
+    accuracy: float,
+    threads: int | None,
+    learned: Learned,
+    objective: str,
+) -> Gradient:
+    sigma = resolve(activation, "activation")
+    slopes = Slopes(values, sigma, law, step, rows, names, threads, learned, objective=objective)
+    solved, status = slopes.solved, slopes.status
+    status = np.where((status == 0) & ~(slopes.error <= accuracy), 1, status)
+    success: Any = status == 0
+    producer = producer_of(step)
+    return Gradient(
+        test_error=solved.arrange("test"),
+        test_loss=solved.arrange("test_loss"),
+        objective=objective,
+        success=success if solved.shape else bool(success),
+        status=status if solved.shape else int(status),
+        quadrature_error=slopes.error[()],
+        spike=spike_of(solved.frames, solved.which, solved.shape),
+        parameters={**values} | vars(learned.loss) | producer.steered,
+        _values={name: slopes.values[name][()] for name in names},
+    )
+
+
 def _check_names(wrt: str | Sequence[str], step: StepLike, bulk: str | None) -> tuple[str, ...]:
     producer = producer_of(step)
     names = names_among("wrt", wrt, dict.fromkeys((*PARAMETERS, *producer.steerable)))
@@ -345,15 +381,6 @@ def _check_names(wrt: str | Sequence[str], step: StepLike, bulk: str | None) -> 
     if not names:
         raise ValueError(f"wrt must name at least one of {', '.join(PARAMETERS)}")
     return names
-
-
-def refuse_convex_latents(loss: losses.Loss, labels: str) -> None:
-    """Raise ValueError unless derivatives are known with inputs or several directions."""
-    if labels != "real" or loss != losses.Square():
-        raise ValueError(
-            f"loss must be 'square' and labels 'real' for derivatives and optima with inputs or "
-            f"several directions, got {loss.name!r} and {labels!r}; theory.solve takes any"
-        )
 
 
 def _check_readout(names: tuple[str, ...], loss: losses.Loss, labels: str, objective: str) -> None:

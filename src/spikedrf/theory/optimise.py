@@ -12,7 +12,7 @@ from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.layer_on_inputs import latents_of, layers_on_inputs
-from spikedrf.inputs.population import Inputs
+from spikedrf.inputs.population import Inputs, numbers_of
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, names_among, real_array
@@ -25,8 +25,9 @@ from spikedrf.theory.convergence import (
     one_warning_for_all,
     warn,
 )
-from spikedrf.theory.gradient import gradient, refuse_convex_latents
+from spikedrf.theory.gradient import gradient
 from spikedrf.theory.latents.solution import check_values, refuse_beyond_latents
+from spikedrf.theory.latents.solve import Learned
 from spikedrf.theory.optimum import Optimum
 from spikedrf.theory.search import Optimal, Problems, Search
 from spikedrf.theory.solve import solve
@@ -70,7 +71,7 @@ def optimise(
     alpha, lam, beta, activation, target, step, noise, inputs, init, bulk, workers
         As for `solve`. ``lam``, and the ``eta`` of the step, are not used if they are optimised.
     loss, labels, flip
-        As for `solve`; with inputs or several directions the square loss of real labels.
+        As for `solve`.
     objective : {"test_error", "test_loss"}
         What to minimise: the test error ``E``, with ``labels="sign"`` the rate of wrong signs, or
         the loss of fresh samples (for logistic regression the best probabilities).
@@ -130,7 +131,7 @@ def optimise(
     over, step, bounds = _of_one_step(over, step, bounds)
     names = check_over(over, step)
     kind = losses.resolve(loss)
-    losses.check_labels(labels, kind)
+    labels = losses.check_labels(labels, kind, numbers_of(inputs))
     accuracy = check_accuracy(rtol)
     limits = _check_bounds(bounds, names)
     if lam is None and "lam" not in names:
@@ -229,10 +230,10 @@ def _posed(
 ) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Refuse what is to be refused; return the parameters and their broadcast shape."""
     law, rows = latents_of(inputs, target, init, step, bulk)
+    chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
+    if labels == "real" and chance.any():
+        raise ValueError("flip is for labels='sign': real labels have noise instead")
     if law is None:
-        chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
-        if labels == "real" and chance.any():
-            raise ValueError("flip is for labels='sign': real labels have noise instead")
         batch = pose(
             alpha,
             lam=lam,
@@ -248,8 +249,11 @@ def _posed(
             convex.refuse_undefined(batch, loss, labels)
         return batch.parameters, batch.shape
     refuse_beyond_latents(step, producer_of(step).own_bulk if bulk is None else bulk)
-    refuse_convex_latents(loss, labels)
     values = check_values(alpha, beta, lam, noise)
+    learned = Learned.of(loss, labels)
+    if learned is not None:
+        values |= {"flip": chance} if learned.signs else {}
+        learned.refuse_limits(values, law)
     _, which = layers_on_inputs(step, activation, law, values["noise"], rows)
     shapes = {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     producer = producer_of(step)

@@ -19,7 +19,7 @@ from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import check_bulk
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.layer_on_inputs import latents_of
-from spikedrf.inputs.population import Inputs, Population
+from spikedrf.inputs.population import Inputs, Population, numbers_of
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import ConvergenceWarning, names_among
@@ -165,7 +165,7 @@ def phase_diagram(
     if value in OVER and value not in names:
         raise ValueError(f"value={value!r} is the best {value}: over must name it, got {over!r}")
     kind = losses.resolve(loss)
-    losses.check_labels(labels, kind)
+    labels = losses.check_labels(labels, kind, numbers_of(inputs))
     points = mesh(parameters, step, u, pi, names)
     own = producer_of(step).own_bulk if bulk is None else bulk
     check_bulk(own)

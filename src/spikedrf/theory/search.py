@@ -20,6 +20,7 @@ from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats, pose
 from spikedrf.theory.gradient import gradient
 from spikedrf.theory.latents.differences import Slopes
+from spikedrf.theory.latents.solve import Learned
 from spikedrf.theory.minimise import Integers, Minimum, minimise
 from spikedrf.theory.solve import infinite_without_ridge
 
@@ -222,27 +223,32 @@ class Search:
 
     def error(self, problems: Problems, name: str, x: Floats) -> tuple[Floats, Floats]:
         """Return the test error and its slope; the problems are along the last axis of ``x``."""
-        if self.law is not None and name == "eta":
-            return self._rough(problems.moved(eta=x))
+        if self.law is not None and (name == "eta" or not self.ridge):
+            return self._rough(problems.moved(**{name: x}), name)
         given = problems.moved(**{name: x}).arguments() | self.solver
         slope = gradient(**given, objective=self.objective, wrt=name)
         known = slope.success | (slope.quadrature_error <= _UNKNOWN)
         return np.where(known, slope.value, np.nan), np.where(known, slope[name], np.nan)
 
-    def _rough(self, problems: Problems) -> tuple[Floats, Floats]:
-        """Return the test error and its slope by eta, by one set of differences."""
+    def _rough(self, problems: Problems, name: str) -> tuple[Floats, Floats]:
+        """Return the objective and its slope, by one set of differences."""
         assert self.law is not None
         given = problems.arguments()
         step = given.pop("step")
-        given.pop("flip", None)
+        learned = Learned.of(self.solver["loss"], self.solver["labels"])
+        if learned is None or not learned.signs:
+            given.pop("flip", None)
         sigma, rows = self.solver["activation"], self.latents[1]
         threads = thread_count(self.solver["workers"])
-        slopes = Slopes(given, sigma, self.law, step, rows, ("eta",), threads, halvings=1)
+        slopes = Slopes(
+            given, sigma, self.law, step, rows, (name,), threads, learned,
+            objective=self.objective if learned is not None else "test_error", halvings=1,
+        )  # fmt: skip
         known = slopes.error <= _UNKNOWN
-        test, slope = (
-            np.where(known, value, np.nan) for value in (slopes.test_error, slopes.values["eta"])
+        value, slope = (
+            np.where(known, found, np.nan) for found in (slopes.value, slopes.values[name])
         )
-        return test, slope
+        return value, slope
 
     def best_error(self, problems: Problems, name: str, x: Floats) -> tuple[Floats, Floats]:
         """Return the test error at the best ridge; by the envelope theorem its slope is partial."""
@@ -282,7 +288,8 @@ class Search:
             r, c = self._neurons(problems)
             # There is no formula for the ridgeless limit of interpolation.
             few = problems.values["alpha"] <= problems.values["beta"]
-            return (few | self.solver["activation"].linear) & finite, np.hypot(r, np.sqrt(c))
+            none = few | self.solver["activation"].linear | (not self.ridge)
+            return none & finite, np.hypot(r, np.sqrt(c))
         functions = {"activation": self.solver["activation"], "target": self.solver["target"]}
         given = problems.moved(lam=np.zeros(problems.size)).arguments()
         given.pop("flip", None)

@@ -195,12 +195,16 @@ def solve(
         values = check_values(alpha, beta, lam, noise)
         accuracy = check_accuracy(rtol)
         sigma = resolve(activation, "activation")
-        learned = None
-        if signs or kind != losses.Square():
-            values |= {"flip": chance} if signs else {}
-            learned = Learned(kind, signs)
+        values |= {"flip": chance} if signs else {}
         solution = solve_latents(
-            values, sigma, law, step, rows, accuracy, thread_count(workers), learned
+            values,
+            sigma,
+            law,
+            step,
+            rows,
+            accuracy,
+            thread_count(workers),
+            Learned.of(kind, labels),
         )
         solution = replace(solution, about=description(sigma, solution.target, step))
         warn(solution, accuracy)

@@ -16,7 +16,7 @@ from spikedrf.inputs.labels import Readout, least_rates
 from spikedrf.inputs.layer_on_inputs import layers_on_inputs
 from spikedrf.inputs.neurons import LayerOnInputs
 from spikedrf.inputs.population import Population, Rows
-from spikedrf.losses import Loss
+from spikedrf.losses import Loss, Square
 from spikedrf.parameters import broadcast_shape
 from spikedrf.running.workers import for_each
 from spikedrf.theory.batch import features_die_out
@@ -46,6 +46,11 @@ class Learned:
 
     loss: Loss
     signs: bool
+
+    @classmethod
+    def of(cls, loss: Loss, labels: str) -> Learned | None:
+        """Return it, None for ridge regression."""
+        return None if (loss, labels) == (Square(), "real") else cls(loss, labels == "sign")
 
     def readout(self, noise: float) -> Readout:
         """Return it as the labels' rules see it."""
