@@ -111,7 +111,8 @@ def _nodes(frame: Frame) -> NodesOfLatents:
         weight[:, 0, 0] = trace
     pairs = np.ascontiguousarray(weight[(slice(None), *np.triu_indices(size))].T)
     own = weight[:, 0, 0]
-    return NodesOfLatents(frame.nodes.value[0], trace, own, 0.0 * own, own, "isotropic", pairs)
+    of_one = (own, 0.0 * own, own)
+    return NodesOfLatents(frame.nodes.value[0], trace, *of_one, name="isotropic", pairs=pairs)
 
 
 @dataclass(frozen=True, eq=False)
