@@ -238,6 +238,13 @@ def measure(name, load, seed, p, labels):
     return out
 
 
+def add(done, result):
+    """Add what was measured on a split to what is known of it."""
+    known = done.setdefault((result["name"], result["seed"]), {})
+    for key, value in result.items():
+        known[key] = known.get(key, {}) | value if isinstance(value, dict) else value
+
+
 def measured(measure, labels, sets, seeds, p, jobs, keep, so_far=False):
     """Measure all splits of all data sets; what is kept is not done again, or is all there is."""
     done = {}
@@ -245,7 +252,7 @@ def measured(measure, labels, sets, seeds, p, jobs, keep, so_far=False):
         for line in keep.read_text("utf-8").splitlines():
             result = json.loads(line)
             if result["features"] == p:
-                done.setdefault((result["name"], result["seed"]), {}).update(result)
+                add(done, result)
     todo = []
     for seed in () if so_far else seeds:
         for name in sets:
@@ -254,7 +261,7 @@ def measured(measure, labels, sets, seeds, p, jobs, keep, so_far=False):
                 todo.append((name, seed, missing))
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     for result in parallel(delayed(measure)(n, sets[n], seed, p, some) for n, seed, some in todo):
-        done.setdefault((result["name"], result["seed"]), {}).update(result)
+        add(done, result)
         if keep is not None:
             with keep.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")

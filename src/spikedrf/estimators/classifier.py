@@ -168,8 +168,9 @@ class SpikedRFClassifier(ClassifierMixin, NetworkMixin):
     itself, in five folds, the classes dealt out evenly, the step taken anew without the rows left
     out: what helps squares need not help the logarithm of a probability.
 
-    Several steps are those of `SpikedRFRegressor` on labels +-1, and kept if they improve the loss
-    itself, on the rows held out of them, by two standard errors.
+    Several steps are those of `SpikedRFRegressor` on labels +-1, searched for twice as long where
+    they gain little, and kept if they improve the loss itself, on the rows held out of them, by two
+    standard errors.
 
     The readout is minimised by SciPy's L-BFGS in white coordinates and then Newton's method; the
     hinge loss, which has a kink, by the method of multipliers

@@ -97,7 +97,9 @@ class NetworkMixin(FirstLayerMixin):
         found = None
         if steps and self._plans(rows):
             intercept = flag("fit_intercept", self.fit_intercept)
-            found = self._search(layer, rows, salt, intercept=intercept, n_jobs=self.n_jobs)
+            found = self._search(
+                layer, rows, salt, intercept=intercept, n_jobs=self.n_jobs, squares=squares
+            )
             if found.layer is not None:
                 return self._fit_planned_layer(
                     found, layer, rows, alphas, salt, per_target=per_target, squares=squares

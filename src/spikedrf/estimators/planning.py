@@ -167,6 +167,7 @@ def plan(
     steps: int,
     intercept: bool,
     n_jobs: int | None,
+    patience: int = 1,
 ) -> Plan:
     """Search for a plan, and make it if it is clearly better than the plain features.
 
@@ -187,6 +188,8 @@ def plan(
         The most steps.
     intercept : bool
     n_jobs : int or None
+    patience : int
+        As `Judge`'s.
     """
     d = rows.X.shape[1]
     if kinds is None:
@@ -198,7 +201,7 @@ def plan(
     fold = _dealt(some, salt)
     with one_blas_thread():
         return _Planning(
-            rows, some, data, fold, plain, salt, tuple(kinds), steps, intercept, n_jobs
+            rows, some, data, fold, plain, salt, tuple(kinds), steps, intercept, n_jobs, patience
         ).plan()
 
 
@@ -255,6 +258,7 @@ class _Planning:
     steps: int
     intercept: bool
     n_jobs: int | None
+    patience: int
 
     @property
     def folds(self) -> int:
@@ -280,7 +284,7 @@ class _Planning:
         width = min(p, WIDTH)
         folds = [Fold(*self._parts(f)) for f in range(self.folds)]
         mover = Mover(drawn.take(slice(0, width)), self.activation, self.intercept)
-        judge = Judge(folds, mover, self.n_jobs)
+        judge = Judge(folds, mover, self.n_jobs, self.patience)
         plain = np.zeros((p, self.data.x.shape[1]), np.float32)
         plain[:, : self.plain.W.shape[1]] = self.plain.W
         reference = judge.layers([plain] * len(folds), PLAIN_RIDGES)

@@ -112,11 +112,14 @@ class Judge:
     mover : Mover
     n_jobs : int or None
         Fits at a time, as joblib's.
+    patience : int
+        So many times as many tries may gain little, before they are the last.
     """
 
     folds: Sequence[Fold]
     mover: Mover
     n_jobs: int | None
+    patience: int = 1
 
     @property
     def weight(self) -> Floats:
@@ -298,7 +301,7 @@ class _Chain:
 
     def go(self, judge: Judge, rounds: int) -> None:
         for _ in range(rounds):
-            if _settled(self.errors, _SETTLED) and self.gains(judge):
+            if _settled(self.errors, judge.patience * _SETTLED) and self.gains(judge):
                 break
             moves = [Move(self.kind, self.last.scale * factor) for factor in _METRIC_SCALES]
             self.last = judge.best(self.last, moves, _near(self.last, _METRIC_RIDGES))
@@ -365,7 +368,7 @@ def _steps(judge: Judge, node: Node, most: int) -> Node:
             kind, failures = "restart", failures + 1
             length *= _SHORTER
         errors.append(node.error)
-        if failures == _FAILURES or _settled(errors, _SETTLED_STEPS):
+        if failures == _FAILURES or _settled(errors, judge.patience * _SETTLED_STEPS):
             break
     return node
 

@@ -152,9 +152,20 @@ class SeveralStepsMixin(BaseEstimator):
             )
 
     def _search(
-        self, layer: InitialLayer, rows: Rows, salt: int, *, intercept: bool, n_jobs: int | None
+        self,
+        layer: InitialLayer,
+        rows: Rows,
+        salt: int,
+        *,
+        intercept: bool,
+        n_jobs: int | None,
+        squares: bool = True,
     ) -> Plan:
-        """Search for a plan on rows of distinct inputs."""
+        """Search for a plan on rows of distinct inputs.
+
+        If squares are not what is wanted in the end, longer: a gain too small to matter for them
+        may matter for a probability.
+        """
         asked = self._intention
         differentiable(layer.activation)
         return plan(
@@ -165,6 +176,7 @@ class SeveralStepsMixin(BaseEstimator):
             steps=asked.steps,
             intercept=intercept,
             n_jobs=n_jobs,
+            patience=1 if squares else 2,
         )
 
     # ---------------------------------------------------------------------------------------------
