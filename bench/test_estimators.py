@@ -258,6 +258,21 @@ def test_fit(race, row, entrant):
     race(entrant, lambda: run().fit(X, Y), check=check, note=note, memory=np.inf, **more)
 
 
+@pytest.mark.parametrize("entrant", ["spikedrf", "its final fit alone"])
+def test_selection(race, entrant):
+    """All steps chosen, beside a fit without any: choosing costs at most three times that."""
+    alone = entrant != "spikedrf"
+    setting = {"n_steps": 0} if alone else {}
+
+    def check(fitted):
+        assert fitted.score(X_TEST, Y_TEST) > (0.0 if alone else 0.8)
+        assert (len(fitted.steps_) > 2) != alone
+
+    more = {"group": f"fit, steps and ridge chosen, {SIZE}", "row": "", "check": check}
+    more |= {"part": alone, "target": 4.0 if alone else None, "memory": np.inf}
+    race(entrant, lambda: SpikedRFRegressor(WIDTH, random_state=0, **setting).fit(X, Y), **more)
+
+
 PREDICTIONS = {
     "spikedrf": FITS["step and ridge given"]["spikedrf"],
     "RBFSampler, Ridge": FITS["step and ridge given"]["RBFSampler, Ridge"],
