@@ -116,15 +116,16 @@ def test_signs_of_any_target_on_any_inputs(arguments, known, capsys):
 
 
 def test_best_classifier_of_a_product():
-    # The product of two normal variables has the density K_0(|t|)/pi. The grid's kinks at its
-    # nodes cost h^2/12 of the slopes, h = .04.
+    # The product of two normal variables has the density K_0(|t|)/pi.
     exact, _ = quad(lambda t: 2.0 / np.pi * k0(t) * ndtr(-t / 0.5), 0.0, np.inf)
     expected = [exact, 0.1 + 0.8 * exact]
-    np.testing.assert_allclose(theory.bayes_error("product", 0.5, [0.0, 0.1]), expected, atol=2e-4)
+    np.testing.assert_allclose(theory.bayes_error("product", 0.5, [0.0, 0.1]), expected, rtol=1e-8)
+    third = MultiIndex(lambda s: s[..., 0] * s[..., 2], directions=3)
+    assert theory.bayes_error(third, 0.5) == pytest.approx(exact, rel=1e-6)
     np.testing.assert_allclose(
         theory.bayes_error(MultiIndex(lambda s: np.tanh(s[..., 0]), 1), 0.5),
         theory.bayes_error("tanh", 0.5),
-        rtol=1e-5,
+        rtol=1e-9,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,6 @@ _GRID = {
 }
 # Points of Gauss-Hermite rules for real labels beside a plane of kappa, whose nodes are thousands.
 _BESIDE_PLANE = {1: (12, 18, 26, 38, 54, 80), 2: (10, 14, 20, 28, 40), 3: (8, 10, 12)}
-# The same where the least rate of wrong signs is found, in the latents that labels depend on.
-_LEAST = {1: 2401, 2: 401, 3: 81}
 #: So many labels there are at most, on all nodes together.
 MOST_LABELS = 1 << 21
 
@@ -31,6 +30,11 @@ MOST_LABELS = 1 << 21
 _REACH, _SCAN, _HALVINGS = 9.0, 721, 50
 _NEAR = 1e-5
 _MOST_NODES, _NEGLIGIBLE = 1 << 13, 1e-18
+
+# Where the least rate of wrong signs is found: reach and accuracy of the integral over all latents
+# of labels but the last, along which lines run, how often it may be divided, and values at a time.
+_LEAST_REACH, _LEAST_ACCURACY, _LEAST_DIVISIONS = 8.0, {1: 1e-9, 2: 1e-7}, 200
+_SCANNED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -152,62 +156,127 @@ def _along_a_line(
     """Signs of a function of one latent beside kappa: panels end where it changes its sign."""
     law = frame.population
 
-    def g(at: Floats, zeta: Floats) -> Floats:
-        return np.asarray(law.label(_latents(frame, i, at, zeta[..., None]), i))
+    def g(line: Any, zeta: Floats) -> Floats:
+        return np.asarray(law.label(_latents(frame, i, shift[:, line], zeta[..., None]), i))
 
-    scan = np.linspace(-_REACH, _REACH, _SCAN) + 1e-4
-    value = g(shift[..., None], scan[None, :])
-    node, place = np.nonzero((value[:, 1:] >= 0.0) != (value[:, :-1] >= 0.0))
-    left, right = scan[place], scan[place + 1]
-    below = value[node, place] >= 0.0
-    at = shift[:, node]
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (left + right)
-        same = (g(at, middle) >= 0.0) == below
-        left, right = np.where(same, middle, left), np.where(same, right, middle)
-    beside = [np.abs(g(at, left - _NEAR)), np.abs(g(at, right + _NEAR))]
-    slope = np.maximum(*beside) / _NEAR if node.size else left
-    width = np.zeros_like(left)
-    if readout.noise > 0.0:
-        width = readout.noise / np.maximum(slope, 1e-300)
+    line, left, width = _changes(g, shift.shape[1], readout.noise)
     parts, first = [], [0]
     for n in range(shift.shape[1]):
-        mine = node == n
+        mine = line == n
         rule = _core.feature_rule(
             np.ascontiguousarray(left[mine]), np.ascontiguousarray(width[mine]), fine,
             _MOST_NODES, _NEGLIGIBLE,
         )  # fmt: skip
         if rule is None:
             return None
-        chance = _chance(g(shift[:, n, None], rule[0]), readout.noise)
+        chance = _chance(g(np.full(rule.shape[1], n), rule[0]), readout.noise)
         parts.append(np.array([rule[1], chance, rule[0]]))
         first.append(first[-1] + rule.shape[1])
     return np.concatenate(parts, axis=1), first
 
 
-def least_rates(population: Population, noise: Floats, flip: Floats) -> Floats:
+def _changes(g: Any, count: int, noise: float) -> tuple[Floats, Floats, Floats]:
+    """Find where functions ``g(line, zeta)`` change their sign.
+
+    Returns
+    -------
+    line, at, width : ndarray
+        Lines, ascending, places on them, and the scale on which noise hides the change.
+    """
+    scan = np.linspace(-_REACH, _REACH, _SCAN) + 1e-4
+    value = g(np.arange(count)[:, None], np.broadcast_to(scan, (count, scan.size)))
+    line, place = np.nonzero((value[:, 1:] >= 0.0) != (value[:, :-1] >= 0.0))
+    left, right = scan[place], scan[place + 1]
+    below = value[line, place] >= 0.0
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (left + right)
+        same = (g(line, middle) >= 0.0) == below
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    width = np.zeros_like(left)
+    if noise > 0.0:
+        beside = [np.abs(g(line, left - _NEAR)), np.abs(g(line, right + _NEAR))]
+        width = noise / np.maximum(np.maximum(*beside) / _NEAR, 1e-300)
+    return line, left, width
+
+
+def least_rates(population: Population, noise: Floats, flip: Floats) -> tuple[Floats, Floats]:
     """Return the rate of wrong signs of the labels themselves, class and latents known.
 
-    ``E min(P(y = 1), P(y = -1))`` at every point: what noise and turned labels cost any classifier.
+    ``E min(P(y = 1), P(y = -1))`` at every point, what noise and turned labels cost any classifier;
+    and an estimate of its error.
     """
     levels, which = np.unique(noise, return_inverse=True)
-    least = np.array([_least_rate(population, float(level)) for level in levels])[which]
-    return np.asarray(flip + (1.0 - 2.0 * flip) * least)
+    found = np.array([_least_rate(population, float(level)) for level in levels]).reshape(-1, 2)
+    least, error = found[which.reshape(np.shape(noise))].T
+    return np.asarray(flip + (1.0 - 2.0 * flip) * least), np.asarray((1.0 - 2.0 * flip) * error)
 
 
-def _least_rate(law: Population, noise: float) -> float:
-    if noise == 0.0:
-        return 0.0
+@lru_cache(maxsize=64)
+def _least_rate(law: Population, noise: float) -> tuple[float, float]:
+    """Integrate along lines of one latent, whose ends of panels are known, then over the others."""
+    from scipy.integrate import cubature
     from scipy.special import ndtr
 
-    total = 0.0
-    for i, (mean, rho) in enumerate(zip(law.means, law.proportions, strict=True)):
-        if law.numbers is not None:
-            total += rho * float(ndtr(-abs(law.numbers[i]) / noise))
-            continue
-        used = law.directions
-        zeta, weight = gaussian_grid(used, _LEAST[used])
-        s = np.broadcast_to(mean, (len(zeta), mean.size)).copy()
-        s[:, :used] += zeta
-        total += rho * float(weight @ ndtr(-np.abs(law.label(s, i)) / noise))
+    if noise == 0.0:
+        return 0.0, 0.0
+    if law.numbers is not None:
+        return float(law.proportions @ ndtr(-np.abs(law.numbers) / noise)), 0.0
+    last = law.directions - 1
+    if last == 0:
+        here = np.zeros((1, 0))
+        by_class = [_least_on_lines(law, i, here, noise)[0] for i in range(len(law.means))]
+        return float(law.proportions @ by_class), 0.0
+
+    def density(zeta: Floats) -> Floats:
+        weight = np.exp(-0.5 * np.sum(zeta**2, axis=1)) / (2.0 * np.pi) ** (0.5 * last)
+        return np.array([
+            weight * _least_on_lines(law, i, zeta, noise) for i in range(len(law.means))
+        ]).T  # fmt: skip
+
+    # Zero is where named targets have a kink.
+    ends = np.full(last, _LEAST_REACH)
+    found = cubature(
+        density, -ends, ends, rtol=_LEAST_ACCURACY[last], atol=0.1 * _LEAST_ACCURACY[last],
+        max_subdivisions=_LEAST_DIVISIONS, points=[np.zeros(last)],
+    )  # fmt: skip
+    return float(law.proportions @ found.estimate), float(law.proportions @ found.error)
+
+
+def _least_on_lines(law: Population, i: int, zeta: Floats, noise: float) -> Floats:
+    """Return it in class i, at zeta (N, D - 1) from its mean in all latents of labels but the last.
+
+    The smaller chance has a kink where labels change their sign, and varies next to it on the scale
+    on which the noise hides that.
+    """
+    from scipy.special import ndtr
+
+    last = zeta.shape[1]
+    total = np.zeros(len(zeta))
+    for start in range(0, len(zeta), max(1, _SCANNED // _SCAN)):
+        part = slice(start, start + max(1, _SCANNED // _SCAN))
+        begin = np.tile(law.means[i], (len(zeta[part]), 1))
+        begin[:, :last] += zeta[part]
+
+        def g(line: Any, at: Floats, begin: Floats = begin) -> Floats:
+            s = np.broadcast_to(begin[line], (*np.shape(at), law.latents)).copy()
+            s[..., last] += at
+            return np.asarray(law.label(s, i))
+
+        line, at, width = _changes(g, len(begin), noise)
+        parts, lines = [], []
+        ends = np.searchsorted(line, np.arange(len(begin) + 1))
+        for n in range(len(begin)):
+            mine = np.repeat(np.arange(ends[n], ends[n + 1]), 2)
+            scale = width[mine] * (np.arange(mine.size) % 2)
+            rule = _core.feature_rule(at[mine], scale, 1, _MOST_NODES, _NEGLIGIBLE)
+            if rule is None:
+                raise ValueError(
+                    f"labels='sign': {mine.size // 2} changes of sign along a line are more than "
+                    f"panels can end at"
+                )
+            parts.append(rule)
+            lines.append(np.full(rule.shape[1], n))
+        (node, weight), which = np.concatenate(parts, axis=1), np.concatenate(lines)
+        wrong = weight * ndtr(-np.abs(g(which, node)) / noise)
+        total[part] = np.bincount(which, wrong, len(begin))
     return total

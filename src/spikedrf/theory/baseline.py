@@ -112,8 +112,8 @@ def bayes_error(
     Parameters
     ----------
     target : str, callable or MultiIndex
-        Teacher function ``g``. The mean over several directions is taken on a
-        grid: errors of about 2e-4 (two directions) and 4e-3 (three) where g changes its sign.
+        Teacher function ``g``. The mean over two directions is taken to about 1e-9, over three,
+        which takes seconds, to 1e-7.
     noise : float or array_like
         Standard deviation of what is added before the sign is taken, >= 0.
     flip : float or array_like
@@ -143,7 +143,7 @@ def bayes_error(
     chance = real_array("flip", flip, minimum=0.0, maximum=0.5)
     if isinstance(g, MultiIndex):
         sd, chance = np.broadcast_arrays(sd, chance)
-        least = least_rates(population(None, g), sd.ravel(), chance.ravel())
+        least, _ = least_rates(population(None, g), sd.ravel(), chance.ravel())
         return least.reshape(sd.shape)[()]
     wrong = np.zeros(sd.shape)
     noisy = sd > 0

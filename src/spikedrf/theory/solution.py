@@ -48,7 +48,8 @@ class Solution:
         Mean squared training residual; with sign labels the rate of wrong signs in training.
     excess_error : float or ndarray, shape S
         ``test_error - noise**2``, without the cancellation; with sign labels what ``test_error`` is
-        above the error of the best classifier, `theory.bayes_error`.
+        above the error of the best classifier, `theory.bayes_error`, whose accuracy is part of
+        ``quadrature_error``.
     test_loss, train_loss : float or ndarray, shape S
         Mean loss of fresh and of training samples, without the penalty.
     margin, train_margin : float or ndarray, shape S, or None

@@ -256,8 +256,10 @@ def solve_points(
 
     posed.for_each_layer(run, threads)
     if learned is not None and learned.signs:
-        least = least_rates(population, posed.flat["noise"], posed.flat["flip"])
+        least, moved = least_rates(population, posed.flat["noise"], posed.flat["flip"])
         out["excess"] = out["test"] - least
+        with np.errstate(invalid="ignore"):
+            out["error"] = np.fmax(out["error"], moved / out["test"])
     missed = posed.missed
     if missed.any():
         out["error"] = np.maximum(out["error"], missed)
