@@ -105,7 +105,7 @@ def table(found: dict[tuple[str, int], list[tuple[float, bool, bool]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     found: dict[tuple[str, int], list[tuple[float, bool, bool]]] = {}

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 from sklearn import datasets
 
 from spikedrf import Covariance, SpikedRFRegressor, theory
@@ -112,6 +113,13 @@ def said(forecast: Any, variance: float) -> list[float]:
     return [float(v) for v in (*of_r2, *(e / variance for e in errors))]
 
 
+def noise(model: SpikedRFRegressor) -> float:
+    """Relative standard error of the mean squared error that the forecast is made from."""
+    read = model.forecast_statistics_
+    error = np.where(read["room"] > 0.5, read["error"][:, 0] / read["room"], np.inf)
+    return float(read["sem"][np.argmin(error), 0])
+
+
 def of_rows(split: Split, features: int, seed: int, anew: bool) -> dict[str, Any]:
     start = time.process_time()
     model = split.fitted(split.few, features, seed)
@@ -120,7 +128,8 @@ def of_rows(split: Split, features: int, seed: int, anew: bool) -> dict[str, Any
     model.forecast(np.geomspace(split.few / 10, 1e7, 50))
     cost = (time.process_time() - start) / fitted
     Phi = model.transform(split.X).astype(np.float64)
-    out: dict[str, Any] = {"rows": split.few, "cost": cost, "forecast": {}, "came": {}}
+    out: dict[str, Any] = {"rows": split.few, "cost": cost, "noise": noise(model)}
+    out |= {"forecast": {}, "came": {}}
     for times in TIMES:
         n = min(times * split.few, split.many)
         out["forecast"][str(times)] = said(model.forecast(n), split.variance)
@@ -190,14 +199,15 @@ def counted(pairs: list[tuple[list[float], float]]) -> str:
 
 def table_of_rows(names: list[str], kept: dict[str, Any], splits: int) -> str:
     head = "".join(f" | forecast x{t} | came" for t in TIMES)
-    lines = [f"| set | rows{head} | anew x10 |", "|" + "---|" * (3 + 2 * len(TIMES))]
+    lines = [f"| set | rows | noise{head} | anew x10 |", "|" + "---|" * (4 + 2 * len(TIMES))]
     for name in names:
         r = kept[f"{name} rows 0"]
-        cells = [name, str(r["rows"])]
+        cells = [name, str(r["rows"]), f"{r['noise']:.0%}"]
         for times in TIMES:
             cells += [cell(r["forecast"][str(times)]), f"{r['came'][str(times)]:.4f}"]
         lines.append("| " + " | ".join([*cells, f"{r['anew']:.4f}"]) + " |")
-    cost = [kept[f"{name} rows {s}"]["cost"] for s in range(splits) for name in names]
+    all_kept = [kept[f"{name} rows {s}"] for s in range(splits) for name in names]
+    many, few = ([r["cost"] for r in all_kept if (r["rows"] > 100) == big] for big in (True, False))
     lines.append("")
     real = [name for name in names if name not in FUNCTIONS]
     for label, some in (("the real sets", real), ("the functions", list(FUNCTIONS))):
@@ -205,8 +215,16 @@ def table_of_rows(names: list[str], kept: dict[str, Any], splits: int) -> str:
             every = [kept[f"{name} rows {s}"] for s in range(seeds) for name in some]
             pairs = [(r["forecast"]["10"], r["came"]["10"]) for r in every]
             lines.append(f"* Of {label}, {when}, at ten times the rows: {counted(pairs)}.")
+        sure = sum(2.0 * ndtr(0.1 / kept[f"{name} rows 0"]["noise"]) - 1.0 for name in some)
+        lines.append(
+            f"* With no other error than the noise {sure:.1f} of these {len(some)} "
+            f"are to be expected."
+        )
     lines.append("")
-    lines.append(f"Fifty values of n cost {min(cost):.1%} to {max(cost):.1%} of the fit.")
+    lines.append(
+        f"Fifty values of n cost {min(many):.1%} to {max(many):.1%} of the fit; of fits to less "
+        f"than 100 rows, a tenth of a second, {min(few):.0%} to {max(few):.0%}."
+    )
     return "\n".join(lines)
 
 
