@@ -120,6 +120,23 @@ def test_steps_are_judged_by_rows_that_did_not_take_them():
     assert here.lower < came < here.upper
 
 
+def test_what_a_layer_hides_is_read_off_its_own_leave_one_out_errors():
+    """The share by which the least of them is below the error of rows held out of the step too."""
+    rng = np.random.default_rng(9)
+    X = rng.standard_normal((300, 40))
+    y = np.sin(2.0 * X[:, 0]) + 0.5 * rng.standard_normal(300)
+    model = SpikedRFRegressor(150, step_size=3.0, alpha=RIDGES, random_state=0).fit(X, y)
+    F = model.transform(X).astype(float)
+    F = (F - F.mean(axis=0)) / np.sqrt(150)
+    errors = []
+    for ridge in model.alpha_ * np.logspace(-4.0, 4.0, 9):
+        hat = F @ np.linalg.solve(F.T @ F + ridge * np.eye(150), F.T) + 1.0 / 300
+        errors.append(np.mean(((y - hat @ y) / (1.0 - np.diag(hat))) ** 2))
+    hidden = model.forecast_statistics_["judged"][-1]
+    assert hidden == pytest.approx(1.0 - min(errors) / model.loo_error_, rel=1e-4)
+    assert 0.1 < hidden < 0.9
+
+
 def test_layers_of_several_steps_and_other_widths():
     """Error of the fit itself and of a readout on five times the rows, also of half the features.
 
