@@ -283,9 +283,10 @@ def table(results, names, *, times):
         for name in names
     }
     splits = {name: sum(m["name"] == name for m in results) for name in names}
+    # Of models that were measured on all splits.
     best = {
-        name: max(mean[label, name][:, 0].mean() for label in labels if len(mean[label, name]))
-        for name in names
+        name: max(v[:, 0].mean() for (_, n), v in mean.items() if n == name and len(v) == many)
+        for name, many in splits.items()
     }
     rows = []
     for label in labels:
@@ -297,7 +298,8 @@ def table(results, names, *, times):
                 continue
             score, fit, predict = values.mean(axis=0)
             text = f"{score:.3f}"
-            text = f"**{text}**" if score > best[name] - 0.0005 else text
+            if len(values) == splits[name] and score > best[name] - 0.0005:
+                text = f"**{text}**"
             if len(values) > 1:
                 text += f"\u00a0±\u00a0{values[:, 0].std(ddof=1) / np.sqrt(len(values)):.3f}"
             if len(values) < splits[name]:
@@ -368,9 +370,9 @@ def main():
         return  # a part of the whole, which --so-far puts together
     how = (
         f"{args.features} features; mean of $R^2$ over random splits ± its standard "
-        f"error; fit and predict in CPU seconds on one thread of {platform.machine()}; spikedrf "
-        f"{spikedrf.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}, "
-        f"SciPy {scipy.__version__}."
+        f"error, the best of all splits in bold; fit and predict in CPU seconds on one thread of "
+        f"{platform.machine()}; spikedrf {spikedrf.__version__}, scikit-learn "
+        f"{sklearn.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}."
     )
     done = {m["name"] for m in results}
     parts = {}
