@@ -222,7 +222,7 @@ def main():
             }
     parts["steps"] = steps(results, [name for name in sets if name in done])
     parts["how"] = (
-        f"At most {args.splits} random splits, {args.features} features or neurons; mean ± "
+        f"{args.splits} random splits, {args.features} features or neurons; mean ± "
         f"standard error; CPU seconds on one thread of {platform.machine()}, searches included; "
         f"spikedrf {spikedrf.__version__}, scikit-learn {sklearn.__version__}, NumPy "
         f"{np.__version__}."
