@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ MOST_DIRECTIONS = 3
 
 
 def _product(s: Floats) -> Floats:
-    return np.asarray(np.prod(s, axis=-1))
+    return np.asarray(reduce(np.multiply, np.moveaxis(s, -1, 0)))  # np.prod is slow on few
 
 
 def _staircase(s: Floats) -> Floats:

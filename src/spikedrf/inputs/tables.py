@@ -24,7 +24,7 @@ MOST_NODES, MOST_NODES_OF_PLANE = 1 << 15, 1 << 20
 _REST = {
     1: (33, 49, 73, 109, 163, 245, 367, 551),
     2: (25, 33, 49, 73, 109, 163, 245),
-    3: (17, 25, 33, 43, 55),
+    3: (17, 25, 33, 43, 55, 73),
 }
 _BESIDE_PLANE = {
     1: (12, 18, 26, 38, 54, 80, 120),
@@ -34,7 +34,7 @@ _BESIDE_PLANE = {
 _EVALUATIONS = 1_000_000
 # Two of these that agree to so much on every node have found nothing that is not smooth. They are
 # compared up to this level: where labels have kinks, no finer ones would agree.
-_SETTLED, _LAST_SETTLED = 1e-12, 2
+_SETTLED, _LAST_SETTLED, _LOOKED_AHEAD = 1e-12, 2, 4
 _MOST_LEVELS = 9
 
 
@@ -181,7 +181,7 @@ def _labels(
         return True
     found, settled = _on_grid(frame, i, shift, level), not on_a_grid(frame)
     # A smooth function is averaged to rounding by grids that are not much finer.
-    for finer in range(level + 1, level + 3):
+    for finer in range(level + 1, level + 1 + _LOOKED_AHEAD):
         if settled or level > _LAST_SETTLED or finer >= len(_points(frame)) or frame.spikes > 1:
             break
         after = _on_grid(frame, i, shift, finer)
