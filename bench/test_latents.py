@@ -11,12 +11,18 @@ from spikedrf import Covariance, Mixture, Spike, theory
 
 SPIKE = {"r": 1.13405551, "c": 1.0189732}
 WHITE = "one direction, white inputs"
-POINTS = 100
+POINTS = 300  # on each axis: a target of two directions is to be timed once its tables are there
 #: What is solved, and at most how many times as long it may take.
 CASES = {
     "two directions": ({"target": "product", "gamma": [0.9, 0.3]}, 1.5),
     "two classes": ({"inputs": Mixture([1.0, -1.0], labels=[1.0, -1.0])}, 2.0),
+    "two, no mirror images": ({"inputs": Mixture([1.0, -0.8], labels=[1.0, -1.0])}, 2.0),
+    "two, labels a function": ({"inputs": Mixture([1.0, -0.8])}, 2.0),
     "three classes": ({"inputs": Mixture([1.0, -1.0, 0.0], labels=[1.0, -1.0, 0.5])}, 3.0),
+    "three, no mirror images": (
+        {"inputs": Mixture([1.0, -0.8, 0.0], labels=[1.0, -1.0, 0.5])},
+        3.0,
+    ),
     "eight eigenvalues": ({"inputs": Covariance(np.linspace(0.3, 2.0, 8))}, 4.0),
 }
 
