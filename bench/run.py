@@ -21,15 +21,15 @@ from page import insert, markdown
 HERE = Path(__file__).resolve().parent
 
 
-def measure(arguments, python=sys.executable, timer="time.process_time"):
+def measure(arguments):
     """Run pytest on the benchmarks; return its list of them."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "benchmarks.json")
         command = [
-            python, "-m", "pytest", HERE, "-q", "-m", "", "-p", "no:cacheprovider",
-            f"--benchmark-json={file}", f"--benchmark-timer={timer}", "--benchmark-columns=min",
-            "--benchmark-disable-gc", *arguments,
+            sys.executable, "-m", "pytest", HERE, "-q", "-m", "", "-p", "no:cacheprovider",
+            f"--benchmark-json={file}", "--benchmark-timer=time.process_time",
+            "--benchmark-columns=min", "--benchmark-disable-gc", *arguments,
         ]  # fmt: skip
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
         if done.returncode:
