@@ -1,4 +1,4 @@
-"""How often the ranges of forecasts hold what came: the table of docs/forecasts.md.
+"""How often the ranges of forecasts hold the measured value: the table of docs/forecasts.md.
 
     OPENBLAS_NUM_THREADS=1 python bench/forecast_coverage.py FOLDER --page docs/forecasts.md
 
@@ -64,7 +64,7 @@ def least_error(Phi: Any, y: Any, rows: int, test: slice) -> float:
 
 
 def trial(X: Any, y: Any, rows: int, seed: int) -> list[tuple[int, float, bool, bool]]:
-    """Return, for each multiple of the rows, the ratio to what came and whether ranges hold it."""
+    """Return, for each multiple of the rows, the ratio to the measured error, and if it is held."""
     rng = np.random.default_rng([seed, rows])
     order = rng.permutation(len(X))[: 10 * rows + TESTS]
     many = min(10 * rows, len(order) * 4 // 5)
@@ -88,8 +88,8 @@ def trial(X: Any, y: Any, rows: int, seed: int) -> list[tuple[int, float, bool, 
 
 def table(found: dict[tuple[str, int], list[tuple[float, bool, bool]]]) -> str:
     lines = [
-        "| sets | rows | trials | median of forecast over came | typical error | range holds it "
-        "| range of R^2 holds it |",
+        "| sets | rows | trials | median of forecast over measured | typical error "
+        "| range holds it | range of R^2 holds it |",
         "|" + "---|" * 7,
     ]
     for (kind, times), some in found.items():

@@ -1,16 +1,16 @@
-"""Forecasts from a tenth of the rows, against what came: the tables of docs/forecasts.md.
+"""Forecasts from a tenth of the rows, beside measured errors: the tables of docs/forecasts.md.
 
     OPENBLAS_NUM_THREADS=1 python bench/forecast_table.py FOLDER --page docs/forecasts.md
 
 FOLDER holds CSV files (kin40k.csv.gz, ...) whose last column is the target. The four largest sets
 that scikit-learn brings along are taken too, classes as numbers, and three functions with noise.
-Of each set a fifth is for testing and a random tenth of the rest is fitted. What came is the least
-error of the same first layer's readout, refitted to two, five and ten times these rows, and that of
-a fit anew, first layer included, to ten times these rows. Of sets of less than 3000 rows the
-readout is tested on all rows but the tenth, a fifth of them at a time. Other splits follow for
-the number of ranges that hold what came, other numbers of features, and plain features beside the
-theory of rows with their covariance, which sees no fit. ``--keep FILE`` keeps each result, so that
-a run that was ended goes on.
+Of each set a fifth is for testing and a random tenth of the rest is fitted. What is measured is the
+least error of the same first layer's readout, refitted to two, five and ten times these rows, and
+that of a fit anew, first layer included, to ten times these rows. Of sets of less than 3000 rows
+the readout is tested on all rows but the tenth, a fifth of them at a time. Other splits follow for
+the number of ranges that hold it, other numbers of features, and plain features beside the theory
+of rows with their covariance, which sees no fit. ``--keep FILE`` keeps each result, so that a run
+that was ended goes on.
 """
 
 from __future__ import annotations
@@ -193,13 +193,13 @@ def counted(pairs: list[tuple[list[float], float]]) -> str:
     near_error = sum(abs(said[3] / came - 1.0) < 0.1 for said, came in pairs)
     held_error = sum(said[4] <= came <= said[5] for said, came in pairs)
     return (
-        f"{near} of {len(pairs)} forecasts of 1 - R^2 are within 10 % of what came and {held} "
-        f"ranges hold it; of the mean squared error itself {near_error} and {held_error}"
+        f"{near} of {len(pairs)} forecasts of 1 - R^2 are within 10 % of the measured value and "
+        f"{held} ranges hold it; of the mean squared error itself {near_error} and {held_error}"
     )
 
 
 def table_of_rows(names: list[str], kept: dict[str, Any], splits: int) -> str:
-    head = "".join(f" | forecast x{t} | came" for t in TIMES)
+    head = "".join(f" | forecast x{t} | measured" for t in TIMES)
     lines = [f"| set | rows | noise{head} | anew x10 |", "|" + "---|" * (4 + 2 * len(TIMES))]
     for name in names:
         r = kept[f"{name} rows 0"]
@@ -230,7 +230,7 @@ def table_of_rows(names: list[str], kept: dict[str, Any], splits: int) -> str:
 
 
 def table_of_widths(names: list[str], kept: dict[str, Any], features: int) -> str:
-    head = "".join(f" | forecast, {int(w * features)} features | came" for w in WIDTHS)
+    head = "".join(f" | forecast, {int(w * features)} features | measured" for w in WIDTHS)
     lines = [f"| set{head} |", "|" + "---|" * (1 + 2 * len(WIDTHS))]
     pairs = []
     for name in names:
@@ -245,7 +245,7 @@ def table_of_widths(names: list[str], kept: dict[str, Any], features: int) -> st
 
 def table_of_plain(names: list[str], kept: dict[str, Any]) -> str:
     lines = [
-        "| set | came | forecast from a tenth | theory before any fit | non_gaussian |",
+        "| set | measured | forecast from a tenth | theory before any fit | non_gaussian |",
         "|" + "---|" * 5,
     ]
     pairs = []

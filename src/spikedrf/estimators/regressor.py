@@ -497,8 +497,8 @@ class SpikedRFRegressor(RegressorMixin, StreamMixin):
         Costs nothing that grows with the rows. After `partial_fit` only sums over rows are known:
         then the formula is not held to leave-one-out errors, and the range is wider. Features
         learned from the rows know their targets: these are measured on rows that were held out of
-        that, of the layers made without them. Where forecasts fail, and how often ranges hold what
-        came, is in docs/forecasts.md. Sources: Schroeder et al., arXiv 2402.13999; Simon et al.,
+        that, of the layers made without them. Where forecasts fail, and how often ranges hold the
+        truth, is in docs/forecasts.md. Sources: Schroeder et al., arXiv 2402.13999; Simon et al.,
         arXiv 2311.14646.
 
         Examples
