@@ -142,8 +142,8 @@ def test_best_classifier_of_a_product():
         (["--inputs", "mixture:0.5*1;0.6*2"], "proportions must sum to one"),
         (["--inputs", "eigenvalues:-1,2"], "eigenvalues must be >= 0"),
         (
-            ["--inputs", "eigenvalues:1,2", "--bulk", "network", "--u", "1", "-2"],
-            "argument --bulk: bulk='network' is the trained network's bulk",
+            ["--inputs", "eigenvalues:1,2", "--bulk", "network", "--steps", "2", "--u", "1", "-2"],
+            "argument --bulk: bulk must be 'isotropic' with inputs",
         ),
         (["--init", "cube"], "argument --init: invalid choice"),
     ],
