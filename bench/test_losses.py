@@ -41,7 +41,7 @@ RACES = {
     "Huber": ("huber", convex_rival.huber, REAL, 96, 1e-5, 50.0),
     "pseudo-Huber": ("pseudo_huber", convex_rival.pseudo_huber, REAL, 48, 1e-6, 50.0),
     "quantile 0.8": (losses.Quantile(0.8), convex_rival.quantile, REAL, 96, 1e-3, 50.0),
-    "logistic, signs without noise": ("logistic", convex_rival.logistic, CUT, 64, 1e-6, None),
+    "logistic, signs without noise": ("logistic", convex_rival.logistic, CUT, 64, 1e-6, 50.0),
 }
 
 
@@ -51,7 +51,7 @@ def test_equations(race, row, entrant):
     """The rival solves one point on as many nodes, its tables given, and without any certificate.
 
     Averages are over three variables, over two for real labels. For signs without noise zeta given
-    the field is done in closed form, which leaves two: a short cut that the core does not have.
+    the field is done in closed form, which leaves two, in the core too.
     """
     loss, phi, averages, inner, accuracy, target = RACES[row]
     model = {"loss": loss, "labels": "real" if averages is REAL else "sign"}

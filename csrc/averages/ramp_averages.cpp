@@ -65,7 +65,7 @@ void wide_ramp(Ramp ramp, const double* mu, Index n, double tau, const PhiAverag
 constexpr double kNarrow = 0.06;  // (x2 - x1) / tau: what cancels costs 1/this^2
 
 int slope_nodes(double z_width) {
-  return z_width > 0.03 ? 6 : (z_width > 1e-3 ? 4 : (z_width > 1e-6 ? 2 : 1));
+  return z_width > 0.018 ? 4 : (z_width > 1e-3 ? 3 : (z_width > 1e-6 ? 2 : 1));
 }
 
 SPIKEDRF_MULTIVERSION

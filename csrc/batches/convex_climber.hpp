@@ -53,6 +53,7 @@ class LabelledLadder {
     return Reached::ready;
   }
   double step(Index level) const { return tables_.step(level); }
+  Deque<LabelTable>& rate_room() { return rate_room_; }
   const Tables& operator[](Index level) const { return tables_[level]; }
   const TableSlopes* slopes(Index level) const { return tables_.slopes(level); }
   const LabelTable& labels(Index level, Index fine) const { return labels_[level][fine]; }
@@ -90,6 +91,7 @@ class LabelledLadder {
   GaussianMoments& target_;
   TableLadder tables_;
   Deque<Deque<LabelTable>> labels_;
+  Deque<LabelTable> rate_room_;
 };
 
 // Small rates of wrong signs are held to these instead of to themselves.
@@ -339,7 +341,7 @@ class ConvexClimber {
   bool rate(const LabelVariation& variation, bool& steady) {
     const bool mirrored = equations_.mirrored();
     SignRateRules rules(problem_, spike_, noise_, field_, *tables, variation,
-                        {false, false, mirrored});
+                        {false, false, mirrored}, ladder_.rate_room());
     const double rtol = problem_.accuracy.rtol;
     RateClimber rates(rules, field_, flip_, rtol);
     Refinement fine;

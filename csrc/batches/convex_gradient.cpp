@@ -99,7 +99,7 @@ class ConvexWatch {
   bool climb_rates(const FieldState& field) {
     const SignRateRules::Wanted wanted{true, slopes_ != nullptr, false};
     rates_ = std::make_unique<SignRateRules>(problem_, spike_, noise_, field, *tables_, variation_,
-                                             wanted);
+                                             wanted, rate_room_);
     rates_field_ = &field;
     Refinement fine;
     if (!refine(*this, 1, 1, fine)) return false;
@@ -219,6 +219,7 @@ class ConvexWatch {
   double value_ = 0.0;
   Array<double> now_, before_;
 
+  Deque<LabelTable> rate_room_;
   std::unique_ptr<SignRateRules> rates_;
   const FieldState* rates_field_ = nullptr;
   Index rates_level_ = 0;

@@ -102,7 +102,8 @@ bool symmetric(const Array<double>& kappa) {
 
 SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
                              const FieldState& field, const Tables& tables,
-                             const LabelVariation& variation, const Wanted& wanted)
+                             const LabelVariation& variation, const Wanted& wanted,
+                             Deque<LabelTable>& room)
     : gamma_(problem.spikes.gamma[index]),
       sd_(std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)))),
       noise_(noise),
@@ -113,7 +114,8 @@ SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
       target_(*problem.target),
       field_(field),
       tables_(problem, index, wanted.slopes, scales(field, tables), RuleLadder::Start::fine),
-      wanted_(wanted) {}
+      wanted_(wanted),
+      labels_(room) {}
 
 SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field, Index i) {
   Node result{0.0, 0.0, 0.0, 0.0};
@@ -158,8 +160,8 @@ Variation SignRateRules::scales(const FieldState& field, const Tables& tables) c
 Reached SignRateRules::reach(Index level) {
   const Reached reached = tables_.reach(level);
   if (reached != Reached::ready) return reached;
-  while (labels_.size() <= level) {
-    const auto next = labels_.size();
+  while (half_.size() <= level) {
+    const Index next = half_.size();
     const Tables& tables = tables_[next];
     const Array<double>& all = tables.kappa();
     Half half;
@@ -169,10 +171,8 @@ Reached SignRateRules::reach(Index level) {
       half.closed = closed(node(tables, field_, i));
     }
     half_.push_back(half);
-    if (half.closed) {
-      labels_.emplace_back();
-      continue;
-    }
+    while (labels_.size() <= next) labels_.emplace_back();
+    if (half.closed) continue;
     const Array<double> kappa(all.begin(), all.begin() + half.count);
     const auto steps = [&](Index i, Variation& around) {
       const Node here = node(tables, field_, i);
@@ -182,12 +182,11 @@ Reached SignRateRules::reach(Index level) {
         around.features.push_back({(pull * here.V - here.mean) / here.s, rounded(width)});
       }
     };
-    LabelTable table;
+    LabelTable& table = labels_[next];
     if (!table.fill(LabelKind::sign, kappa, static_cast<int>(next), gamma_, noise_,
                     variation_, target_, steps)) {
       return table.exhausted() ? Reached::exhausted : Reached::failed;
     }
-    labels_.push_back(std::move(table));
   }
   return Reached::ready;
 }

@@ -26,9 +26,12 @@ class SignRateRules {
     bool derivatives, slopes;  // by the field and the labels, and by the tables
     bool mirrored;             // kappa and -kappa are one and the same problem: sums over half
   };
-  // Rules that resolve the steps of this field on the nodes of `tables`, and the labels.
+  // Rules that resolve the steps of this field on the nodes of `tables`, and the labels, whose
+  // tables are made in `room`: they are large, and memory that is asked for anew at every point
+  // costs as much as what is done with it.
   SignRateRules(const Problem& problem, Index index, double noise, const FieldState& field,
-                const Tables& tables, const LabelVariation& variation, const Wanted& wanted);
+                const Tables& tables, const LabelVariation& variation, const Wanted& wanted,
+                Deque<LabelTable>& room);
 
   Reached reach(Index level);
   // On the rules of one level that was reached, for this field or one close to it.
@@ -58,7 +61,7 @@ class SignRateRules {
     Index count = 0;      // of nodes to be summed over
     bool closed = false;  // no labels are needed
   };
-  Deque<LabelTable> labels_;
+  Deque<LabelTable>& labels_;
   Array<Half> half_;
 };
 

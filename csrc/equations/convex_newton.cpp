@@ -307,7 +307,7 @@ bool ConvexEquations::start() {
 }
 
 NewtonReport ConvexEquations::solve_from(bool warm) {
-  constexpr int kRoundsBetween = 5;
+  constexpr int kRoundsBetween = 3;
   constexpr int kMaxAttempts = 30;
   constexpr double kDamping = 0.7;
   NewtonReport report;

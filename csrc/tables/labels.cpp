@@ -178,13 +178,14 @@ bool LabelTable::fill_around(LabelKind kind, const Array<double>& at, int level,
     if (exhausted_) return false;
   }
   value_.resize(zeta_.size());
-  Array<double> x(zeta_.size());
+  Array<double> own;
+  Array<double>& x = kind == LabelKind::sign ? by_noise_ : own;
+  x.resize(zeta_.size());
   for (Index i = 0; i < at.size(); ++i) {
     for (Index j = begin_[i]; j < begin_[i + 1]; ++j) x[j] = at[i] + sd * zeta_[j];
   }
   if (!Target(target)(x.data(), x.size(), value_.data())) return false;
   if (kind == LabelKind::sign) {
-    by_noise_.resize(value_.size());
     blur_signs(noise, value_.size(), value_.data(), by_noise_.data());
   }
   look_for_mirror(kind, at);
