@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from command_line import rows_of, run
+from spikedrf import GradientStep, simulate, theory
 from spikedrf.cli import cases, main
 
 SMALL = "--d 40 --replicates 3 --n-test 200 --seed 2"
@@ -39,6 +40,35 @@ def test_curve_json(capsys, name):
 def test_a_grid_is_several_values(capsys):
     assert single(capsys, f"{CURVE} --eta 1:3:3")["values"] == [1.0, 2.0, 3.0]
     assert "over" not in single(capsys, f"{CURVE} --eta 2")
+
+
+def test_steps_in_turn(capsys):
+    """Without a number behind --steps, values are those of one step after another."""
+    steps = [GradientStep(1.0, 6.0), GradientStep(1.0, 6.0), GradientStep(0.5, 3.0)]
+    line = f"{CURVE} --eta 1 1 .5 --alpha0 6 6 3 --steps"
+    result = single(capsys, line)
+    expected = theory.solve(
+        [0.5, 2.0, np.inf], lam=0.1, activation="erf", target="sin", noise=0.1, step=steps
+    )
+    np.testing.assert_allclose(result["with_step"]["test_error"], expected.test_error, rtol=1e-12)
+    assert result["parameters"]["eta"] == [1.0, 1.0, 0.5]
+    # One value is for all steps; a simulation takes them too.
+    same = single(capsys, f"{CURVE} --eta 1 1 1 --alpha0 6 --steps")
+    assert same["with_step"] == single(capsys, f"{CURVE} --eta 1 --alpha0 6 --steps 3")["with_step"]
+    drawn = single(capsys, f"simulate --alpha 2 --eta 1 .5 --alpha0 3 --steps {SMALL}")
+    again = simulate(
+        2.0, lam=0.1, step=[GradientStep(1.0, 3.0), GradientStep(0.5, 3.0)], model="network",
+        d=40, replicates=3, n_test=200, rng=2, activation="tanh", target="sin",
+    )  # fmt: skip
+    np.testing.assert_allclose(drawn["test_error"], [again.test_error], rtol=1e-12)
+    for wrong, message in (
+        ("--eta 1 2 3 --alpha0 1 2 --steps", "argument --alpha0: 2 values for 3 steps"),
+        ("--steps", "argument --steps: without a number"),
+        ("--eta 1 2 --steps --lam 1 2 --beta 1 2", "argument --lam: only one parameter"),
+    ):
+        status, _, err = run(capsys, f"{CURVE} {wrong}")
+        assert status == 2
+        assert message in err
 
 
 def test_curve_table(capsys):

@@ -23,10 +23,12 @@ def expand(args: argparse.Namespace) -> tuple[str | None, list[argparse.Namespac
 
     In ``args`` itself, which stands for all of them, it becomes an array.
     """
+    if args.steps == vocabulary.IN_TURN:
+        _in_turn(args)
     several = []
     for name in PARAMETERS:
         given = getattr(args, name)
-        if isinstance(given, list):
+        if isinstance(given, list) and isinstance(given[0], np.ndarray):
             values = np.concatenate(given)
             setattr(args, name, values if values.size > 1 else float(values[0]))
             if values.size > 1:
@@ -47,6 +49,29 @@ def expand(args: argparse.Namespace) -> tuple[str | None, list[argparse.Namespac
         checkpoint = options.checkpoint_of(args, f"{name}-{value!r}")
         cases.append(argparse.Namespace(**vars(args) | {name: value, "checkpoint": checkpoint}))
     return name, cases
+
+
+def _in_turn(args: argparse.Namespace) -> None:
+    """Give each step its own value, where there are several."""
+    given = {name: getattr(args, name) for name in ("eta", "alpha0")}
+    each = {
+        name: np.concatenate(value).tolist() if isinstance(value, list) else [value]
+        for name, value in given.items()
+    }
+    count = max(map(len, each.values()))
+    if count == 1:
+        args.parser.error(
+            "argument --steps: without a number it is for several values of --eta or --alpha0, one "
+            "for each step"
+        )
+    for name, value in each.items():
+        if len(value) not in (1, count):
+            args.parser.error(
+                f"argument --{name}: {len(value)} values for {count} steps; give one for all or "
+                f"one for each"
+            )
+        setattr(args, name, value[0] if len(value) == 1 else value)
+    args.steps = count
 
 
 def compute(

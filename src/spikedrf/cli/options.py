@@ -160,9 +160,14 @@ def step_of(args: argparse.Namespace) -> tuple[Any, Spike]:
     """Return the gradient step, or a list of several, and the spike that is left."""
     from spikedrf import GradientStep
 
-    step: Any = GradientStep(eta=args.eta, alpha0=args.alpha0, u=args.u, pi=args.pi)
-    if getattr(args, "steps", 1) > 1:
-        step = [step] * args.steps
+    count = getattr(args, "steps", 1)
+    each = [
+        value if isinstance(value, list) else [value] * count for value in (args.eta, args.alpha0)
+    ]
+    taken = [
+        GradientStep(eta, alpha0, u=args.u, pi=args.pi) for eta, alpha0 in zip(*each, strict=True)
+    ]
+    step: Any = taken if count > 1 else taken[0]
     model = model_of(args)
     if {"inputs", "init"} & set(model) or not isinstance(model["target"], str):
         from spikedrf.theory.latents.solution import spike_on
@@ -180,7 +185,7 @@ def fill_in_simulation(args: argparse.Namespace) -> None:
             setattr(args, name, default)
     args.alpha = _realised(args.alpha, args.d)
     args.beta = float(_realised(args.beta, args.d))
-    args.alpha0 = float(_realised(args.alpha0, args.d))
+    args.alpha0 = _realised(args.alpha0, args.d).tolist()
 
 
 def _realised(ratio: Any, d: int) -> Floats:

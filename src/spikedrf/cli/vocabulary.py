@@ -36,6 +36,8 @@ class Option:
         A value that goes without saying: neither passed on nor repeated in the output.
     arguments : dict
         Further arguments of ``add_argument``.
+    of_several : dict
+        The same where the numbers may have several values.
     """
 
     name: str
@@ -47,7 +49,11 @@ class Option:
     read: Callable[[Any], Any] | None = None
     unsaid: Any = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    of_several: Mapping[str, Any] = field(default_factory=dict)
 
+
+#: Of ``--steps``: the values of ``--eta`` and ``--alpha0`` are those of one step after another.
+IN_TURN = 0
 
 _NUMBER = {"type": float, "metavar": "X"}
 _NUMBERS = {"nargs": "+", **_NUMBER}
@@ -73,6 +79,12 @@ OPTIONS = (
     Option(
         "steps", "model", "how many such steps, each on fresh samples (%(default)d)", 1,
         passed=False, unsaid=1, arguments={"type": several, "metavar": "N"},
+        of_several={
+            "nargs": "?",
+            "const": IN_TURN,
+            "help": "how many such steps, each on fresh samples (%(default)d); without a number "
+            "the values of --eta and --alpha0 are those of one step after another",
+        },
     ),
     Option(
         "u", "model", "values of the initial readout (1)", [1.0], passed=False, arguments=_NUMBERS
@@ -153,11 +165,13 @@ def add(
         about = f"one of {varying} may take several values" if numbers == "several" else None
         group = parser.add_argument_group(name, about if varying else None)
         for row in rows:
+            own = {"help": row.help, **(arguments if row.varies else row.arguments)}
+            if numbers == "several":
+                own.update(row.of_several)
             group.add_argument(
                 f"--{row.name.replace('_', '-')}",
                 default=(defaults or {}).get(row.name, row.default),
-                help=row.help,
-                **(arguments if row.varies else row.arguments),
+                **own,
             )
 
 
