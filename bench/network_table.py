@@ -10,12 +10,17 @@ the standard error of the test error is below half a percent before.
 A power law is twenty eigenvalues, j to minus the exponent, each on a twentieth of the dimensions:
 the limit needs large eigenspaces. With d eigenvalues and an exponent above one quarter it has none,
 as moments of the eigenvalues that a step depends on grow without bound.
+
+Two readout values have mean functions that are nearly proportional after a short step. The limit
+fits their difference at no cost, with means m that cost m^2/(pi p) in a network of p neurons: for
+these networks the slow reference solver has that cost in the equations, the column "at that d".
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,9 @@ import numpy as np
 
 from page import insert, markdown
 from spikedrf import Covariance, GradientStep, simulate, theory
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from latent_equations import Case, solve  # the slow reference solver
 
 SEED = 20261127
 COUNT = 24
@@ -80,7 +88,9 @@ def model(case: dict[str, Any]) -> dict[str, Any]:
 
 def predict(case: dict[str, Any], d: int) -> dict[str, float]:
     """Test errors: of the spiked model, of section 14, and with the gain of longer rows."""
-    step = GradientStep(case["eta"], case["alpha0"], u=case["u"])
+    # The batch that is simulated.
+    alpha0 = case["alpha0"] if np.isfinite(case["alpha0"]) else LARGE
+    step = GradientStep(case["eta"], alpha0, u=case["u"])
     out = {}
     for name, more in (
         ("isotropic", {"init": case["init"]}),
@@ -89,7 +99,34 @@ def predict(case: dict[str, Any], d: int) -> dict[str, float]:
     ):
         solution = theory.solve(case["alpha"], step=step, **more, **model(case))
         out[name] = float(solution.test_error) if solution.success else float("nan")
+    out["limit"] = out["theory"]
+    if len(case["u"]) > 1 and case["exponent"] is None:
+        out["theory"] += with_cost_of_means(case, d)
     return out
+
+
+def with_cost_of_means(case: dict[str, Any], d: int) -> float:
+    """Change of the test error by what the means of a network of this dimension cost."""
+    alpha0 = case["alpha0"] if np.isfinite(case["alpha0"]) else LARGE
+    step, g = GradientStep(case["eta"], alpha0, u=case["u"]), target(case["target"])
+    given = step, case["activation"], g, case["noise"]
+    bulk, spike = theory.trained_bulk(*given), step.spike(*given[1:])
+    across = np.sqrt(1.0 - spike.gamma**2)
+    v, xi = np.array([[spike.gamma, across], [across, -spike.gamma]])  # by theta and the rest
+    A = np.multiply.outer(bulk.vv, np.outer(v, v)) + np.multiply.outer(bulk.xx, np.outer(xi, xi))
+    A += np.multiply.outer(bulk.vx, np.outer(v, xi) + np.outer(xi, v))
+    network, limit = (
+        solve(
+            Case(
+                case["alpha"], case["beta"], case["lam"], case["activation"],
+                lambda s, _: g(s[:, 0]), r=np.outer(spike.r, v), sigma=bulk.value.T, w=bulk.trace,
+                A=A, noise=case["noise"], d=dimension,
+            ),
+            step=0.15,
+        )["test"]
+        for dimension in (d, None)
+    )  # fmt: skip
+    return float(network - limit)
 
 
 def measure(case: dict[str, Any], d: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -136,17 +173,21 @@ def rows(folder: Path, count: int, dimensions: list[int]) -> list[list[str]]:
             f"{case['alpha']:g}, {case['beta']:g}, {case['lam']:g}",
         ]  # fmt: skip
         known = {d: folder / f"{index}-{d}.json" for d in dimensions}
-        found = [
-            predict(case, d) | json.loads(path.read_text())
+        found = {
+            d: predict(case, d) | json.loads(path.read_text())
             for d, path in known.items()
             if path.exists()
-        ]
+        }
         if not found:
             continue
-        last = found[-1]
-        cells += [f"{last[name]:.4f}" for name in ("isotropic", "section 14", "theory")]
+        last = found[max(found)]
+        cells += [f"{last[name]:.4f}" for name in ("isotropic", "section 14", "limit", "theory")]
         away = []
-        for each in found:
+        for d in dimensions:
+            if d not in found:
+                away.append("-")
+                continue
+            each = found[d]
             apart = each["mean"] / each["theory"] - 1.0
             sem = each["sem"] / each["theory"]
             away.append(f"{100 * apart:+.1f}({100 * sem:.1f})")
@@ -169,26 +210,28 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, nargs="+", default=[500, 1000, 2000])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--networks", type=int, default=COUNT)
+    parser.add_argument("--known", action="store_true", help="simulate nothing")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     for d in args.dimensions:
         for index in range(args.networks):
             path = args.folder / f"{index}-{d}.json"
-            if path.exists():
+            if path.exists() or args.known:
                 continue
             found = measure(draw(index), d, args.seconds, index)
             path.write_text(json.dumps(found))
             print(index, d, found, flush=True)
     header = [
         "", "activation", "target", "alpha0", "eta", "u", "noise", "init", "inputs",
-        "alpha, beta, lam", "isotropic", "section 14", "theory", "networks",
+        "alpha, beta, lam", "isotropic", "section 14", "theory", "at that d", "networks",
         "networks less theory, % (d = " + ", ".join(map(str, args.dimensions)) + ")", "within",
     ]  # fmt: skip
     found = rows(args.folder, args.networks, args.dimensions)
-    good = sum(row[-1] != "no" for row in found)
+    count = {which: sum(row[-1] == which for row in found) for which in ("1%", "3 se", "no")}
     text = markdown(header, found)
     text += (
-        f"\n\nOf {len(found)} networks {good} are within 1% of the theory or three standard errors."
+        f"\n\nOf {len(found)} networks {count['1%']} are within 1% of the theory, {count['3 se']} "
+        f"within three standard errors, {count['no']} are not."
     )
     print(text)
     if args.page:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.optimize import fsolve
 
 from brute_force import functions
@@ -37,6 +38,9 @@ class Case:
     between the latents (L x K x L x K) of `M = ((G Sigma)^{-1} + B)^{-1}`, for bulks that have none
     in common.
 
+    In the limit the means `m_k` of the readout cost nothing. With `d` they do what they do in a
+    network of that dimension: `mu0_k` are columns like others, of weights with variance one.
+
     `standard` lists the latents that have columns mu1_k s_l, all by default. `extra[e, k]` are
     further columns with weights of variance 1/d: coefficients of mu1_k s_1 .. mu1_k s_L, rho_k.
     """
@@ -60,6 +64,7 @@ class Case:
     noise: float = 0.0
     standard: Sequence[int] | None = None
     extra: np.ndarray | None = None
+    d: float | None = None
     exact: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self):
@@ -221,6 +226,11 @@ def solve(case, step=0.05, rest_step=0.25):
 
     # The quadratic form N of the columns: latents first (latent, group), then lengths, then extra.
     def form(B, g):
+        inner = form_of_columns(B, g)
+        means = np.diag(case.beta * case.pi * g * (case.d or 0.0))
+        return block_diag(inner, means) if case.d is not None else inner
+
+    def form_of_columns(B, g):
         own = case.beta * case.pi * g
         if case.exact is not None:
             F = np.einsum("la,akbi,mb->lkmi", turn, case.exact(B, own)[1], turn)
@@ -287,6 +297,8 @@ def solve(case, step=0.05, rest_step=0.25):
                 sum(along[i] * column(mu1[k], i) for i in range(latents))
                 + e[k, latents] * column(length[k], None)
             )
+    if case.d is not None:
+        columns, design = columns + design, []
     V = variance(V1, V2)
     pull = weight * omega / (1 + omega * V)
 
@@ -295,15 +307,15 @@ def solve(case, step=0.05, rest_step=0.25):
     value, vector = np.linalg.eigh(0.5 * (N + N.T))
     root = vector * np.sqrt(np.maximum(value, 0.0))
     scale = np.sqrt(delta * pull)[:, :, None]
-    left = np.array([(scale * c).ravel() for c in design]).T
     right = np.array([(scale * c).ravel() for c in columns]).T @ root
+    left = np.array([(scale * c).ravel() for c in design]).T.reshape(right.shape[0], -1)
     size = right.shape[1]
-    matrix = np.block([[left, right], [np.zeros((size, groups)), np.eye(size)]])
+    matrix = np.block([[left, right], [np.zeros((size, left.shape[1])), np.eye(size)]])
     wanted = np.concatenate([(scale * label[:, :, :-1]).ravel(), np.zeros(size)])
     solution = np.linalg.lstsq(matrix, wanted, rcond=1e-13)[0]
-    m, coefficients = solution[:groups], root @ solution[groups:]
-    mean = sum(m[k] * design[k] for k in range(groups))
-    mean = mean + sum(x * c for x, c in zip(coefficients, columns, strict=True))
+    m, coefficients = solution[: len(design)], root @ solution[len(design) :]
+    mean = sum(x * c for x, c in zip(coefficients, columns, strict=True))
+    mean = mean + sum(x * c for x, c in zip(m, design, strict=True))
     rest = label[:, :, :-1] - mean
     hats = np.array([delta * np.sum(pull[:, :, None] * c * rest) for c in columns])
 

@@ -146,10 +146,12 @@ class Covariance:
             Number of eigenvalues, 2 to 64; `accuracy` is the error that they leave.
         dimension : int or None
             How far k goes, at least 2. A simulation has its own d, which should be this one if
-            eigenvalues of the head matter. None is the limit of many dimensions,
-            ``lambda(u) = (1 - exponent) u^-exponent`` for u uniform in (0, 1): both exponents must
-            be < 1 there, since the head would hold all the variance, and after a step or with
-            Gaussian rows smaller still.
+            eigenvalues of the head matter. The theory takes them for a spectrum with many
+            dimensions everywhere: after a step, with an exponent above some 0.3, single ones
+            matter, and its numbers are only a guide (see the page on limits). None is the limit of
+            many dimensions, ``lambda(u) = (1 - exponent) u^-exponent`` for u uniform in (0, 1):
+            both exponents must be < 1 there, since the head would hold all the variance, and after
+            a step or with Gaussian rows smaller still.
 
         Returns
         -------

@@ -93,9 +93,10 @@ def solve(
         Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``. By default
         they are on the sphere, except that ``bulk="network"`` on white inputs with a target of one
         direction has section 10's rows then, Gaussian given the samples of the step and of no
-        length of their own. Of a row that is longer than others the gradient is another one too,
-        which section 14 leaves out: ``"gaussian+gain"`` with ``bulk="network"`` has it, and so has
-        ``"sphere+gain"`` on a covariance of the inputs (see the page on limits).
+        length of their own. Of a row that is longer than others the gradient is another one too.
+        Section 14, and ``"gaussian"``, leave that out; ``"gaussian+gain"`` with ``bulk="network"``
+        has it and is what networks with Gaussian rows do, and ``"sphere+gain"`` is what they do on
+        a covariance of the inputs (see the page on limits).
     bulk : {"isotropic", "network"}, optional
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).
