@@ -172,8 +172,8 @@ class GradientStep(Producer):
             raise ValueError(f"{_HEAD}: alpha0 must be > 0, got 0, which is no step")
         if not batch.moves.any():
             return None
-        h2 = step_moments(sigma, slope=True).cleaned[2]
-        nodes = trained_nodes if commute(batch, h2, population) else common_nodes
+        exact = commute(batch, sigma, population, rows)
+        nodes = trained_nodes if exact else common_nodes
         return nodes(batch, noise, sigma, population, gamma, c, rows)
 
     @property

@@ -49,7 +49,7 @@ class JointNodes:
     accuracy : float
         Root mean square, over the arguments of the fit, of what the exact resolvent is away from
         that of the nodes, relative to its diagonal.
-    points : ndarray, shape (J, 3)
+    points : ndarray, shape (J, 4)
         The nodes on the grid that they are from.
     """
 
@@ -157,7 +157,7 @@ def _within(points: Floats, count: int) -> Floats:
         np.linspace(a - m, b + m, count) if b > a else np.array([a])
         for a, b, m in zip(low, high, margin, strict=True)
     ]
-    filled = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    filled = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 4)
     filled[:, 1:] = np.clip(filled[:, 1:], -1.0, 1.0)
     return filled
 
@@ -313,13 +313,14 @@ def _along(forms: Numbers, measure: int, measures: int) -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Candidates ``(m, root of s, log of omega)``, from the middle and half widths of a box."""
+    """Candidates ``(m, root of s, log of omega, t)``: the middle and half widths of a box."""
 
     a: Floats
     b: Floats
+    along: Floats
     middle: Floats
     half: Floats
-    counts: tuple[int, int, int]
+    counts: tuple[int, int, int, int]
 
     @classmethod
     def around(cls, resolvent: MatrixResolvent) -> _Grid:
@@ -337,31 +338,33 @@ class _Grid:
         low, high = ends.min() - width, ends.max() + width
         s = most * np.sqrt(4.0 * r4) * (1.0 + np.sqrt(over)) ** 2
         logs = np.log(values[values > 0.0])
-        middle = np.array([0.5 * (low + high), 0.5 * np.sqrt(s), 0.5 * (logs.max() + logs.min())])
-        half = np.array([0.5 * (high - low), 0.5 * np.sqrt(s), 0.5 * (logs.max() - logs.min())])
-        one = resolvent.space.values.size == 1
-        nothing = not resolvent.b.any()
+        first, last = np.array([(low, high), (0.0, np.sqrt(s)), (logs.min(), logs.max()), (0, 1)]).T
+        gain = np.zeros(resolvent.a.size) if resolvent.along is None else resolvent.along
         counts = (
             _CANDIDATES if resolvent.a.any() else 1,
-            1 if nothing else _CANDIDATES,
-            1 if one else _EIGENVALUES,
+            _CANDIDATES if resolvent.b.any() else 1,
+            _EIGENVALUES if values.size > 1 else 1,
+            2 if gain.any() else 1,
         )
-        return cls(resolvent.a, resolvent.b, middle, half, counts)
+        return cls(
+            resolvent.a, resolvent.b, gain, 0.5 * (last + first), 0.5 * (last - first), counts
+        )
 
     def start(self) -> Floats:
-        """Return the candidates to begin with, shape (J, 3)."""
+        """Return the candidates to begin with, shape (J, 4)."""
         axes = [np.linspace(-1.0, 1.0, n) if n > 1 else np.zeros(1) for n in self.counts]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 4)
 
     def neighbours(self, points: Floats, step: int) -> Floats:
         """Add points beside those that are used, nearer at every step."""
         away = [np.array([-1.0, 0.0, 1.0]) / (n - 1) if n > 1 else np.zeros(1) for n in self.counts]
-        stencil = np.stack(np.meshgrid(*away, indexing="ij"), axis=-1).reshape(-1, 3)
-        near = (points[:, None] + stencil * 2.0 ** (1 - step)).reshape(-1, 3)
+        stencil = np.stack(np.meshgrid(*away, indexing="ij"), axis=-1).reshape(-1, 4)
+        near = (points[:, None] + stencil * 2.0 ** (1 - step)).reshape(-1, 4)
         near[:, 1:] = np.clip(near[:, 1:], -1.0, 1.0)
         return np.unique(np.round(near, 12), axis=0)
 
     def values(self, points: Floats) -> Floats:
-        """Return ``omega ((1 + a_k m)^2 + b_k s)``, shape (J, K)."""
-        m, root, log = (self.middle + self.half * points).T[..., None]
-        return np.asarray(np.exp(log) * ((1.0 + self.a * m) ** 2 + self.b * root**2))
+        """Return ``omega ((1 + a_k m)^2 + b_k s) + t along_k``, shape (J, K)."""
+        m, root, log, t = (self.middle + self.half * points).T[..., None]
+        bulk = np.exp(log) * ((1.0 + self.a * m) ** 2 + self.b * root**2)
+        return np.asarray(bulk + t * self.along)

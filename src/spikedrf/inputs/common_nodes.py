@@ -26,12 +26,15 @@ Floats = NDArray[np.float64]
 _ARGUMENTS, _COUNTS = np.geomspace(1e-3, 1e3, 40), 1e-8
 
 
-def commute(batch: Batch, h2: float, population: Population) -> bool:
+def commute(batch: Batch, sigma: Activation, population: Population, rows: Rows) -> bool:
     """Whether the bulks of all groups have common eigenvectors, and `trained_nodes` are exact."""
-    sizes = np.abs(batch.moves)
-    if sizes.size == 1 or (h2 == 0.0 and population.values.size == 1):
+    sizes, of = np.abs(batch.moves), slope_moments(sigma)
+    if sizes.size == 1:
         return True
-    return h2 == 0.0 and float(np.ptp(sizes)) <= 1e-12 * float(sizes.max())
+    alike = float(np.ptp(sizes)) <= 1e-12 * float(sizes.max())
+    # With a gain each group has a part along v of its own.
+    white = population.values.size == 1 and not (rows.gain and of.h3 != 0.0)
+    return of.h2 == 0.0 and (alike or white)
 
 
 def common_nodes(
