@@ -22,8 +22,8 @@ from spikedrf.inputs.trained_nodes import TrainedNodes
 
 Floats = NDArray[np.float64]
 
-# Arguments at which the columns of lengths are fitted, and singular values that count there.
-_ARGUMENTS, _COUNTS = np.geomspace(1e-3, 1e3, 40), 1e-8
+# Arguments at which the columns of lengths are fitted, and the powers of sigma in phi.
+_ARGUMENTS, _POWERS = np.geomspace(1e-3, 1e3, 40), (-1, 0, 1)
 
 
 def commute(batch: Batch, sigma: Activation, population: Population, rows: Rows) -> bool:
@@ -33,7 +33,8 @@ def commute(batch: Batch, sigma: Activation, population: Population, rows: Rows)
         return True
     alike = float(np.ptp(sizes)) <= 1e-12 * float(sizes.max())
     # With a gain each group has a part along v of its own.
-    white = population.values.size == 1 and not (rows.gain and of.h3 != 0.0)
+    gain = rows.gain and rows.init == "gaussian" and of.h3 != 0.0
+    white = population.values.size == 1 and not gain
     return of.h2 == 0.0 and (alike or white)
 
 
@@ -48,9 +49,8 @@ def common_nodes(
 ) -> TrainedNodes:
     r"""Return nodes for groups whose bulks do not commute, see `joint_nodes`.
 
-    The columns of lengths are those of each group alone, `trained_nodes`, by weights on the common
-    nodes; between the lengths of two groups there is as much as if they moved with the same
-    vector.
+    The columns of lengths are those of each group alone, `trained_nodes`, as `_lengths` puts them
+    on the common nodes.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def common_nodes(
     nu = spike_length(batch._replace(alpha0=alpha0), space)
     gain = np.array([part.gain for part in alone]) if rows.gain else None
     nodes = joint_nodes(MatrixResolvent(a, b, alpha0, law, space, gamma, nu, gain))
-    cross, own = _lengths(nodes.value, alone)
+    cross, own = _lengths(nodes.value, nodes.forms, alone)
     return TrainedNodes(
         nodes.value[None],
         nodes.trace[None],
@@ -84,26 +84,33 @@ def common_nodes(
     )
 
 
-def _lengths(value: Floats, alone: list[TrainedNodes]) -> tuple[Floats, Floats]:
-    """Put the columns of each group alone on the common nodes: cross and own of `TrainedNodes`."""
+def _lengths(value: Floats, forms: Floats, alone: list[TrainedNodes]) -> tuple[Floats, Floats]:
+    r"""Put the columns of each group alone on the common nodes: cross and own of `TrainedNodes`.
+
+    The covariance of a length with the row, ``Sigma_k^{-1} p_k``, is ``phi_k(Sigma_k) v`` with a
+    smooth function, and something beside that no direction sees: so forms stay positive.
+    """
+    from scipy.optimize import nnls  # not imported before it is needed
+
     J, K = value.shape
-    directions = alone[0].forms.shape[-1]
-    cross, own = np.zeros((J, directions, K)), np.zeros((J, K, K))
-    root = np.zeros((J, K))  # of a vector's measure
+    cross, own = np.zeros((J, forms.shape[-1], K)), np.zeros((J, K, K))
+    phi = np.zeros((J, K))
     for k, part in enumerate(alone):
-        if not part.cross[-1].any() and not part.own[-1].any():
+        weights = np.concatenate([part.cross[-1, :, :, 0], part.own[-1, :, 0]], axis=1)
+        if not weights.any():
             continue
         at, mine = part.value[-1, :, 0], value[:, k]
-        exact = at / (1.0 + _ARGUMENTS[:, None] * at)
+        wanted = at / (1.0 + _ARGUMENTS[:, None] * at) @ weights
         here = mine / (1.0 + _ARGUMENTS[:, None] * mine)
-        unit = 1.0 / here.mean(axis=1, keepdims=True)
-        wanted = exact @ np.concatenate([part.cross[-1, :, :, 0], part.own[-1, :, 0]], axis=1)
-        found = np.linalg.lstsq(here * unit, wanted * unit, rcond=_COUNTS)[0]
-        cross[:, :, k], own[:, k, k] = found[:, :directions], found[:, directions]
-        towards = np.sign(mine @ cross[:, 0, k])
-        root[:, k] = towards * np.sqrt(np.maximum(own[:, k, k], 0.0))
-    for k in range(K):
-        for i in range(K):
-            if i != k:
-                own[:, k, i] = root[:, k] * root[:, i]
+        unit = 1.0 / here.mean(axis=1)
+        powers = (mine[:, None] / mine.mean()) ** np.array(_POWERS)
+        if forms[:, 0].any():
+            rows = np.einsum("xj,jl,jq,x->lxq", here, forms[:, 0], powers, unit)
+            right = (wanted[:, :-1] * unit[:, None]).T
+            rows = rows.reshape(-1, len(_POWERS))
+            phi[:, k] = powers @ np.linalg.lstsq(rows, right.ravel(), rcond=None)[0]
+        cross[:, :, k] = forms[:, 0] * phi[:, [k]]
+        left = wanted[:, -1] - here @ (forms[:, 0, 0] * phi[:, k] ** 2)
+        own[:, k, k] = nnls(here * unit[:, None], np.maximum(left, 0.0) * unit)[0]
+    own += forms[:, 0, 0, None, None] * phi[:, :, None] * phi[:, None, :]
     return cross, own
