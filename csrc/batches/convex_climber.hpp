@@ -186,6 +186,7 @@ class ConvexClimber {
     const Index turn = turn_++;
     regime_.bulk = problem_.spikes.bulk_of(spike_, turn);  // one rule after the other
     equations_.pose(*tables, ladder_.labels(level[0], level[1]), regime_, noise_, flip_);
+    Index fine = level[1];  // of the rule over zeta that is used
     if (warm && !latent()) {
       const Array<CavityField> cavity = equations_.cavity();
       LabelCorners corners(problem_.loss, problem_.labels);
@@ -193,7 +194,10 @@ class ConvexClimber {
         const Reached sharpened =
             ladder_.sharpen(level[0], level[1], cavity, noise_, corners, sharp_);
         if (sharpened != Reached::ready) return sharpened;
-        if (corners.any()) equations_.use(sharp_);
+        if (corners.any()) {
+          equations_.use(sharp_);
+          ++fine;
+        }
       }
     }
     newton = equations_.solve_from(warm);
@@ -210,6 +214,9 @@ class ConvexClimber {
     field_ = equations_.field();
     const Index before = level_;
     level_ = level[0];
+    const bool finer = level[1] == level_of_zeta_ || fine > fine_;
+    level_of_zeta_ = level[1];
+    fine_ = fine;
     const Reached looked = watch_.look(level, turn, field_, watched);
     if (looked != Reached::ready || !warm) return looked;
     // Everything relative to itself, down to what rounding leaves of it.
@@ -242,7 +249,8 @@ class ConvexClimber {
     const double rtol = problem_.accuracy.rtol;
     const bool sure = !problem_.doubtful || all <= 1e-3 * rtol || last_moved_ <= 100.0 * rtol;
     last_moved_ = all;
-    now.stands = sure && all <= rtol;
+    // Corners that were sharpened before, and are none now, leave the rule over zeta as it was.
+    now.stands = sure && finer && all <= rtol;
     if (level[0] != before) look_ahead(level[0], ladder_.step(before), all, now);
     return Reached::ready;
   }
@@ -374,7 +382,8 @@ class ConvexClimber {
   FieldState field_, field_before_;  // on the last rules and on those before
   Array<ClassErrors> by_class_;
   Index turn_ = 0;
-  Index level_ = 0;  // of the last rule of kappa that had a solution
+  // Of the last rules that had a solution: of kappa, of zeta, and that of zeta with its corners.
+  Index level_ = 0, level_of_zeta_ = 0, fine_ = -1;
   double last_moved_ = std::numeric_limits<double>::infinity();
 };
 
