@@ -86,3 +86,14 @@ def test_reference_lists_every_public_name(module):
 def test_gallery_has_the_how_tos():
     titles = [path.read_text("utf-8").splitlines()[1] for path in DOCS.glob("gallery/plot_*.py")]
     assert len(titles) == len(set(titles)) >= 6
+
+
+def test_every_benchmark_has_its_place_on_the_page():
+    # `bench/run.py --page` writes each file's tables between comments of its name.
+    page = (DOCS / "benchmarks.md").read_text("utf-8")
+    files = sorted((DOCS.parent / "bench").glob("test_*.py"))
+    assert files
+    for file in files:
+        name = file.stem.removeprefix("test_")
+        for word in ("begin", "end"):
+            assert f"<!-- {word} {name} -->" in page, file.name
