@@ -85,7 +85,7 @@ class Lengths:
 
         L = w0' A w0 + 2 e (1/n0) sum res kappa z chi(z) + e^2 (t2/alpha0) (1/n0) sum res^2 chi^2
 
-    and what is left has mean zero and is uncorrelated with the rest. So L is correlated with ``w0``
+    and what is left has mean zero. So L is correlated with ``w0``
     by ``sum_i along_i m_i / d`` and with the sum over ``chi`` by ``sum_i beside_i m_i / d``,
     ``m_i = (1/n0) sum res^i x``: along m_1 by ``2 e h3 k0``, the stretch of section 14; the others
     vanish for large batches.
@@ -95,7 +95,8 @@ class Lengths:
     along, beside : ndarray, shape (3,)
     beyond : float
         d times the variance of L beyond that of Gaussian rows, ``2 Tr Sigma^2/d``, and of what is
-        linear in ``w0``: kurtosis, and the fixed length of rows on the sphere.
+        linear in ``w0``: kurtosis, what the forms of ``w0`` in L have in common, and the fixed
+        length of rows on the sphere.
     gain : float
         d times the variance of a neuron's part along m_1 that comes from the length of its row.
     """
@@ -118,6 +119,14 @@ def lengths(of: SlopeMoments, e: float, shift: float, sums: Sums, rows: Rows) ->
     kurtosis = 4.0 * e**2 * over * kappa2 * (of.zz_chi2 - of.chi2 - of.h3**2)
     kurtosis += 4.0 * e**3 * t2 * over**2 * (k0 * r3 + k1 * r4) * (of.z_chi3 - of.h3 * of.z_chi2)
     kurtosis += e**4 * t2**2 * over**3 * r4 * (of.chi4 - 3.0 * of.chi2**2 - of.z_chi2**2)
+    # The second Hermite part of z chi(z) and of chi(z)^2 is a form of w0, too: that of
+    # (1/n0) sum f_mu x_mu x_mu', f = first res + second res^2. Its own variance is in the kurtosis.
+    first = e * of.h4 * k0
+    second = e * of.h4 * k1 + 0.5 * e**2 * t2 * over * of.he2_chi2
+    once, twice = first * r2 + second * r3, first * r3 + second * r4
+    with_form = 2.0 * shift * over * t2 * once
+    with_form += shift**2 * over * (2.0 * r1 * sums.cube * once + over * t2 * twice)
+    kurtosis += 4.0 * with_form
     # A = Omega (1 + a M) .. (1 + a M) Omega, a form of rows that are Gaussian or on the sphere.
     sphere = 1.0 if rows.init == "sphere" else 0.0
     trace = 1.0 + 2.0 * shift * r1 * t2 + shift**2 * (r1**2 * sums.cube + r2 * t2 * over)
