@@ -119,7 +119,7 @@ def test_curve_table_has_z_scores(capsys, expected):
     status, out, err = run(capsys, f"curve --simulate network --alpha 0.3 1 2 inf {OPTIONS}")
     assert (status, err) == (0, "")
     table = np.array(rows_of(out), dtype=float)
-    assert table.shape == (4, 9)
+    assert table.shape == (4, 11)  # the last two are the network's own bulk and its z
     for column, name in ((1, "without_step"), (5, "with_step")):
         simulation = expected[name]
         mean, sem, z = table[:3, column + 1 : column + 4].T
@@ -264,7 +264,7 @@ def test_what_was_finished_is_printed(capsys, monkeypatch, error, status, messag
     assert numbers["with_step"]["replicates"] in (2, 3)
     assert "without_step" not in numbers
     _, out, _ = run(capsys, f"curve --simulate srf {line}")
-    assert np.array(rows_of(out), dtype=float).shape == (2, 6)
+    assert np.array(rows_of(out), dtype=float).shape == (2, 8)
 
 
 def test_nothing_finished_nothing_printed(capsys, monkeypatch):

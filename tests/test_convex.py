@@ -425,3 +425,21 @@ def test_corners_that_come_and_go_are_not_taken_for_a_finer_rule():
     ]
     # Smooth in delta: what a polynomial of degree seven leaves is rounding.
     assert abs(np.diff(values, 8)) < 1e-9
+
+
+def test_labels_that_no_rule_resolves_are_flagged():
+    # cos(z) of preactivations that the spike stretches tenfold, over almost nothing beside it: the
+    # rates of wrong signs have more steps than the coarsest rule has nodes. There is no answer, and
+    # the points beside it keep theirs.
+    given = {
+        "alpha": 2.8, "lam": 9.0, "beta": 8.4, "activation": "cos", "target": "cos",
+        "loss": "huber", "labels": "sign", "rtol": 1e-5,
+    }  # fmt: skip
+    r, c = np.array([[9.7, 2.8], [1.0, 0.5]]), np.array([[0.001], [1.0]])
+    with pytest.warns(ConvergenceWarning, match="1 of 2 points"):
+        both = theory.solve(noise=[0.001, 0.1], step=Spike(r=r, c=c, gamma=0.0), **given)
+    alone = theory.solve(noise=0.1, step=Spike(r=r[1], c=c[1], gamma=0.0), **given)
+    assert both.success.tolist() == [False, True]
+    assert np.isnan(both.test_error[0])
+    assert np.isinf(both.quadrature_error[0])
+    assert both.test_error[1] == alone.test_error

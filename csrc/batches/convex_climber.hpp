@@ -259,7 +259,7 @@ class ConvexClimber {
     Answer result;
     result.status = at.status;
     result.iterations = iterations;
-    result.nodes = tables->nodes;
+    result.nodes = tables == nullptr ? 0 : tables->nodes;
     result.residual = newton.residual;
     result.moved = moved;
     result.test_error = rates() ? outcome.wrong : outcome.test_error;
@@ -354,6 +354,12 @@ class ConvexClimber {
     RateClimber rates(rules, field_, flip_, rtol);
     Refinement fine;
     if (!refine(rates, 1, 1, fine)) return false;
+    if (!fine.solved) {  // not even the coarsest labels could be resolved
+      outcome.test_error = outcome.train_error = std::numeric_limits<double>::quiet_NaN();
+      moved = std::numeric_limits<double>::infinity();
+      if (at.status == Status::converged) at.status = Status::quadrature;
+      return true;
+    }
     outcome.test_error = rates.rates.test;
     outcome.train_error = rates.rates.train;
     // What the last refinement of the equations meant for them.

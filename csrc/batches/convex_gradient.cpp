@@ -58,9 +58,9 @@ class ConvexWatch {
     }
     if (rates_ == nullptr) {
       known_ = false;
-      const bool done = climb_rates(field);
+      const Reached climbed = climb_rates(field);
       known_ = false;  // two rules of the rates are not two of the equations
-      if (!done) return Reached::failed;
+      if (climbed != Reached::ready) return climbed;
     }
     moved = differentiate(rates_->objective(rates_level_, field, flip_));
     return Reached::ready;
@@ -69,8 +69,10 @@ class ConvexWatch {
   Reached settle(const FieldState& field, double& moved) {
     if (!of_rates() || tables_ == nullptr) return Reached::ready;
     const Array<double> looked = now_;
-    if (!climb_rates(field)) return Reached::failed;
+    const Reached climbed = climb_rates(field);
+    if (climbed == Reached::failed) return climbed;
     before_ = looked;
+    if (climbed == Reached::exhausted) moved = kInfinity;
     moved = std::max({moved, rates_moved_, change()});
     return Reached::ready;
   }
@@ -96,16 +98,17 @@ class ConvexWatch {
     return problem_.labels == LabelKind::sign && kind_ == ObjectiveKind::error;
   }
 
-  bool climb_rates(const FieldState& field) {
+  Reached climb_rates(const FieldState& field) {
     const SignRateRules::Wanted wanted{true, slopes_ != nullptr, false};
     rates_ = std::make_unique<SignRateRules>(problem_, spike_, noise_, field, *tables_, variation_,
                                              wanted, rate_room_);
     rates_field_ = &field;
     Refinement fine;
-    if (!refine(*this, 1, 1, fine)) return false;
+    if (!refine(*this, 1, 1, fine)) return Reached::failed;
+    if (!fine.solved) return Reached::exhausted;  // there are no rates on any rule
     rates_level_ = fine.level[0];
     rates_moved_ = fine.moved[0];
-    return true;
+    return Reached::ready;
   }
 
   const double* move(Index d) const {

@@ -29,7 +29,7 @@ struct Rung {
 
 // Where a point has arrived.
 struct Refinement {
-  Index level[2] = {0, 0};
+  Index level[2] = {0, 0};  // below zero where not even the first rule could be made
   double moved[2] = {std::numeric_limits<double>::infinity(),
                      std::numeric_limits<double>::infinity()};
   Status status = Status::quadrature;

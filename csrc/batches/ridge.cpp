@@ -73,7 +73,7 @@ bool solve_groups(const Problem& problem, const Points& points, const Solutions&
       Answer answer;
       answer.status = climber.at.status;
       answer.iterations = climber.iterations;
-      answer.nodes = ladder[climber.at.level[0]].nodes;
+      answer.nodes = climber.at.level[0] < 0 ? 0 : ladder[climber.at.level[0]].nodes;
       answer.residual = climber.newton.residual;
       answer.moved = climber.at.moved[0];
       answer.excess_error = climber.errors.excess;

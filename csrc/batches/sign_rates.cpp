@@ -170,9 +170,11 @@ Reached SignRateRules::reach(Index level) {
     for (Index i = 0; half.closed && i < half.count; ++i) {
       half.closed = closed(node(tables, field_, i));
     }
-    half_.push_back(half);
     while (labels_.size() <= next) labels_.emplace_back();
-    if (half.closed) continue;
+    if (half.closed) {
+      half_.push_back(half);
+      continue;
+    }
     const Array<double> kappa(all.begin(), all.begin() + half.count);
     const auto steps = [&](Index i, Variation& around) {
       const Node here = node(tables, field_, i);
@@ -187,6 +189,7 @@ Reached SignRateRules::reach(Index level) {
                     variation_, target_, steps)) {
       return table.exhausted() ? Reached::exhausted : Reached::failed;
     }
+    half_.push_back(half);  // a level is reached when its labels are there, not before
   }
   return Reached::ready;
 }
