@@ -72,6 +72,9 @@ def race_table(benchmarks):
     rivals = [entrant for entrant in entrants if entrant != "spikedrf"]
     lines = []
     for row, entries in rows.items():
+        if "spikedrf" not in entries:  # `-k` goes by the names of entrants too
+            print(f"left out, {', '.join(entries)} without spikedrf: {row}", file=sys.stderr)
+            continue
         own = entries["spikedrf"]
         note = own["extra_info"]["note"]
         beside = [cell(entries[rival], own) if rival in entries else "" for rival in rivals]
