@@ -408,7 +408,7 @@ def test_ridge(drawn, given):
         statistics.update(phi, y)
         return statistics.solve(lam)
 
-    attempt(streamed, allowed=noisy, names=("Phi", "y", "lam"))
+    attempt(streamed, allowed=noisy, names=("p", "Phi", "y", "lam"))
 
 
 @some

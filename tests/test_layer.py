@@ -191,6 +191,7 @@ def test_assumptions_that_are_off():
             "target='hermite2' has E z g",
         ),
         ({"groups": [0, 1]}, ValueError, r"groups must have shape \(6,\)"),
+        ({"groups": [[0], [0, 1]]}, ValueError, r"groups must have shape .* unequal length"),
     ],
 )
 def test_misuse(change, error, message):

@@ -296,7 +296,12 @@ def _cluster(along: Floats, width: float) -> Integers:
 
 
 def _given(groups: ArrayLike, p: int) -> Integers:
-    labels = np.asarray(groups)
+    try:
+        labels = np.asarray(groups)
+    except ValueError:
+        raise ValueError(
+            f"groups must have shape ({p},), one label a neuron, got rows of unequal length"
+        ) from None
     if labels.shape != (p,):
         raise ValueError(f"groups must have shape ({p},), one label a neuron, got {labels.shape}")
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
