@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikedrf.activations import Activation
-from spikedrf.first_layer.bulk import Bulk, BulkNodes, Rules
+from spikedrf.first_layer.bulk import BulkNodes, Rules
 from spikedrf.first_layer.joint_nodes import (
     JointNodes,
     four_weights,
@@ -38,7 +38,7 @@ _WHITE = Space(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
 _DIFFERENCE = 1e-4
 
 
-class JointBulk(Bulk):
+class JointBulk(TrainedBulk):
     r"""The bulk of trained networks whose groups do not commute, by common nodes.
 
     Rows of group k have, given the samples of the step, the covariance::
@@ -55,30 +55,6 @@ class JointBulk(Bulk):
     g, h2, slope_variance, u, eta, alpha0, noise, shift
         As for `TrainedBulk`.
     """
-
-    name = "network"
-
-    def __init__(
-        self,
-        g: Activation,
-        h2: float,
-        slope_variance: float,
-        u: Floats,
-        eta: Floats,
-        alpha0: Floats,
-        noise: Floats,
-        shift: Floats,
-    ) -> None:
-        self.g, self.h2, self.slope_variance = g, h2, slope_variance
-        single = (eta, alpha0, noise, shift)
-        shape = np.broadcast_shapes(u.shape[:-1], *(value.shape for value in single))
-        self.key = np.concatenate(
-            [
-                np.broadcast_to(u, (*shape, u.shape[-1])),
-                np.stack([np.broadcast_to(value, shape) for value in single], axis=-1),
-            ],
-            axis=-1,
-        )
 
     def forms(self, x: Any, group: int = 0) -> Numbers:
         """See `Bulk.forms`: one group alone has a closed form."""
