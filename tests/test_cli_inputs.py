@@ -60,6 +60,23 @@ def test_curve_is_the_librarys(arguments, model, capsys):
     assert printed["best_linear"] == pytest.approx(linear)
 
 
+def test_rows_with_their_gain(capsys):
+    """The theory of trained networks and the networks themselves take the same name."""
+    asked = ["--init", "gaussian+gain", "--activation", "relu", "--bulk", "network"]
+    sizes = ["--simulate", "network", "--d", "40", "--replicates", "2", "--workers", "1"]
+    printed = curve(capsys, *asked, *sizes)
+    model = {"lam": 0.1, "target": "sin", "activation": "relu"}
+    trained = model | {"bulk": "network", "init": "gaussian+gain"}
+    exact = theory.solve([0.5, 2.0], step=STEP, **trained)
+    np.testing.assert_allclose(printed["with_step"]["test_error"], exact.test_error, rtol=1e-12)
+    plain = theory.solve([0.5, 2.0], init="gaussian", **model)
+    np.testing.assert_allclose(printed["without_step"]["test_error"], plain.test_error, rtol=1e-12)
+    same = curve(capsys, "--init", "gaussian", *asked[2:], *sizes)
+    drawn = [of["simulation"]["with_step"]["test_error"] for of in (printed, same)]
+    assert drawn[0] == drawn[1]
+    assert printed["with_step"]["test_error"] != same["with_step"]["test_error"]
+
+
 def test_best_linear_error_of_classes():
     """Two classes +-m with labels +-1: 1 - |m|^2/(1 + |m|^2)."""
     pair = Mixture([[1.0, 0.6], [-1.0, -0.6]], labels=[1, -1])
@@ -146,6 +163,10 @@ def test_best_classifier_of_a_product():
             "argument --bulk: bulk must be 'isotropic' with inputs",
         ),
         (["--init", "cube"], "argument --init: invalid choice"),
+        (
+            ["--init", "gaussian+gain"],
+            "argument --init: init='gaussian+gain' is for a GradientStep",
+        ),
     ],
 )
 def test_misuse(arguments, message, capsys):

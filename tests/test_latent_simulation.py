@@ -135,6 +135,25 @@ def test_white_inputs_are_as_before():
     assert one.test_error == pytest.approx(plain.test_error, rel=1e-12)
 
 
+def test_a_network_has_its_gain_by_itself():
+    """The same rows by either name, bit for bit; other rows of the spiked model are refused."""
+    model = {"d": 40, "lam": 0.1, "replicates": 2, "rng": 3, "activation": "relu", "workers": 1}
+    step = GradientStep(1.0, 2.0)
+    errors = {}
+    for init in ("sphere", "sphere+gain", "gaussian", "gaussian+gain"):
+        trained = simulate(1.0, model="network", step=step, init=init, **model)
+        errors[init] = trained.test_error, trained.norm
+    assert errors["sphere"] == errors["sphere+gain"] != errors["gaussian"]
+    assert errors["gaussian"] == errors["gaussian+gain"]
+    spectra = [
+        simulate_spectrum(1.0, d=40, rng=0, step=step, model="network", init=init).eigenvalues
+        for init in ("gaussian", "gaussian+gain")
+    ]
+    np.testing.assert_array_equal(*spectra)
+    with pytest.raises(ValueError, match=r"init='sphere\+gain' is for model='network'"):
+        simulate(1.0, model="srf", step=step, init="sphere+gain", **model)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [

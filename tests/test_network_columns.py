@@ -335,9 +335,24 @@ def test_an_infinite_batch_is_the_networks():
     assert z(paired, predicted["gaussian"] - predicted["sphere"])[0] > 4
 
 
+_GAIN = "gaussian+gain"
+
+
 def test_gain_is_of_networks():
     with pytest.raises(ValueError, match=r"init='gaussian\+gain' is for a GradientStep with bulk="):
         theory.solve(1.0, lam=0.1, step=GradientStep(1.0, 1.0), init="gaussian+gain")
+
+
+def test_no_step_has_no_gain():
+    """Curves without the step beside it; the step's size and the ridge are found with it."""
+    model = {"activation": "relu", "target": "sin", "noise": 0.1}
+    without = [theory.solve(2.0, lam=0.1, init=init, **model) for init in ("gaussian", _GAIN)]
+    assert without[0].test_error == without[1].test_error
+    trained = {"bulk": "network", "init": _GAIN, "step": GradientStep(1.0, 2.0)}
+    best = theory.optimise(2.0, over="lam", **model, **trained)
+    beside = [theory.solve(2.0, lam=best.lam * f, **model, **trained) for f in (0.9, 1.1)]
+    assert best.success
+    assert all(best.test_error < point.test_error for point in beside)
 
 
 @pytest.mark.parametrize(

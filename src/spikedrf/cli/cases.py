@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spikedrf.cli import options, output, vocabulary
+from spikedrf.inputs.population import drawn_as
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -103,7 +104,10 @@ def compute(
 def _check(args: argparse.Namespace) -> None:
     from spikedrf import theory
 
-    theory.solve([], step=options.step_of(args)[0], **vocabulary.model_of(args))
+    model = vocabulary.model_of(args)
+    if "init" in model:  # the spiked model knows no gain
+        model["init"] = drawn_as(model["init"])
+    theory.solve([], step=options.step_of(args)[0], **model)
 
 
 def stack(

@@ -14,6 +14,7 @@ import numpy as np
 
 from spikedrf.cli import cases, options, output, simulated, vocabulary
 from spikedrf.cli.options import Floats
+from spikedrf.inputs.population import drawn_as
 from spikedrf.parameters import ConvergenceWarning
 from spikedrf.theory.convergence import INFINITE, UNDEFINED, one_warning_for_all
 
@@ -170,6 +171,8 @@ def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
     curves = {"without_step": theory.solve(alpha, **model), "with_step": with_step}
     if args.simulate == "network" or np.abs(spike.arrays()[1] - 1.0).max() > _ROUND:
         other = "network" if args.bulk == "isotropic" else "isotropic"
+        if other == "isotropic" and "init" in model:
+            model["init"] = drawn_as(model["init"])
         with suppress(ValueError):  # several steps have no other bulk
             curves[_OTHER] = theory.solve(alpha, step=step, bulk=other, **model)
     return curves

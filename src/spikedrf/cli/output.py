@@ -230,8 +230,10 @@ def title(args: argparse.Namespace, *, picture: bool = False) -> str:
             parts.append(f"{name} {' '.join(f'{x:g}' for x in numbers)}")
     if getattr(args, "inputs", None) is not None:
         parts.append(f"inputs {args.inputs}")
-    if getattr(args, "init", None) == "gaussian":
-        parts.append("Gaussian rows")
+    rows, _, gain = (getattr(args, "init", None) or "sphere").partition("+")
+    if rows == "gaussian" or gain:
+        parts.append({"gaussian": "Gaussian rows", "sphere": "rows on the sphere"}[rows])
+        parts[-1] += " with their gain" if gain else ""
     if getattr(args, "bulk", "isotropic") == "network":
         parts.append("network's own bulk")
     if hasattr(args, "loss"):

@@ -12,6 +12,7 @@ import numpy as np
 from spikedrf import losses
 from spikedrf.cli import inputs
 from spikedrf.cli.values import grid, loss, number_or_grid, several
+from spikedrf.inputs.population import NETWORK_INITS
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ OPTIONS = (
     Option(
         "init", "inputs",
         "rows of the first layer before the step (sphere); the theory of --bulk network has the "
-        "lengths of neurons in it if this is said",
-        arguments={"choices": ("sphere", "gaussian")},
+        "lengths of neurons in it if this is said, and with +gain the other gradient of longer "
+        "rows, as trained networks do",
+        arguments={"choices": NETWORK_INITS},
     ),
     Option(
         "bulk", "first layer",

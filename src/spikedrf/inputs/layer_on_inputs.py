@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from spikedrf.activations import Activation
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.neurons import LayerOnInputs, finished
-from spikedrf.inputs.population import Population, Rows, beyond_white, population, rows_of
+from spikedrf.inputs.population import (
+    Population,
+    Rows,
+    beyond_white,
+    drawn_as,
+    population,
+    rows_of,
+)
 from spikedrf.parameters import broadcast_shape
 
 Floats = NDArray[np.float64]
@@ -154,6 +161,8 @@ def latents_of(
     producer = producer_of(step)
     asked = producer.own_bulk if bulk is None else bulk
     own = asked if producer.trains else None
+    if step is None:  # without a gradient no row has a gain
+        init = drawn_as(init)
     law = beyond_white(inputs, target, init, own)
     if law is None and producer.several_directions:
         law = population(inputs, target)

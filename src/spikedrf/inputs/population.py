@@ -49,6 +49,14 @@ class Rows(NamedTuple):
 #: Appended to the name of the rows it asks for their gain.
 _GAIN = "+gain"
 
+#: Everything that ``init`` of the trained network may be.
+NETWORK_INITS = (*INITS, *(init + _GAIN for init in INITS))
+
+
+def drawn_as(init: Any) -> Any:
+    """Return the rows before the step, whether their gain is asked for or not."""
+    return init.removesuffix(_GAIN) if isinstance(init, str) else init
+
 
 def rows_of(init: Any, bulk: Any) -> Rows:
     """Return what neurons with this ``init`` and this bulk are.
@@ -58,13 +66,13 @@ def rows_of(init: Any, bulk: Any) -> Rows:
     ValueError
         If there are no such rows.
     """
-    gain = isinstance(init, str) and init.endswith(_GAIN)
+    gain = drawn_as(init) != init
     if gain and bulk != "network":
         raise ValueError(
             f"init={init!r} is for a GradientStep with bulk='network'; else init must be 'sphere' "
             f"or 'gaussian'"
         )
-    return Rows(check_init(init.removesuffix(_GAIN) if gain else init), bulk == "network", gain)
+    return Rows(check_init(drawn_as(init)), bulk == "network", gain)
 
 
 # Averages over the latents: points an axis of the trapezoid rule, and what they must agree to.

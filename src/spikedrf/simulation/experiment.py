@@ -106,8 +106,10 @@ def simulate(
     inputs : Covariance, Mixture or None
         Inputs with a covariance or of several classes; None is ``N(0, I_d)``. A power law has its
         d eigenvalues; nodes have the nearest numbers of dimensions.
-    init : {"sphere", "gaussian"}
-        Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``.
+    init : {"sphere", "gaussian", "sphere+gain", "gaussian+gain"}
+        Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``. The gain that
+        `theory.solve` may be asked for is what a network does by itself, so that with
+        ``model="network"`` the name with it means the same rows; ``model="srf"`` has none.
     model : {"srf", "network"}
         ``"srf"`` draws spiked random features, ``w_i = r_k v + sqrt(c_k) w~_i``: what the theory
         solves. ``"network"`` takes the gradient step, on ``n0 = round(alpha0 d)`` further samples.

@@ -14,7 +14,7 @@ import spikedrf
 from spikedrf.activations import Activation, FunctionLike, differentiable, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.layer_on_inputs import layer_on_inputs
-from spikedrf.inputs.population import Inputs, Population, check_init, population
+from spikedrf.inputs.population import Inputs, Population, check_init, drawn_as, population
 from spikedrf.multi_index import MultiIndex
 from spikedrf.parameters import real_array
 from spikedrf.simulation.latents import (
@@ -176,7 +176,7 @@ def make_network(
         raise ValueError("flip is for labels='sign': real labels have noise instead")
     common: dict[str, Any] = {
         "model": model, "sigma": sigma, "g": g, "noise": sd, "beta": ratio, "d": dimension, "p": p,
-        "labels": labels, "flip": chance, "init": check_init(init),
+        "labels": labels, "flip": chance, "init": _drawn_rows(init, model),
     }  # fmt: skip
     if not law.plain or (model == "srf" and producer_of(step).several_directions):
         common |= {"population": law, "step": step}
@@ -224,6 +224,17 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
     if size < minimum:
         raise ValueError(f"{name} must be >= {minimum}, got {size}")
     return size
+
+
+def _drawn_rows(init: Any, model: str) -> str:
+    """Return the rows before the step; a network's have their gain by themselves."""
+    rows = drawn_as(init) if model == "network" else init
+    if rows != drawn_as(rows):
+        raise ValueError(
+            f"init={init!r} is for model='network', whose longer rows have another gradient: the "
+            f"neurons of model='srf' have none, so that init must be 'sphere' or 'gaussian'"
+        )
+    return check_init(rows)
 
 
 def _scalar(name: str, value: Any, **limits: Any) -> float:

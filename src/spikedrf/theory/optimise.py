@@ -12,7 +12,7 @@ from spikedrf import losses
 from spikedrf.activations import FunctionLike, resolve
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.layer_on_inputs import latents_of, layers_on_inputs
-from spikedrf.inputs.population import Inputs, numbers_of
+from spikedrf.inputs.population import Inputs, drawn_as, numbers_of
 from spikedrf.losses import LossLike
 from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.parameters import broadcast_shape, names_among, real_array
@@ -154,7 +154,8 @@ def optimise(
     model = {name: solver[name] for name in ("activation", "target", "inputs", "init")}
     readout = kind, labels, flip
     parameters, given = _posed(alpha, ridge, beta, noise, step, bulk, *readout, **model)
-    gradient([], lam=1.0, objective=objective, **solver | {"bulk": "isotropic"})
+    plain = {"bulk": "isotropic", "init": drawn_as(init)}
+    gradient([], lam=1.0, objective=objective, **solver | plain)
     shapes = {"the parameters": given}
     for name, ends in limits.items():
         shapes |= {f"{end} of {name}": at.shape for end, at in zip(_ENDS, ends, strict=True)}

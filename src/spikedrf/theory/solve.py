@@ -89,14 +89,15 @@ def solve(
         Inputs with a covariance or of several classes; None is ``N(0, I_d)``. With these, or with
         several directions, theory.md, section 12, is solved. Weights of classes are those in the
         readout's loss; reported losses and errors count all samples alike.
-    init : {"sphere", "gaussian"}, optional
+    init : {"sphere", "gaussian", "sphere+gain", "gaussian+gain"}, optional
         Rows of the first layer before the step: on the unit sphere, or ``N(0, I/d)``. By default
         they are on the sphere, except that ``bulk="network"`` on white inputs with a target of one
         direction has section 10's rows then, Gaussian given the samples of the step and of no
         length of their own. Of a row that is longer than others the gradient is another one too.
         Section 14, and ``"gaussian"``, leave that out; ``"gaussian+gain"`` with ``bulk="network"``
         has it and is what networks with Gaussian rows do, and ``"sphere+gain"`` is what they do on
-        a covariance of the inputs (see the page on limits).
+        a covariance of the inputs (see the page on limits). Without a step there is no gradient,
+        and the gain is nothing.
     bulk : {"isotropic", "network"}, optional
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).

@@ -12,7 +12,7 @@ from spikedrf.first_layer.model import Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
 from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.layer_on_inputs import layers_on_inputs
-from spikedrf.inputs.population import Population, Rows, check_init, population
+from spikedrf.inputs.population import Population, Rows, check_init, drawn_as, population
 from spikedrf.parameters import real_array
 from spikedrf.theory.latents.solve import Learned, Solved, solve_points
 from spikedrf.theory.solution import Solution
@@ -192,6 +192,6 @@ def spike_on(
     law = population(inputs, target)
     sigma = resolve(activation, "activation")
     values = real_array("noise", noise, minimum=0.0)
-    layers, which = layers_on_inputs(step, sigma, law, values, check_init(init))
+    layers, which = layers_on_inputs(step, sigma, law, values, check_init(drawn_as(init)))
     frames = [frame_of(law, layer) for layer in layers]
     return spike_of(frames, which.ravel(), which.shape)
