@@ -257,6 +257,12 @@ cdef extern from "batches/run.hpp" namespace "spikedrf" nogil:
     cbool core_run "spikedrf::run"(const CoreProblem&, const CorePoints&, const Wanted&) except +
     cbool tabulate(const CoreProblem&, Index, Array[double]&) except +
 
+cdef extern from "equations/trained_resolvent.hpp" namespace "spikedrf" nogil:
+    int kTrainedSums
+    cdef cppclass TrainedLaw:
+        TrainedLaw(const double*, Index) except +
+    void solve_trained(const TrainedLaw&, const double*, const double*, Index, Index, double*)
+
 cdef extern from "network/features.hpp" namespace "spikedrf" nogil:
     void activate(Activation, const float*, float*, Index)
     void pack_panels[Real](const Real*, Index, Index, Real*)

@@ -65,6 +65,7 @@ def feature_rule(
 def label_rule(
     g: Function, at: Floats, sd: float, signs: bool, noise: float, level: int
 ) -> tuple[Floats, list[int]] | None: ...
+def trained_resolvent(x: Floats, bulks: Floats, law: Floats) -> Floats: ...
 
 class Problem:
     def __init__(

@@ -99,3 +99,23 @@ def label_rule(Function g, const double[::1] at, double sd, bint signs, double n
         view[1, i] = table.value()[i]
         view[2, i] = table.zeta()[i]
     return out, begin
+
+
+def trained_resolvent(const double[:, ::1] x, const double[:, ::1] bulks,
+                      const double[:, ::1] law):
+    """Solve the equations of trained bulks at ascending x (S, m), see `trained_resolvent.py`.
+
+    Returns (Xi_11, Xi_12, Xi_22) and the eight averages of the forms, shape (11, S, m), NaN where
+    Newton's method fails. Rows of bulks (S, 3) are a, b, 1/alpha0; the law (4, N) has nodes and
+    weights of a `ResidualLaw`.
+    """
+    cdef Index i, count = x.shape[0], points = x.shape[1]
+    cdef TrainedLaw* residuals = new TrainedLaw(&law[0, 0], law.shape[1])
+    out = np.empty((3 + kTrainedSums, count, points))
+    cdef double[:, :, ::1] view = out
+    with nogil:
+        for i in range(count):
+            solve_trained(residuals[0], &bulks[i, 0], &x[i, 0], points, count * points,
+                          &view[0, i, 0])
+    del residuals
+    return out

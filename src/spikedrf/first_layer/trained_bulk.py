@@ -188,7 +188,8 @@ class _Spectra:
                 moved = residual_law(g, shift, noise + _COMPLEX_STEP, 2.0**-power, fineness)
             for ratio, alike in _alike(spread):
                 count = node_count(ratio, tolerance) + extra
-                size = max(1, _AT_ONCE // (count * law.res.size))
+                nodes = law.res.size if wrt else 1  # the core needs no array of them
+                size = max(1, _AT_ONCE // (count * nodes))
                 for start in range(0, alike.size, size):
                     some = alike[start : start + size]
                     yield self._piece(members[some], low[some], ratio, count, law, moved, wrt)
@@ -206,9 +207,11 @@ class _Spectra:
         rest = 1.0 + x * (1.0 - own)
         inner = x * own / rest
         order = np.argsort(np.abs(inner), kind="stable")
-        solve = trained_resolvent if np.all(np.isreal(x) & (x.real >= 0)) else None
-        arguments = inner[order][None], self.a[[i]], self.b[[i]], self.alpha0[[i]], self.law(g, i)
-        found = solve(*arguments)[0] if solve else continued_resolvent(*arguments)
+        at, of = inner[order][None], (self.a[[i]], self.b[[i]], self.alpha0[[i]], self.law(g, i))
+        if np.all(np.isreal(x) & (x.real >= 0)):
+            found, _ = trained_resolvent(at.real, *of)
+        else:
+            found = continued_resolvent(at, *of)
         lead = np.empty_like(found[:, 0])
         lead[:, order] = found[:, 0]
         one = np.array([1.0, 1.0, 0.0, 1.0])[:, None]

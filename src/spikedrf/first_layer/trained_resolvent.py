@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikedrf import _core
 from spikedrf.first_layer.residual import ResidualLaw
 
 Numbers = NDArray[Any]
@@ -70,11 +71,13 @@ def trained_resolvent(
     """
     equations = _Equations(x, a[:, None], b[:, None], 1.0 / alpha0[:, None], law)
     if start is None:
-        solution = equations.solution()
-    else:
-        # From the solution without them, Newton's method finds complex steps at once.
-        solution = start + equations.newton(start)[0]
-    return equations.forms(solution), solution
+        bulks = np.stack([a, b, 1.0 / alpha0], axis=-1)
+        nodes = np.concatenate([law.res[None], law.weight])
+        found = _core.trained_resolvent(np.ascontiguousarray(x), bulks, nodes)
+        return equations.forms(found[:3], found[3:]), found[:3]
+    # From the solution without them, Newton's method finds complex steps at once.
+    solution = start + equations.newton(start)
+    return equations.forms(solution, equations.averages(solution)), solution
 
 
 def continued_resolvent(
@@ -112,11 +115,16 @@ def continued_resolvent(
             step *= 1.5
         else:
             step *= 0.5
-    return equations(1.0).forms(xi)
+    there = equations(1.0)
+    return there.forms(xi, there.averages(xi))
 
 
 class _Equations:
-    """``Xi = E q(Xi)`` and what follows from its solution; Xi is kept as (Xi_11, Xi_12, Xi_22)."""
+    """``Xi = E q(Xi)`` and what follows from its solution; Xi is kept as (Xi_11, Xi_12, Xi_22).
+
+    The core solves them at real parameters (csrc/equations/trained_resolvent.cpp). What is here
+    follows solutions into the complex plane.
+    """
 
     def __init__(
         self, x: Numbers, a: Numbers, b: Numbers, inverse: Numbers, law: ResidualLaw
@@ -128,9 +136,7 @@ class _Equations:
         # E res^k, and the averages that Xi, Xi_t, Theta and Psi are made of.
         self.once = (w * power[:2]).T
         self.twice = (w * power[1:]).T
-        self.all = np.concatenate(
-            [w * power[:2], wss * power[:2], ws * power[1:3], w * power[2:]]
-        ).T
+        self.all = np.concatenate([wss * power[:2], ws * power[1:3], w * power]).T
 
     def trace_form(self, xi: Numbers) -> tuple[Numbers, Numbers, tuple[Numbers, Numbers, Numbers]]:
         """Return e, P and Q_11, Q_12, Q_22."""
@@ -160,17 +166,8 @@ class _Equations:
         a = self.a
         return [2.0 * a, a, 0.0 * a], [self.b - a * a * q22, a * a * q12, -a * a * q11]
 
-    def regular(self, xi: Numbers) -> NDArray[np.bool_]:
-        """Whether Xi may be met on the way: P > 0, and no residual has det(1 + QH) = 0."""
-        gap = 1.0 / (1.0 - xi[2])
-        e = xi[1] * gap
-        whole = 1.0 + xi[0] + e * xi[1]
-        q11 = self.x * self.inverse / (1.0 + self.x * whole)
-        discriminant = self.a**2 * (q11 * (1.0 + e) ** 2 - self.inverse * gap) - self.b
-        return np.asarray((xi[2] <= 0.0) & (whole > 0.0) & (discriminant <= 0.0))
-
-    def newton(self, xi: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the Newton step and the residual, with d Xi = -E q dQ q."""
+    def newton(self, xi: Numbers) -> Numbers:
+        """Return the Newton step, with d Xi = -E q dQ q."""
         e, p, (q11, _, _) = self.trace_form(xi)
         first, second = self.numerators(xi)
         over = self.over(xi)
@@ -210,36 +207,19 @@ class _Equations:
         # Cramer's rule: not finite where the Jacobian is singular.
         with np.errstate(divide="ignore", invalid="ignore"):
             over = 1.0 / _triple(one, two, three)
-            step = np.stack(
+            return np.stack(
                 [
                     _triple(residual, two, three) * over,
                     _triple(one, residual, three) * over,
                     _triple(one, two, residual) * over,
                 ]
             )
-        return step, np.moveaxis(residual, -1, 0)
-
-    def solution(self) -> Numbers:
-        """Solve from Q = 0, its value at large alpha0; NaN where that fails."""
-        mean, square = self.once.sum(axis=0)
-        of_h = [2.0 * self.a * mean + self.b * square, self.a * mean, 0.0 * self.a]
-        xi, converged = self._iterate(np.stack([np.broadcast_to(h, self.x.shape) for h in of_h]))
-        while not converged.all():
-            # From the solutions at the next smaller x.
-            beside = ~converged & np.roll(converged, 1, axis=1)
-            beside[:, 0] = False
-            again, done = self._iterate(np.where(beside, np.roll(xi, 1, axis=2), xi))
-            beside &= done
-            if not beside.any():
-                break
-            xi, converged = np.where(beside, again, xi), converged | beside
-        return np.where(converged, xi, np.nan)
 
     def followed(self, xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
         """Newton's method from a solution nearby, and where it stays near and converges."""
         start, length = xi, np.full(self.x.shape, np.inf)
         for _ in range(8):
-            step, _ = self.newton(xi)
+            step = self.newton(xi)
             xi = xi + step
             length = np.abs(step).max(axis=0) / (1.0 + np.abs(xi).max(axis=0))
             if np.nanmax(length, initial=0.0) <= 1e-13:
@@ -247,32 +227,18 @@ class _Equations:
         moved = np.abs(xi - start).max(axis=0) / (1.0 + np.abs(start).max(axis=0))
         return xi, (length <= 1e-10) & (moved < 0.5)
 
-    def _iterate(self, xi: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
-        converged, length = np.zeros(self.x.shape, dtype=bool), np.full(self.x.shape, np.inf)
-        for _ in range(60):
-            step, towards = self.newton(xi)
-            # Far off Newton's method may leave for other solutions; the equations as an iteration,
-            # averaged with where they are, come near.
-            size = 1.0 + np.abs(xi).max(axis=0)
-            safe = (np.abs(step).max(axis=0) < 0.5 * size) & self.regular(xi + step)
-            step = np.where(safe, step, 0.5 * towards)
-            xi = xi + step
-            before, length = length, np.abs(step).max(axis=0) / size
-            # Once quadratic convergence ends, what is left is rounding.
-            converged |= safe & ((length <= 1e-14) | ((length <= 1e-9) & (length > 0.1 * before)))
-            if converged.all():
-                break
-        return xi, converged
+    def averages(self, xi: Numbers) -> Numbers:
+        """Return the averages that forms are made of, those of ``self.all``."""
+        return _averages(self.over(xi), self.all)
 
-    def forms(self, xi: Numbers) -> Numbers:
+    def forms(self, xi: Numbers, moments: Numbers) -> Numbers:
         """Return the trace, v'Rv, v'R xi, xi'R xi."""
         x, res, (w, ws, _) = self.x, self.res, self.weight
         e, p, _ = self.trace_form(xi)
         first, second = self.numerators(xi)
-        moments = _averages(self.over(xi), self.all)
         of_trace, of_theta, crossed, squared = (
             [f * moments[i] + g * moments[i + 1] for f, g in zip(first, second, strict=True)]
-            for i in (0, 2, 4, 6)
+            for i in (4, 0, 2, 6)
         )
         s2, t1 = w @ res**2, ws @ res
         # Where no residual is left but rounding, there is nothing to divide.
