@@ -97,22 +97,24 @@ void spread_panels(const double* x, const double* quadrature, Index n, double mu
 
 // The field of signs without noise, for one label y: zeta given omega is N(slope (omega - mean),
 // width^2), and jumps are at `cut`, the first label to the left of them all being +1 or not.
+// omega - mean is `away` at the first point, so that it is accurate beside a small field.
 struct CutField {
-  double y, sigma, mean, inverse, slope, width, step, flip, up_first;
+  double y, sigma, away, inverse, slope, width, step, flip, up_first;
 };
 
 SPIKEDRF_MULTIVERSION
-void spread_cuts(const CutField& c, const double* cut, Index cuts, const double* x, Index n,
+void spread_cuts(const CutField& c, const double* cut, Index cuts, Index n,
                  double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
                  double* SPIKEDRF_RESTRICT third) noexcept {
   const double inverse_width = 1.0 / c.width;
+  const double scale = c.step * c.inverse;
   SPIKEDRF_SIMD
   for (Index i = 0; i < n; ++i) {
-    const double away = c.y - c.sigma * x[i] - c.mean;
+    const double away = c.away - c.sigma * c.step * static_cast<double>(i);
     const double centre = c.slope * away;
     const double z = away * c.inverse;
     const double bounded = z > 37.0 ? 37.0 : (z < -37.0 ? -37.0 : z);
-    const double density = kInvSqrtTwoPi * c.step * vmath::gaussian(bounded);
+    const double density = kInvSqrtTwoPi * scale * vmath::gaussian(bounded);
     double up0 = c.up_first;
     double up1 = c.up_first * centre;
     double up2 = c.up_first * (centre * centre + c.width * c.width);
@@ -206,30 +208,39 @@ bool FieldDensity::spread_signs(const LabelTable& labels, Index node, double fli
   const double strip = std::min(corners_of(loss_, field.V).strip, least);
   const double s = field.s[0];
   const double tau = std::sqrt(field.t);
-  if (strip < 0.5 * tau || tau < kPointlike * strip) return false;
   const bool margin = traits(loss_).margin;
   const double power = field.t + s * s;
   const double root = std::sqrt(power);
   constexpr double kMostSteps = 64.0;  // in a standard deviation, roughly
-  if (root > kMostSteps * tau) return false;
+  constexpr double kLeastWidth = 1e-9;  // that double precision tells from the mean
+  if (strip < 0.5 * tau || root > kMostSteps * tau) return false;
+  if (tau < kLeastWidth * (1.0 + std::fabs(field.mean))) return false;
   const double centre[] = {1.0 - field.mean, margin ? 1.0 + field.mean : -1.0 - field.mean};
   grid_.lay_uniform(centre, 2, tau, strip, grid_.cutoff() * root);
   const Index n = grid_.size();
   const Index stride = n + kBlock;
   density_.assign(6 * stride, 0.0);
+  const Array<PhiGrid::Piece>& pieces = grid_.pieces();
+  const int first_side = centre[0] <= centre[1] ? 0 : 1;  // its centre is the origin
   for (int side = 0; side < 2; ++side) {
     const double y = side == 0 ? 1.0 : -1.0;
+    const double sigma = margin ? y : 1.0;
+    const bool own = pieces.size() == 1 || side == first_side;
+    const PhiGrid::Piece& piece = own ? pieces.front() : pieces.back();
+    // sigma (centre - origin), without the rounding of the centres
+    const double apart = side == first_side ? 0.0 : margin ? y * 2.0 * std::fabs(field.mean) : 2.0;
     const CutField cut{y,
-                       margin ? y : 1.0,
-                       field.mean,
+                       sigma,
+                       apart - sigma * piece.step * grid_.step(),
                        1.0 / root,
                        s / power,
                        std::sqrt(field.t / power),
-                       grid_.step() / root,
+                       grid_.step(),
                        flip,
                        labels.up_first() ? 1.0 : 0.0};
-    double* const row = density_.data() + side * 3 * stride;
-    spread_cuts(cut, labels.cuts(node), labels.cut_count(), grid_.x(), n, row, row + stride,
+    double* const row = density_.data() + side * 3 * stride + piece.place;
+    const Index end = own && pieces.size() == 2 ? pieces.back().place : n;
+    spread_cuts(cut, labels.cuts(node), labels.cut_count(), end - piece.place, row, row + stride,
                 row + 2 * stride);
   }
   return true;

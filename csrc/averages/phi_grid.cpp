@@ -29,7 +29,8 @@ PhiGrid::PhiGrid(Loss loss, double rtol)
 // e^{a^2/2 - 2 pi a tau/step} for any a up to strip/tau; the step makes it e^-exponent. Only points
 // that some mu needs are kept. Otherwise Gauss-Legendre panels that are graded towards the corners.
 //
-// Where tau is tiny instead every mu has three points of its own (Gauss-Hermite).
+// Where tau is tiny and the means are not as close together, every mu has three points of its own
+// instead (Gauss-Hermite).
 // With `fresh` the loss itself, whose corners are those at V = 0, is averaged on them too.
 PhiGrid::Kind PhiGrid::lay(const double* mu, Index count, double tau, double V, bool fresh) {
   const Corners corners = corners_of(loss_, V);
@@ -39,7 +40,12 @@ PhiGrid::Kind PhiGrid::lay(const double* mu, Index count, double tau, double V, 
   x_.clear();
   quadrature_.clear();
   const double reach = cutoff_ * tau;
-  if (tau < kPointlike * strip) {
+  const bool pointlike = tau < kPointlike * strip;
+  if (strip >= 0.5 * tau && !(pointlike && scattered(mu, count, tau))) {
+    lay_uniform(mu, count, tau, strip, reach);
+    return Kind::uniform;
+  }
+  if (pointlike) {
     // phi is a polynomial of degree 5 as far as N(mu, tau^2) can tell.
     for (Index j = 0; j < count; ++j) {
       for (int side = -1; side <= 1; ++side) {
@@ -48,10 +54,6 @@ PhiGrid::Kind PhiGrid::lay(const double* mu, Index count, double tau, double V, 
       }
     }
     return Kind::three;
-  }
-  if (strip >= 0.5 * tau) {
-    lay_uniform(mu, count, tau, strip, reach);
-    return Kind::uniform;
   }
   const auto [least, most] = std::minmax_element(mu, mu + count);
   const LegendreRule& base = legendre_rule(20);
@@ -85,6 +87,18 @@ void PhiGrid::find_stretches(const double* mu, Index count, double reach) {
   }
   std::sort(stretches_.begin(), stretches_.end(),
             [](const Stretch& a, const Stretch& b) { return a.from < b.from; });
+}
+
+// Whether three points for every mean are fewer than those of a uniform grid, or all it can tell.
+bool PhiGrid::scattered(const double* mu, Index count, double tau) {
+  constexpr double kLeastWidth = 1e-9;
+  find_stretches(mu, count, cutoff_ * tau);
+  double length = 0.0, largest = 0.0;
+  for (const Stretch& stretch : stretches_) {
+    length += stretch.to - stretch.from + 2.0 * cutoff_ * tau;
+    largest = std::max({largest, std::fabs(stretch.from), std::fabs(stretch.to)});
+  }
+  return tau < kLeastWidth * largest || length > 2.0 * static_cast<double>(count) * tau;
 }
 
 void PhiGrid::lay_uniform(const double* mu, Index count, double tau, double strip, double reach) {

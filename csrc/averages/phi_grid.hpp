@@ -53,6 +53,7 @@ class PhiGrid {
   struct Stretch {
     double from, to;
   };
+  bool scattered(const double* mu, Index count, double tau);
   void find_stretches(const double* mu, Index count, double reach);
 
   Loss loss_;
