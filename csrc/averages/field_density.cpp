@@ -114,7 +114,7 @@ void spread_cuts(const CutField& c, const double* cut, Index cuts, Index n,
     const double centre = c.slope * away;
     const double z = away * c.inverse;
     const double bounded = z > 37.0 ? 37.0 : (z < -37.0 ? -37.0 : z);
-    const double density = kInvSqrtTwoPi * scale * vmath::gaussian(bounded);
+    const double density = kInvSqrtTwoPi * scale * vmath::exp_in_range(-0.5 * bounded * bounded);
     double up0 = c.up_first;
     double up1 = c.up_first * centre;
     double up2 = c.up_first * (centre * centre + c.width * c.width);
@@ -122,8 +122,9 @@ void spread_cuts(const CutField& c, const double* cut, Index cuts, Index n,
     for (Index k = 0; k < cuts; ++k) {
       const double raw = (cut[k] - centre) * inverse_width;
       const double at = raw > 37.0 ? 37.0 : (raw < -37.0 ? -37.0 : raw);
-      const double tail = vmath::normal_cdf(-at);
-      const double pdf = kInvSqrtTwoPi * vmath::gaussian(at);
+      const auto beyond = vmath::normal_tail_and_gaussian(at);
+      const double tail = at > 0.0 ? beyond.tail : 1.0 - beyond.tail;
+      const double pdf = kInvSqrtTwoPi * beyond.gaussian;
       up0 += jump * tail;
       up1 += jump * (centre * tail + c.width * pdf);
       up2 += jump * ((centre * centre + c.width * c.width) * tail +

@@ -124,8 +124,8 @@ void sum_wrong(const double* weight, const double* label, const double* mu, Inde
   for (Index j = 0; j < n; ++j) {
     const double at = margin_at(label[j], mu[j], margin);
     const double shift = label[j] > 0.0 ? up : down;
-    fresh += weight[j] * vmath::normal_cdf(-at * inverse);
-    trained += weight[j] * vmath::normal_cdf(-(at + shift) * inverse);
+    fresh += weight[j] * vmath::normal_tail_beyond(at * inverse);
+    trained += weight[j] * vmath::normal_tail_beyond((at + shift) * inverse);
   }
   *wrong = fresh;
   *train_wrong = trained;

@@ -34,15 +34,15 @@ void wide_ramp(Ramp ramp, const double* mu, Index n, double tau, const PhiAverag
     const double m = mu[j];
     const double z1 = within_reach((x1 - m) * inverse);
     const double z2 = within_reach((x2 - m) * inverse);
-    const double tail1 = vmath::normal_cdf(-vmath::magnitude(z1));
-    const double tail2 = vmath::normal_cdf(-vmath::magnitude(z2));
+    const auto [tail1, gaussian1] = vmath::normal_tail_and_gaussian(z1);
+    const auto [tail2, gaussian2] = vmath::normal_tail_and_gaussian(z2);
     const double below = z1 < 0.0 ? tail1 : 1.0 - tail1;
     const double above = z2 > 0.0 ? tail2 : 1.0 - tail2;
     // Differences of tails where both corners are on one side: nothing cancels there.
     const double middle =
         z1 > 0.0 ? tail1 - tail2 : (z2 < 0.0 ? tail2 - tail1 : 1.0 - tail1 - tail2);
-    const double p1 = kInvSqrtTwoPi * vmath::gaussian(z1);
-    const double p2 = kInvSqrtTwoPi * vmath::gaussian(z2);
+    const double p1 = kInvSqrtTwoPi * gaussian1;
+    const double p2 = kInvSqrtTwoPi * gaussian2;
     const double first = m * middle - tau * (p2 - p1);  // E x on the slope
     const double second =
         (m * m + tau * tau) * middle + tau * ((x1 + m) * p1 - (x2 + m) * p2);  // E x^2 there
@@ -82,8 +82,8 @@ void narrow_ramp(Ramp ramp, const double* mu, Index n, double tau, int nodes, co
   const double two = one * inverse;
   SPIKEDRF_SIMD
   for (Index j = 0; j < n; ++j) {
-    const double below = vmath::normal_cdf(within_reach((x1 - mu[j]) * inverse));
-    const double above = vmath::normal_cdf(within_reach((mu[j] - x2) * inverse));
+    const double below = vmath::normal_tail_beyond(within_reach((mu[j] - x1) * inverse));
+    const double above = vmath::normal_tail_beyond(within_reach((x2 - mu[j]) * inverse));
     out.phi[j] = lo * below + hi * above;
     out.phi2[j] = lo * lo * below + hi * hi * above;
     out.slope[j] = 0.0;
@@ -154,10 +154,12 @@ void ramp_fit(Ramp ramp, double V, const double* mu, Index n, double tau,
     const double m = mu[j];
     const double z1 = (m - x1) * inverse;  // both positive on the slope
     const double z2 = (x2 - m) * inverse;
-    const double below = vmath::normal_cdf(-within_reach(z1));
-    const double above = vmath::normal_cdf(-within_reach(z2));
-    const double p1 = kInvSqrtTwoPi * vmath::gaussian(within_reach(z1));
-    const double p2 = kInvSqrtTwoPi * vmath::gaussian(within_reach(z2));
+    const auto beyond1 = vmath::normal_tail_and_gaussian(within_reach(z1));
+    const auto beyond2 = vmath::normal_tail_and_gaussian(within_reach(z2));
+    const double below = z1 > 0.0 ? beyond1.tail : 1.0 - beyond1.tail;
+    const double above = z2 > 0.0 ? beyond2.tail : 1.0 - beyond2.tail;
+    const double p1 = kInvSqrtTwoPi * beyond1.gaussian;
+    const double p2 = kInvSqrtTwoPi * beyond2.gaussian;
     const double excess1 = tau * (p1 - z1 * below);  // E |x - corner| beyond it
     const double excess2 = tau * (p2 - z2 * above);
     const double square1 = tau * tau * ((1.0 + z1 * z1) * below - z1 * p1);

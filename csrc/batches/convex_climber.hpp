@@ -213,6 +213,13 @@ class ConvexClimber {
     field_before_ = std::move(field_);
     field_ = equations_.field();
     const Index before = level_;
+    for (Index i = 0; i < 2; ++i) coarser_[i] = -1;
+    for (const auto& last : climbed_) {
+      if (last.first >= level[0] || last.second >= level[1]) continue;
+      coarser_[0] = last.first;
+      coarser_[1] = last.second;
+    }
+    climbed_.emplace_back(level[0], level[1]);
     level_ = level[0];
     const bool finer = level[1] == level_of_zeta_ || fine > fine_;
     level_of_zeta_ = level[1];
@@ -348,6 +355,10 @@ class ConvexClimber {
   }
   bool rate(const LabelVariation& variation, bool& steady) {
     const bool mirrored = equations_.mirrored();
+    if (rate_here(variation, mirrored)) {
+      steady = true;
+      return true;
+    }
     SignRateRules rules(problem_, spike_, noise_, field_, *tables, variation,
                         {false, false, mirrored}, ladder_.rate_room());
     const double rtol = problem_.accuracy.rtol;
@@ -376,6 +387,32 @@ class ConvexClimber {
     return true;
   }
 
+  // Over the rules of the equations themselves. True if that is good enough: rules that are coarser
+  // on both axes, and the field that was found before, say the same.
+  bool rate_here(const LabelVariation& variation, bool mirrored) {
+    if (coarser_[0] < 0 || field_before_.m.empty()) return false;
+    const SignRateSums sums(problem_, spike_, noise_, variation);
+    const auto over = [&](const Index* level, const FieldState& field) {
+      return sums.over(ladder_[level[0]], ladder_.labels(level[0], level[1]), mirrored, field,
+                       flip_);
+    };
+    const auto same = [&](const SignRates& one, const SignRates& other) {
+      return std::max(RateClimber::test_change(one, other),
+                      RateClimber::train_change(one, other)) <= problem_.accuracy.rtol;
+    };
+    const SignRates now = over(at.level, field_);
+    const SignRates coarse = over(coarser_, field_);
+    if (!same(now, coarse)) return false;
+    const SignRates then = over(at.level, field_before_);
+    if (!same(now, then)) return false;
+    const double by_rule = RateClimber::test_change(now, coarse);
+    const double by_field = RateClimber::test_change(now, then);
+    outcome.test_error = now.test;
+    outcome.train_error = now.train;
+    moved = std::max({by_rule + by_field, at.moved[0] + at.moved[1], equations_.last_step});
+    return true;
+  }
+
   const Problem& problem_;
   Index spike_;
   double noise_;
@@ -391,6 +428,9 @@ class ConvexClimber {
   // Of the last rules that had a solution: of kappa, of zeta, and that of zeta with its corners.
   Index level_ = 0, level_of_zeta_ = 0, fine_ = -1;
   double last_moved_ = std::numeric_limits<double>::infinity();
+  Array<std::pair<Index, Index>> climbed_;  // all of those
+  // The last of them that is coarser on both axes than what came last.
+  Index coarser_[2] = {-1, -1};
 };
 
 }  // namespace spikedrf

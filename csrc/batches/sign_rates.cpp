@@ -22,12 +22,12 @@ void sum_rates(const double* zeta, const double* weight, const double* value, In
   for (Index j = 0; j < n; ++j) {
     const double up = flip + (1.0 - 2.0 * flip) * value[j];
     const double field = mean + s * zeta[j];
-    const double tail = vmath::normal_cdf(-vmath::magnitude(field) * inverse);
+    const double tail = vmath::normal_tail_beyond(vmath::magnitude(field) * inverse);
     const double below = field > 0.0 ? tail : 1.0 - tail;
     const double above = field > 0.0 ? 1.0 - tail : tail;
     fresh += weight[j] * (up * below + (1.0 - up) * above);
-    const double up_below = vmath::normal_cdf(-(field + shift_up) * inverse);
-    const double down_above = vmath::normal_cdf((field - shift_down) * inverse);
+    const double up_below = vmath::normal_tail_beyond((field + shift_up) * inverse);
+    const double down_above = vmath::normal_tail_beyond((shift_down - field) * inverse);
     trained += weight[j] * (up * up_below + (1.0 - up) * down_above);
   }
   *test = fresh;
@@ -100,24 +100,28 @@ bool symmetric(const Array<double>& kappa) {
 
 }  // namespace
 
-SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
-                             const FieldState& field, const Tables& tables,
-                             const LabelVariation& variation, const Wanted& wanted,
-                             Deque<LabelTable>& room)
+SignRateSums::SignRateSums(const Problem& problem, Index index, double noise,
+                           const LabelVariation& variation)
     : gamma_(problem.spikes.gamma[index]),
       sd_(std::sqrt(std::max(0.0, (1.0 - gamma_) * (1.0 + gamma_)))),
       noise_(noise),
       // Of a loss of the margin phi = loss'(1) at h = 0, of another f = loss'(y).
       pull_up_(loss_slope(problem.loss, 1.0)),
       pull_down_(traits(problem.loss).margin ? pull_up_ : -loss_slope(problem.loss, -1.0)),
-      variation_(variation),
+      variation_(variation) {}
+
+SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
+                             const FieldState& field, const Tables& tables,
+                             const LabelVariation& variation, const Wanted& wanted,
+                             Deque<LabelTable>& room)
+    : SignRateSums(problem, index, noise, variation),
       target_(*problem.target),
       field_(field),
       tables_(problem, index, wanted.slopes, scales(field, tables), RuleLadder::Start::fine),
       wanted_(wanted),
       labels_(room) {}
 
-SignRateRules::Node SignRateRules::node(const Tables& tables, const FieldState& field, Index i) {
+SignRateSums::Node SignRateSums::node(const Tables& tables, const FieldState& field, Index i) {
   Node result{0.0, 0.0, 0.0, 0.0};
   const int K = tables.groups;
   for (int k = 0; k < K; ++k) {
@@ -163,19 +167,13 @@ Reached SignRateRules::reach(Index level) {
   while (half_.size() <= level) {
     const Index next = half_.size();
     const Tables& tables = tables_[next];
-    const Array<double>& all = tables.kappa();
-    Half half;
-    half.count = wanted_.mirrored && symmetric(all) ? (all.size() + 1) / 2 : all.size();
-    half.closed = noise_ == 0.0 && sd_ > 0.0 && !wanted_.derivatives;
-    for (Index i = 0; half.closed && i < half.count; ++i) {
-      half.closed = closed(node(tables, field_, i));
-    }
+    const Half here = half(tables, wanted_.mirrored, !wanted_.derivatives, field_);
     while (labels_.size() <= next) labels_.emplace_back();
-    if (half.closed) {
-      half_.push_back(half);
+    if (here.closed) {
+      half_.push_back(here);
       continue;
     }
-    const Array<double> kappa(all.begin(), all.begin() + half.count);
+    const Array<double> kappa(tables.kappa().begin(), tables.kappa().begin() + here.count);
     const auto steps = [&](Index i, Variation& around) {
       const Node here = node(tables, field_, i);
       if (here.s == 0.0) return;
@@ -189,16 +187,31 @@ Reached SignRateRules::reach(Index level) {
                     variation_, target_, steps)) {
       return table.exhausted() ? Reached::exhausted : Reached::failed;
     }
-    half_.push_back(half);  // a level is reached when its labels are there, not before
+    half_.push_back(here);  // a level is reached when its labels are there, not before
   }
   return Reached::ready;
 }
 
-SignRates SignRateRules::evaluate(Index level, const FieldState& field, double flip) const {
-  const Tables& tables = tables_[level];
-  const LabelTable& labels = labels_[level];
+SignRateSums::Half SignRateSums::half(const Tables& tables, bool mirrored, bool may_close,
+                                      const FieldState& field) const {
+  const Array<double>& all = tables.kappa();
+  Half result;
+  result.count = mirrored && symmetric(all) ? (all.size() + 1) / 2 : all.size();
+  result.closed = noise_ == 0.0 && sd_ > 0.0 && may_close;
+  for (Index i = 0; result.closed && i < result.count; ++i) {
+    result.closed = closed(node(tables, field, i));
+  }
+  return result;
+}
+
+SignRates SignRateSums::over(const Tables& tables, const LabelTable& labels, bool mirrored,
+                             const FieldState& field, double flip) const {
+  return sum(tables, labels, half(tables, mirrored, true, field), field, flip);
+}
+
+SignRates SignRateSums::sum(const Tables& tables, const LabelTable& labels, const Half& half,
+                            const FieldState& field, double flip) const {
   SignRates rates;
-  const Half half = half_[level];
   for (Index i = 0; i < half.count; ++i) {
     const Node here = node(tables, field, i);
     SignRates at;
@@ -218,11 +231,11 @@ SignRates SignRateRules::evaluate(Index level, const FieldState& field, double f
   return rates;
 }
 
-bool SignRateRules::closed(const Node& here) const {
+bool SignRateSums::closed(const Node& here) {
   return std::fabs(here.s) <= kMostCorrelated * std::sqrt(here.t + here.s * here.s);
 }
 
-SignRates SignRateRules::closed_rates(const Node& here, double kappa, double flip) const {
+SignRates SignRateSums::closed_rates(const Node& here, double kappa, double flip) const {
   const double spread = std::sqrt(here.t + here.s * here.s);
   const Angles angles(here.s / spread);
   // The chances of omega < threshold, and of that with a label +1 before any flip.

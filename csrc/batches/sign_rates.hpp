@@ -1,9 +1,10 @@
-// Rates of wrong signs under a convex loss, integrated on quadrature rules of their own.
+// Rates of wrong signs under a convex loss, if need be on quadrature rules of their own.
 //
 // Given kappa and zeta the field is N(mean + s zeta, t), and the sign of y h is wrong where omega
 // is beyond -V f(h = 0), since h increases with omega (V = 0 for a fresh sample): a normal cdf.
-// Where the readout is small or the samples are many it is a step in zeta and kappa, of which the
-// equations themselves see nothing: their rules would be refined for it in vain.
+// Mostly the rules of the equations are good enough for it. Where the readout is small or the
+// samples are many it is a step in zeta and kappa, of which the equations themselves see nothing:
+// their rules would be refined for it in vain.
 #pragma once
 
 #include "batches/table_ladder.hpp"
@@ -20,7 +21,41 @@ struct SignRates {
   double train = 0.0;
 };
 
-class SignRateRules {
+// Sums over given rules.
+class SignRateSums {
+ public:
+  SignRateSums(const Problem& problem, Index index, double noise, const LabelVariation& variation);
+
+  // For this field; over half of the nodes if kappa and -kappa are one and the same problem.
+  SignRates over(const Tables& tables, const LabelTable& labels, bool mirrored,
+                 const FieldState& field, double flip) const;
+
+ protected:
+  struct Node {
+    double V, mean, s, t;
+  };
+  // How a rule is summed over.
+  struct Half {
+    Index count = 0;      // of nodes
+    bool closed = false;  // no labels are needed
+  };
+  static Node node(const Tables& tables, const FieldState& field, Index i);
+  Half half(const Tables& tables, bool mirrored, bool may_close, const FieldState& field) const;
+  SignRates sum(const Tables& tables, const LabelTable& labels, const Half& half,
+                const FieldState& field, double flip) const;
+
+  double gamma_, sd_, noise_;
+  double pull_up_, pull_down_;  // f(h = 0) of the two labels, that of y = -1 with its sign turned
+  const LabelVariation& variation_;
+
+ private:
+  // Signs without noise: given kappa the field and zeta are a normal pair, and a rate is a sum of
+  // its probabilities of quadrants.
+  static bool closed(const Node& here);
+  SignRates closed_rates(const Node& here, double kappa, double flip) const;
+};
+
+class SignRateRules : private SignRateSums {
  public:
   struct Wanted {
     bool derivatives, slopes;  // by the field and the labels, and by the tables
@@ -35,32 +70,19 @@ class SignRateRules {
 
   Reached reach(Index level);
   // On the rules of one level that was reached, for this field or one close to it.
-  SignRates evaluate(Index level, const FieldState& field, double flip) const;
+  SignRates evaluate(Index level, const FieldState& field, double flip) const {
+    return sum(tables_[level], labels_[level], half_[level], field, flip);
+  }
   // The test rate and its derivatives, if wanted.
   Objective objective(Index level, const FieldState& field, double flip) const;
 
  private:
-  struct Node {
-    double V, mean, s, t;
-  };
-  static Node node(const Tables& tables, const FieldState& field, Index i);
-  // Signs without noise: given kappa the field and zeta are a normal pair, and a rate is a sum of
-  // its probabilities of quadrants.
-  bool closed(const Node& here) const;
-  SignRates closed_rates(const Node& here, double kappa, double flip) const;
   Variation scales(const FieldState& field, const Tables& tables) const;
 
-  double gamma_, sd_, noise_;
-  double pull_up_, pull_down_;  // f(h = 0) of the two labels, that of y = -1 with its sign turned
-  const LabelVariation& variation_;
   GaussianMoments& target_;
   FieldState field_;
   TableLadder tables_;
   Wanted wanted_;
-  struct Half {
-    Index count = 0;      // of nodes to be summed over
-    bool closed = false;  // no labels are needed
-  };
   Deque<LabelTable>& labels_;
   Array<Half> half_;
 };

@@ -473,6 +473,21 @@ SPIKEDRF_INLINE Scaled<T> normal_cdf_scaled(T x) noexcept {
           {x < -edge ? scales.first : T(1), x < -edge ? scales.second : T(1)}};
 }
 
+// Phi(-|x|) and exp(-x^2/2) from one exponential, |x| <= normal_max.
+template <class T>
+struct NormalTail {
+  T tail, gaussian;
+};
+template <class T>
+SPIKEDRF_INLINE NormalTail<T> normal_tail_and_gaussian(T x) noexcept {
+  const T t = magnitude(x);
+  const HalfSquare<T> square = minus_half_square(t);
+  const ExpParts<T> e = exp_parts(square.leading, square.correction);
+  const Scales<T> scales = split_power_of_two(e.k);
+  return {(normal_tail(t, e.expm1_r) * scales.first) * scales.second,
+          ((T(1) + e.expm1_r) * scales.first) * scales.second};
+}
+
 // Phi(-x) to some 1e-15 of itself for |x| < 8, a little less beyond: half the work.
 template <class T>
 SPIKEDRF_INLINE T normal_tail_beyond(T x) noexcept {
