@@ -71,11 +71,11 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
   for (int a = 0; a < features; ++a) {
     const double* f = tables.feature(a);
     sum[a] = dot(w_omega, f, n);
-    for (int b = a; b < features; ++b) {
-      const double value = dot(w_omega2, f, tables.feature(b), n);
-      curvature[a * features + b] = value;
-      curvature[b * features + a] = value;
-    }
+    double* row = curvature + a * features;
+    int b = a;
+    for (; b + 4 <= features; b += 4) dot4(w_omega2, f, tables.feature(b), n, row + b);
+    for (; b < features; ++b) row[b] = dot(w_omega2, f, tables.feature(b), n);
+    for (b = a + 1; b < features; ++b) curvature[b * features + a] = row[b];
   }
 }
 

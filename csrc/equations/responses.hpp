@@ -11,9 +11,11 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "equations/bulk_algebra.hpp"
 #include "numerics/array.hpp"
+#include "numerics/dense.hpp"
 
 namespace spikedrf {
 
@@ -29,6 +31,7 @@ class Responses {
       : groups_(groups),
         y_slope_(groups * size()),
         scale_(size()),
+        softness_(groups),
         step_(size()),
         jacobian_(size() * size()),
         mb_(groups * groups),
@@ -68,12 +71,17 @@ class Responses {
   T s_slope(int k, int a) const { return y_slope_[k * size() + a]; }
 
  protected:
+  // Whether there may be enough groups for the kernels of dense.hpp.
+  static constexpr bool kWideSystem = std::is_same_v<T, double> && (KS == 0 || KS > 2);
+
   bool evaluate(const Regime& regime);
   bool linearise(const Regime& regime, T lam);
+  void through_responses();
 
   int groups_;
   Buffer<KS * kSize, T> y_slope_;
   Buffer<kSize> scale_;
+  Buffer<KS> softness_;  // e_k / y_k of a node
   Buffer<kSize, T> step_;
   Buffer<kSize * kSize, T> jacobian_;
   Buffer<KS * KS, T> mb_;
@@ -119,33 +127,35 @@ bool Responses<KS, T>::evaluate(const Regime& regime) {
       }
     }
     const double share = w / regime.beta;
+    for (int i = 0; i < K; ++i) softness_[i] = 1.0 / (regime.beta * regime.pi[i] * sigma[i]);
+    int a = 0;  // of the pair (k, l)
     for (int k = 0; k < K; ++k) {
-      for (int l = k; l < K; ++l) {
+      const T* M_k = M + k * K;
+      for (int l = k; l < K; ++l, ++a) {
+        const T* M_l = M + l * K;
         // v_a multiplies f_a once, and V has both V1_kl and V1_lk.
         const double multiple = (k == l ? 1.0 : 2.0) * share;
-        const int a = pair_index(k, l, K);
-        v[a] += multiple * M[k * K + l];
+        v[a] += multiple * M_k[l];
+        T* slope = v_slope.data() + a * n;
+        int b = 0;  // of the pair (i, q)
         for (int i = 0; i < K; ++i) {
-          const T through_i = M[k * K + i] * M[i * K + l];
-          v_slope[a * n + P + i] -= multiple * through_i / (regime.beta * regime.pi[i] * sigma[i]);
-          v_slope[a * n + pair_index(i, i, K)] -= multiple * through_i;
-          for (int q = i + 1; q < K; ++q) {
-            v_slope[a * n + pair_index(i, q, K)] -=
-                multiple * (M[k * K + i] * M[q * K + l] + M[k * K + q] * M[i * K + l]);
-          }
+          const T left = multiple * M_k[i];
+          const T right = multiple * M_l[i];
+          slope[P + i] -= left * M_l[i] * softness_[i];
+          slope[b++] -= left * M_l[i];
+          for (int q = i + 1; q < K; ++q) slope[b++] -= left * M_l[q] + right * M_k[q];
         }
       }
       // C_kk = e_k (M B)_kk;  dC = P dB P^T - C dG C with P = e M, and C_ki / e_i = (M B)_ik.
       const double weight = w * sigma[k];
       s[k] += weight * e[k] * mb_[k * K + k];
+      T* slope = y_slope_.data() + k * n;
+      int b = 0;
       for (int i = 0; i < K; ++i) {
-        const T p_ki = e[k] * M[k * K + i];
-        y_slope_[k * n + pair_index(i, i, K)] += weight * p_ki * p_ki;
-        for (int q = i + 1; q < K; ++q) {
-          y_slope_[k * n + pair_index(i, q, K)] += 2.0 * weight * p_ki * e[k] * M[k * K + q];
-        }
-        y_slope_[k * n + P + i] +=
-            weight * mb_[i * K + k] * mb_[i * K + k] / (regime.beta * regime.pi[i] * sigma[i]);
+        const T along = weight * e[k] * e[k] * M_k[i];
+        slope[b++] += along * M_k[i];
+        for (int q = i + 1; q < K; ++q) slope[b++] += 2.0 * along * M_k[q];
+        slope[P + i] += weight * mb_[i * K + k] * mb_[i * K + k] * softness_[i];
       }
     }
   }
@@ -177,19 +187,50 @@ bool Responses<KS, T>::linearise(const Regime& regime, T lam) {
     step_[a] = (x[a] - right) / scale_[a];
   }
   const double feedback = regime.delta * regime.weighting.chi;
+  if (feedback != 0.0) through_responses();
   for (int a = 0; a < n; ++a) {
+    const double unit = 1.0 / scale_[a];
+    T* row = jacobian_.data() + a * n;
     for (int b = 0; b < n; ++b) {
-      T slope = a == b ? 1.0 : 0.0;
-      if (feedback != 0.0) {
-        T through_v = 0.0;
-        for (int c = 0; c < n; ++c) through_v += curvature[a * n + c] * v_slope[c * n + b];
-        slope += feedback * through_v;
-      }
+      T slope = feedback != 0.0 ? feedback * row[b] : T(0.0);
       if (a >= P) slope -= y_slope_[(a - P) * n + b];
-      jacobian_[a * n + b] = slope * (scale_[b] / scale_[a]);
+      row[b] = slope * (scale_[b] * unit);
     }
+    row[a] += 1.0;
+  }
+  if constexpr (kWideSystem) {
+    if (n >= kWide) return lu_factor_wide(jacobian_.data(), pivot_.data(), n);
   }
   return lu_factor(jacobian_.data(), pivot_.data(), n);
+}
+
+// jacobian_ = curvature v_slope. V2 depends on y alone, V2_k on y_k.
+template <int KS, class T>
+void Responses<KS, T>::through_responses() {
+  const int P = pairs();
+  const int n = size();
+  T* const product = jacobian_.data();
+  const auto plain = [&] {
+    for (int a = 0; a < n; ++a) {
+      for (int b = 0; b < n; ++b) product[a * n + b] = 0.0;
+      for (int c = 0; c < P; ++c) {
+        const T there = curvature[a * n + c];
+        for (int b = 0; b < n; ++b) product[a * n + b] += there * v_slope[c * n + b];
+      }
+    }
+  };
+  if constexpr (kWideSystem) {
+    if (n >= kWide) {
+      multiply_wide(curvature.data(), v_slope.data(), n, P, n, n, product);
+    } else {
+      plain();
+    }
+  } else {
+    plain();
+  }
+  for (int a = 0; a < n; ++a) {
+    for (int c = P; c < n; ++c) product[a * n + c] += curvature[a * n + c] * v_slope[c * n + c];
+  }
 }
 
 }  // namespace spikedrf

@@ -17,7 +17,8 @@ inline int pair_index(int k, int l, int size) {
 }
 constexpr int pair_count(int size) { return size * (size + 1) / 2; }
 
-// LU factorisation with partial pivoting, in place. False if a pivot vanishes or is not finite.
+// LU factorisation with partial pivoting, in place; one over a pivot stays on the diagonal. False if
+// a pivot vanishes or is not finite.
 template <class T>
 bool lu_factor(T* a, int* pivot, int n) {
   for (int col = 0; col < n; ++col) {
@@ -32,6 +33,7 @@ bool lu_factor(T* a, int* pivot, int n) {
       for (int j = 0; j < n; ++j) std::swap(a[col * n + j], a[best * n + j]);
     }
     const T inverse = T(1) / a[col * n + col];
+    a[col * n + col] = inverse;
     for (int row = col + 1; row < n; ++row) {
       const T factor = a[row * n + col] * inverse;
       a[row * n + col] = factor;
@@ -49,8 +51,8 @@ void lu_solve(const T* a, const int* pivot, T* b, int n) {
     for (int row = i + 1; row < n; ++row) b[row] -= a[row * n + i] * b[i];
   }
   for (int i = n - 1; i >= 0; --i) {
-    for (int j = i + 1; j < n; ++j) b[i] -= a[i * n + j] * b[j];
-    b[i] /= a[i * n + i];
+    b[i] *= a[i * n + i];
+    for (int row = 0; row < i; ++row) b[row] -= a[row * n + i] * b[i];
   }
 }
 
@@ -58,11 +60,11 @@ void lu_solve(const T* a, const int* pivot, T* b, int n) {
 template <class T>
 void lu_solve_transposed(const T* a, const int* pivot, T* b, int n) {
   for (int i = 0; i < n; ++i) {
-    for (int j = 0; j < i; ++j) b[i] -= a[j * n + i] * b[j];
-    b[i] /= a[i * n + i];
+    b[i] *= a[i * n + i];
+    for (int row = i + 1; row < n; ++row) b[row] -= a[i * n + row] * b[i];
   }
   for (int i = n - 1; i >= 0; --i) {
-    for (int row = i + 1; row < n; ++row) b[i] -= a[row * n + i] * b[row];
+    for (int row = 0; row < i; ++row) b[row] -= a[i * n + row] * b[i];
   }
   for (int i = n - 1; i >= 0; --i) std::swap(b[i], b[pivot[i]]);
 }
