@@ -68,14 +68,30 @@ void response_averages(const Tables& tables, const double* v, Weighting weightin
       w_omega2[i] = w_omega[i] * omega;
     }
   }
-  for (int a = 0; a < features; ++a) {
-    const double* f = tables.feature(a);
-    sum[a] = dot(w_omega, f, n);
-    double* row = curvature + a * features;
-    int b = a;
-    for (; b + 4 <= features; b += 4) dot4(w_omega2, f, tables.feature(b), n, row + b);
-    for (; b < features; ++b) row[b] = dot(w_omega2, f, tables.feature(b), n);
-    for (b = a + 1; b < features; ++b) curvature[b * features + a] = row[b];
+  for (int a = 0; a < features; ++a) sum[a] = dot(w_omega, tables.feature(a), n);
+  // mu1_k mu1_l mu1_i mu1_q is averaged once, k <= l <= i <= q: row (k, l) begins at (l, l).
+  const int K = tables.groups;
+  const int pairs = pair_count(K);
+  for (int a = 0, k = 0, l = 0; a < features; ++a) {
+    const int first = a < pairs ? pair_index(l, l, K) : a;
+    double* const out = curvature + a * features;
+    dot_rows(w_omega2, tables.feature(a), tables.feature(first), n, features - first, out + first);
+    for (int b = std::max(first, a + 1); b < features; ++b) curvature[b * features + a] = out[b];
+    if (++l == K) l = ++k;
+  }
+  for (int k = 0; k < K; ++k) {
+    for (int l = k + 1; l < K; ++l) {
+      const int a = pair_index(k, l, K);
+      for (int i = k; i < l; ++i) {
+        const double* const known = curvature + pair_index(k, i, K) * features;
+        for (int q = i; q < K; ++q) {
+          const int b = pair_index(i, q, K);
+          if (b < a) continue;
+          curvature[a * features + b] = curvature[b * features + a] =
+              known[pair_index(std::min(l, q), std::max(l, q), K)];
+        }
+      }
+    }
   }
 }
 

@@ -189,6 +189,12 @@ double OrderParameters<KS>::back_substitute(double* for_m, double* for_theta) {
     for (int a = 0; a < C; ++a) right_[k] -= entry(k, K + a) * for_theta[a];
     for (int l = 0; l < K; ++l) system_[k * K + l] = entry(k, l);
   }
+  const double spread = triangular_solve(system_.data(), right_.data(), for_m, factor_.data(), K);
+  constexpr double kIndependent = 1e10;
+  if (spread < kIndependent) {
+    dependencies = 0;
+    return (spread > 10.0 ? 4.0 : 1.0) * spread;
+  }
   constexpr double kDependent = 1e-13;
   const double smallest =
       scaled_pseudo_solve(system_.data(), right_.data(), for_m, dependency.data(), &dependencies,

@@ -75,12 +75,17 @@ class Resolvent : public Responses<KS> {
   Array<double> w_omega, w_omega2, node_scratch;
 
  private:
-  bool linearise(const Tables& tables, const Regime& regime) {
+  static constexpr double kConverged = 1e-12;  // Newton step, relative: the error that is left
+  static constexpr double kNear = 1e-4;        // a step that an old Jacobian is good enough for
+
+  bool average(const Tables& tables, const Regime& regime) {
+    if (!Base::evaluate(regime)) return false;
     response_averages(tables, v.data(), regime.weighting, w_omega.data(), w_omega2.data(),
                       sum.data(), curvature.data());
-    return Base::linearise(regime, regime.lam);
+    return true;
   }
   void start(const Tables& tables, const Regime& regime);
+  bool chord(const Regime& regime);
   NewtonReport newton(const Tables& tables, const Regime& regime, bool warm);
 };
 
@@ -100,10 +105,22 @@ void Resolvent<KS>::start(const Tables& tables, const Regime& regime) {
   }
 }
 
+// One step with the Jacobian of the last solve: on the next finer rule it is nearly the same. False
+// if there is none to take, or none so small that this is certain; the averages at x stay right.
+template <int KS>
+bool Resolvent<KS>::chord(const Regime& regime) {
+  Base::compare(regime, regime.lam);
+  lu_solve(jacobian_.data(), pivot_.data(), step_.data(), size());
+  double size_of_step = 0.0;
+  for (int a = 0; a < size(); ++a) size_of_step = std::max(size_of_step, std::fabs(step_[a]));
+  if (!(size_of_step > kConverged && size_of_step < kNear)) return false;
+  for (int a = 0; a < size(); ++a) x[a] -= step_[a] * scale_[a];
+  return true;
+}
+
 template <int KS>
 NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, bool warm) {
   constexpr int kMaxIterations = 200;
-  constexpr double kConverged = 1e-12;  // Newton step, relative: the error that is left
   constexpr double kRounding = 1e-9;    // below this a step that stops shrinking is rounding
   const int n = size();
   const int P = pairs();
@@ -112,7 +129,9 @@ NewtonReport Resolvent<KS>::newton(const Tables& tables, const Regime& regime, b
   double damping = 1.0;
   if (!warm) start(tables, regime);
   for (report.iterations = 0; report.iterations < kMaxIterations; ++report.iterations) {
-    const bool valid = Base::evaluate(regime) && linearise(tables, regime);
+    bool valid = average(tables, regime);
+    if (valid && warm && report.iterations == 0 && chord(regime)) continue;
+    valid = valid && Base::linearise(regime, regime.lam);
     if (!valid) {
       if (report.iterations == 0) return report;
       // The last step left the cone: take half of it back. (From above this is rounding only.)

@@ -75,6 +75,7 @@ class Responses {
   static constexpr bool kWideSystem = std::is_same_v<T, double> && (KS == 0 || KS > 2);
 
   bool evaluate(const Regime& regime);
+  void compare(const Regime& regime, T lam);
   bool linearise(const Regime& regime, T lam);
   void through_responses();
 
@@ -166,14 +167,11 @@ bool Responses<KS, T>::evaluate(const Regime& regime) {
   return true;
 }
 
-// From the averages at v: the residual (in step_, relative) and the factorised Jacobian of x - f(x)
-//   I + delta chi curvature v_slope - (0; ds/dx),
-// in units of the scale of each unknown.
+// The unit of each unknown, and from the averages at v the residual, in step_, in these units.
 template <int KS, class T>
-bool Responses<KS, T>::linearise(const Regime& regime, T lam) {
+void Responses<KS, T>::compare(const Regime& regime, T lam) {
   const int K = groups();
   const int P = pairs();
-  const int n = size();
   constexpr double kNone = 1e-250;  // a group without linear part: B_kk = 0 and stays 0
   for (int k = 0; k < K; ++k) {
     for (int l = k; l < K; ++l) {
@@ -182,10 +180,20 @@ bool Responses<KS, T>::linearise(const Regime& regime, T lam) {
     }
     scale_[P + k] = std::abs(y(k));
   }
-  for (int a = 0; a < n; ++a) {
+  for (int a = 0; a < size(); ++a) {
     const T right = regime.delta * sum[a] + (a < P ? T(0.0) : lam + s[a - P]);
     step_[a] = (x[a] - right) / scale_[a];
   }
+}
+
+// The residual, and the factorised Jacobian of x - f(x),
+//   I + delta chi curvature v_slope - (0; ds/dx),
+// in the same units.
+template <int KS, class T>
+bool Responses<KS, T>::linearise(const Regime& regime, T lam) {
+  const int P = pairs();
+  const int n = size();
+  compare(regime, lam);
   const double feedback = regime.delta * regime.weighting.chi;
   if (feedback != 0.0) through_responses();
   for (int a = 0; a < n; ++a) {

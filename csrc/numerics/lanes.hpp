@@ -29,23 +29,41 @@ SPIKEDRF_INLINE double dot(const double* x, const double* y, const double* z, In
   return collect(lane);
 }
 
-// The same with the four rows z, z + n, ...: of the products x y there is one for all of them.
-SPIKEDRF_INLINE void dot4(const double* x, const double* y, const double* z, Index n, double* out) {
-  double lane0[kLanes] = {}, lane1[kLanes] = {}, lane2[kLanes] = {}, lane3[kLanes] = {};
-  for (Index i = 0; i < n; i += kLanes) {
-    SPIKEDRF_SIMD
-    for (int j = 0; j < kLanes; ++j) {
-      const double product = x[i + j] * y[i + j];
-      lane0[j] += product * z[i + j];
-      lane1[j] += product * z[n + i + j];
-      lane2[j] += product * z[2 * n + i + j];
-      lane3[j] += product * z[3 * n + i + j];
+// The same with `count` rows z, z + n, ...: of the products x y there is one for two or four.
+SPIKEDRF_INLINE void dot_rows(const double* x, const double* y, const double* z, Index n, int count,
+                              double* out) {
+  for (; count >= 4; count -= 4, z += 4 * n, out += 4) {
+    double lane0[kLanes] = {}, lane1[kLanes] = {}, lane2[kLanes] = {}, lane3[kLanes] = {};
+    for (Index i = 0; i < n; i += kLanes) {
+      SPIKEDRF_SIMD
+      for (int j = 0; j < kLanes; ++j) {
+        const double product = x[i + j] * y[i + j];
+        lane0[j] += product * z[i + j];
+        lane1[j] += product * z[n + i + j];
+        lane2[j] += product * z[2 * n + i + j];
+        lane3[j] += product * z[3 * n + i + j];
+      }
     }
+    out[0] = collect(lane0);
+    out[1] = collect(lane1);
+    out[2] = collect(lane2);
+    out[3] = collect(lane3);
   }
-  out[0] = collect(lane0);
-  out[1] = collect(lane1);
-  out[2] = collect(lane2);
-  out[3] = collect(lane3);
+  if (count >= 2) {
+    double lane0[kLanes] = {}, lane1[kLanes] = {};
+    for (Index i = 0; i < n; i += kLanes) {
+      SPIKEDRF_SIMD
+      for (int j = 0; j < kLanes; ++j) {
+        const double product = x[i + j] * y[i + j];
+        lane0[j] += product * z[i + j];
+        lane1[j] += product * z[n + i + j];
+      }
+    }
+    out[0] = collect(lane0);
+    out[1] = collect(lane1);
+    count -= 2, z += 2 * n, out += 2;
+  }
+  if (count == 1) *out = dot(x, y, z, n);
 }
 
 }  // namespace spikedrf

@@ -17,8 +17,8 @@ inline int pair_index(int k, int l, int size) {
 }
 constexpr int pair_count(int size) { return size * (size + 1) / 2; }
 
-// LU factorisation with partial pivoting, in place; one over a pivot stays on the diagonal. False if
-// a pivot vanishes or is not finite.
+// LU factorisation with partial pivoting, in place; one over a pivot stays on the diagonal. False
+// if a pivot vanishes or is not finite.
 template <class T>
 bool lu_factor(T* a, int* pivot, int n) {
   for (int col = 0; col < n; ++col) {
@@ -133,6 +133,35 @@ inline bool definite_inverse(const std::complex<double>* a, std::complex<double>
     }
   }
   return true;
+}
+
+// Solves a x = b for an upper triangular matrix. Returns the Frobenius norm of the inverse of a
+// with its columns scaled to length 1, which is one over the smallest singular value and at most
+// sqrt(n) more; infinity, and no solution, if a is singular. `inverse` (n x n) is work space.
+inline double triangular_solve(const double* a, const double* b, double* x, double* inverse,
+                               int n) {
+  double norm2 = 0.0;
+  for (int k = n - 1; k >= 0; --k) {
+    if (!(std::fabs(a[k * n + k]) > 0.0)) return std::numeric_limits<double>::infinity();
+    const double pivot = 1.0 / a[k * n + k];
+    double sum = b[k];
+    for (int l = k + 1; l < n; ++l) sum -= a[k * n + l] * x[l];
+    x[k] = sum * pivot;
+    // Row k of the inverse, from those below.
+    double* row = inverse + k * n;
+    row[k] = pivot;
+    for (int l = k + 1; l < n; ++l) {
+      double entry = 0.0;
+      for (int i = k + 1; i <= l; ++i) entry -= a[k * n + i] * inverse[i * n + l];
+      row[l] = entry * pivot;
+    }
+    double length2 = 0.0;  // of column k of a
+    double square = 0.0;
+    for (int i = 0; i <= k; ++i) length2 += a[i * n + k] * a[i * n + k];
+    for (int l = k; l < n; ++l) square += row[l] * row[l];
+    norm2 += square * length2;
+  }
+  return std::isfinite(norm2) ? std::sqrt(norm2) : std::numeric_limits<double>::infinity();
 }
 
 // Minimum-norm solution of a x = b for a square matrix that may be singular, by its singular value
