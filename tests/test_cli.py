@@ -300,14 +300,16 @@ def test_the_bulk_is_told_when_it_matters(capsys):
     np.testing.assert_allclose(json.loads(out)["other_bulk"]["norm"], own.norm, rtol=1e-12)
     _, out, _ = run(capsys, f"{line} 50")  # a large batch
     assert "bulk" not in out
-    # Groups of an activation that is not odd, and several steps, of which no other bulk is known.
+    # Groups of an activation that is not odd, and several steps, of one group and of two.
     _, out, _ = run(capsys, f"{line} 0.5 --activation relu --u 1 -1")
     assert "--bulk network changes the test error with step by" in out
-    _, out, _ = run(capsys, f"{line} 5 --steps 2")
+    _, out, _ = run(capsys, f"{line} 0.5 --steps 2")
+    assert "--bulk network changes the test error with step by" in out
+    _, out, _ = run(capsys, f"{line} 5 --steps 2 --u 1 -1")
     assert "bulk" not in out
-    status, _, err = run(capsys, f"{line} 5 --steps 2 --bulk network")
+    status, _, err = run(capsys, f"{line} 5 --steps 2 --u 1 -1 --bulk network")
     assert status == 2
-    assert "argument --bulk: bulk='network' has no closed form after several steps" in err
+    assert "argument --bulk: bulk must be 'isotropic' with" in err
 
 
 def test_help_and_tables_import_nothing_heavy():

@@ -169,7 +169,8 @@ def test_the_command_line(capsys):
         ([STEP, GradientStep(1.0, 3.0, u=2.0)], {}, ValueError, "u must be the same in all steps"),
         ([GradientStep(1.0, 3.0, u=[1.0, -1.0], pi=[0.5, 0.5]), GradientStep(
             1.0, 3.0, u=[1.0, -1.0], pi=[0.4, 0.6])], {}, ValueError, "pi must be the same"),
-        ([STEP] * 2, {"bulk": "network"}, ValueError, "bulk='network' has no closed form"),
+        ([GradientStep(1.0, 3.0, u=[1.0, -1.0])] * 2, {"bulk": "network"}, ValueError,
+         "bulk must be 'isotropic' with inputs, a target of several directions, several steps"),
         ([STEP, GradientStep([1.0, 2.0], 3.0), GradientStep([1.0, 2.0, 3.0], 3.0)], {}, ValueError,
          "do not broadcast"),
     ],

@@ -251,6 +251,12 @@ def test_small_steps_of_networks():
         (lambda: theory.ensemble(1.0, lam=0.1, networks=0), "networks must be >= 1"),
         (lambda: theory.solve(1.0, lam=0.1, ensemble=2, loss="huber"), "ensemble is for loss="),
         (lambda: theory.solve(1.0, lam=0.1, ensemble=[1, 2]), "ensemble must not add axes"),
+        (
+            lambda: theory.solve(
+                1.0, lam=0.1, ensemble=2, step=GradientStep(1.0, 1.0), bulk="network"
+            ),
+            "ensemble is for bulk='isotropic', got 'network'",
+        ),
         (lambda: theory.sensitivity(1.0, lam=0.1, inputs=Covariance([2.0, 1.0])),
          "inputs must have no covariance"),
         (lambda: theory.sensitivity(1.0, lam=0.1, activation="sign"), "sign"),

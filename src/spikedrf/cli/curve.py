@@ -173,7 +173,7 @@ def _solve(args: argparse.Namespace, alpha: Floats) -> dict[str, Solution]:
         other = "network" if args.bulk == "isotropic" else "isotropic"
         if other == "isotropic" and "init" in model:
             model["init"] = drawn_as(model["init"])
-        with suppress(ValueError):  # several steps have no other bulk
+        with suppress(ValueError):  # after several steps of several groups no other is known
             curves[_OTHER] = theory.solve(alpha, step=step, bulk=other, **model)
     return curves
 

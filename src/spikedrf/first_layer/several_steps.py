@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikedrf import _core
 from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import Isotropic, check_bulk
 from spikedrf.first_layer.differences import OFFSETS, WEIGHTS
+from spikedrf.first_layer.line import Walk
 from spikedrf.first_layer.model import FirstLayer, Move, Producer, Spike, proportions
-from spikedrf.first_layer.recursion import slope_of, walk
+from spikedrf.first_layer.recursion import walk
+from spikedrf.first_layer.stepped_bulk import SteppedBulk
 from spikedrf.inputs.neurons import Neurons, finished
 from spikedrf.inputs.population import Population
 from spikedrf.inputs.population import population as population_of
@@ -29,18 +30,6 @@ _OF_ALL = ("eta", "alpha0")
 
 # The larger step of differences, relative, and how far those of half of it may be away.
 _DIFFERENCE, _AGREE = 0.02, 1e-6
-
-# The rules for averages over kappa: their reach, nodes of the first and of the finest, and by how
-# much the spike may still move from one to the next.
-_REACH, _FEWEST, _MOST, _STILL = 9.5, 128, 1 << 15, 1e-12
-
-
-class _State(NamedTuple):
-    """Spike strength, bulk variance and alignment between two steps."""
-
-    r: float
-    c: float
-    gamma: float
 
 
 class SeveralSteps(Producer):
@@ -138,7 +127,7 @@ class SeveralSteps(Producer):
         bulk: str | None = None,
         wrt: Sequence[str] = (),
     ) -> FirstLayer:
-        """See `Producer.first_layer`; the bulk is isotropic.
+        """See `Producer.first_layer`; one value of ``u`` has either bulk, several an isotropic one.
 
         Raises
         ------
@@ -147,16 +136,17 @@ class SeveralSteps(Producer):
             bulk.
         """
         check_bulk(name := self.own_bulk if bulk is None else bulk)
-        if name != "isotropic":
-            raise ValueError(
-                f"bulk={name!r} has no closed form after several steps, use bulk='isotropic' or "
-                f"simulate(model='network'); got step={self!r}"
-            )
         sigma, g = resolve(activation, "activation"), resolve_target(target)
         sd = real_array("noise", noise, minimum=0.0)
         if len(self.steps) == 1:
-            return self.steps[0].first_layer(sigma, g, sd)
+            return self.steps[0].first_layer(sigma, g, sd, bulk=name, wrt=wrt)
         if isinstance(g, MultiIndex) or self.several_directions:
+            if name != "isotropic":
+                raise ValueError(
+                    f"bulk={name!r} is known after several steps of one value of u and for a "
+                    f"target of one direction: use bulk='isotropic' or simulate(model='network'); "
+                    f"got step={self!r}"
+                )
             return self._in_latents(sigma, population_of(None, g), sd)
         shape = broadcast_shape({"step": self._shape(), "noise": sd.shape})
         r, c, gamma = self._on_the_line(sigma, g, sd)
@@ -165,7 +155,20 @@ class SeveralSteps(Producer):
             spike = Spike(float(r), float(c), float(gamma))
         else:
             spike = Spike(r[..., None], c[..., None], gamma)
-        return FirstLayer.along_one(spike, moves=moves)
+        own = self._bulk(sigma, g, sd) if name == "network" else None
+        return FirstLayer.along_one(spike, own, moves)
+
+    def _bulk(self, sigma: Activation, g: Activation, noise: Floats) -> SteppedBulk:
+        """Return the trained network's own, and which of its parameters the steerable ones are."""
+        count = len(self.steps)
+        chosen = range(count) if self._chosen is None else [self._chosen - 1]
+        columns = {"noise": [2 * count]}
+        for i, name in enumerate(_OF_ALL):
+            columns |= {name: [i * count + j for j in chosen]}
+            columns |= {f"{name}_{j + 1}": [i * count + j] for j in range(count)}
+        etas, batches = ([getattr(step, name) for step in self.steps] for name in _OF_ALL)
+        u = float(np.ravel(self.steps[0].u)[0])
+        return SteppedBulk(sigma, g, u, etas, batches, noise, columns)
 
     def _has(self, name: str) -> bool:
         return name == "noise" or name in self.steerable
@@ -181,12 +184,8 @@ class SeveralSteps(Producer):
         levels = np.broadcast_to(noise, shape)
         u = float(np.ravel(self.steps[0].u)[0])
         for at in np.ndindex(shape):
-            first = GradientStep(etas[0][at], batches[0][at], u).spike(sigma, g, levels[at])
-            state = _State(float(first.r), float(first.c), float(first.gamma))
-            walk = _Walk(sigma, g, float(levels[at]), u)
-            for eta, alpha0 in zip(etas[1:], batches[1:], strict=True):
-                state = walk.step(state, float(eta[at]), float(alpha0[at]))
-            found[(slice(None), *at)] = state
+            steps = [(float(e[at]), float(n[at])) for e, n in zip(etas, batches, strict=True)]
+            found[(slice(None), *at)] = Walk(sigma, g, float(levels[at]), u).states(steps)[-1]
         return found
 
     def _move(self, name: str, sigma: Activation, g: Activation, noise: Floats) -> Move:
@@ -328,68 +327,3 @@ class SeveralSteps(Producer):
 
 def _or_none(pi: Any) -> Any:
     return () if pi is None else pi
-
-
-class _Walk:
-    """A step from one state to the next, for one pair of functions, noise and readout value."""
-
-    def __init__(self, sigma: Activation, g: Activation, noise: float, u: float) -> None:
-        self.g, self.noise, self.u = g, noise, u
-        self.feature = _core.Function(sigma.core)
-        self.slope = _core.Function(slope_of(sigma).core)
-        self.label = _core.Function(g.core)
-
-    def step(self, state: _State, eta: float, alpha0: float) -> _State:
-        """Take a step, its averages on finer and finer rules until the state stands still."""
-        if eta == 0.0 or alpha0 == 0.0:
-            return state
-        before: _State | None = None
-        nodes = _FEWEST
-        while nodes <= _MOST:
-            now = self._moved(state, eta, alpha0, nodes)
-            if not np.isfinite(now).all():
-                raise ValueError("eta: the spike overflows: the steps are too large")
-            if now.c <= 0.0:
-                raise ValueError("the bulk variance c vanishes: change eta slightly")
-            if before is not None:
-                scale = abs(now.r) + now.c
-                moved = max(abs(now.r - before.r), abs(now.c - before.c)) / scale
-                if max(moved, abs(now.gamma - before.gamma)) <= _STILL:
-                    return now
-            before, nodes = now, 2 * nodes
-        raise ValueError(
-            "step: averages over several steps do not converge for these functions and steps"
-        )
-
-    def _moved(self, state: _State, eta: float, alpha0: float, nodes: int) -> _State:
-        r, c, gamma = state
-        across = float(np.sqrt((1.0 - gamma) * (1.0 + gamma)))
-        if across > 0.0:
-            kappa = np.linspace(-_REACH, _REACH, nodes + 1)
-            weight = np.exp(-0.5 * kappa**2)
-            weight /= weight.sum()
-            h, hz, rest = self.label(gamma * kappa, across)
-            second = h**2 + hz**2 + rest
-        else:
-            # v is the target's direction: nothing smooths its kinks, so panels end at them.
-            kappa, weight = self.g.gaussian_rule(nodes // _FEWEST, 24)
-            h = self.g(gamma * kappa)
-            hz, second = np.zeros_like(h), h**2
-        sd = float(np.sqrt(c))
-        mean = r * kappa
-        mu0 = self.feature(mean, sd)[0]
-        mu1, bend, spread = self.slope(mean, sd)
-        output = self.u * mu0
-        res = h - output
-        power = second - 2.0 * output * h + output**2 + self.noise**2
-        move = eta * self.u
-        along = r + move * float(weight @ (res * mu1 * kappa))
-        beside = move * float(weight @ (hz * mu1))
-        # bend is E z sigma', which is sqrt(c) E sigma''; spread the rest of the slope's variance.
-        stretch = 1.0 + move * float(weight @ (res * bend)) / sd
-        fresh = move**2 * float(weight @ (power * mu1**2)) / alpha0
-        c = c * stretch**2 + move**2 * float(weight @ (power * (bend**2 + spread))) / alpha0
-        length = float(np.sqrt(along**2 + beside**2 + fresh))
-        aligned = (gamma * along + across * beside) / length if length > 0.0 else 0.0
-        sign = -1.0 if along < 0.0 else 1.0
-        return _State(sign * length, c, float(np.clip(sign * aligned, -1.0, 1.0)))

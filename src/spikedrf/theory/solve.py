@@ -101,14 +101,15 @@ def solve(
     bulk : {"isotropic", "network"}, optional
         Bulk of the first layer: isotropic as in the paper's spiked random features, or that of
         the trained network itself, whose neurons have all seen the same samples (`trained_bulk`).
-        The second needs a `GradientStep` with ``alpha0 > 0``. It is exact for one value of ``u``
+        The second needs gradient steps with ``alpha0 > 0``. It is exact for one value of ``u``
         and, for several, where ``E (z^2 - 1) sigma(z) = 0`` (an odd activation; on a covariance of
         the inputs also values of one size); else nodes stand for it that are some 1e-5 to 1e-3
         away from it, `Solution.bulk_error`. It matters for small batches: 10% of the test error
         at ``alpha0 = 0.3``. With ``init`` it is the trained network to leading order, whose
         neurons' lengths fluctuate and move with their overlaps too (section 14): that matters for
-        large batches. By default it is the layer's own: isotropic, but for a `Layer` or
-        `FirstLayer` that has another.
+        large batches. After several steps it is known for one value of ``u``, white inputs and a
+        target of one direction, without the lengths. By default it is the layer's own: isotropic,
+        but for a `Layer` or `FirstLayer` that has another.
     loss : str or Loss
         Loss of the readout: a name (`spikedrf.losses.NAMES`) or, with its parameters, a loss such
         as ``losses.Huber(delta=0.5)``. Those of the margin (logistic, hinge, squared hinge) are
@@ -233,6 +234,9 @@ def solve(
 
 def _averaged(networks: ArrayLike, model: dict[str, Any], bulk: str | None) -> Solution:
     """Solve for one network, and for the average of several."""
+    own = producer_of(model["step"]).own_bulk if bulk is None else bulk
+    if own != "isotropic":
+        raise ValueError(f"ensemble is for bulk='isotropic', got {own!r}")
     several = of_networks(networks=networks, **model)
     one = solve(**model, bulk=bulk)
     noise2 = np.asarray(model["noise"], dtype=np.float64) ** 2

@@ -46,7 +46,9 @@ def refuse_beyond_latents(step: Any, bulk: str | None) -> None:
     ValueError
         The message names the argument.
     """
-    where = "with inputs, a target of several directions, several steps or init='gaussian'"
+    where = (
+        "with inputs, a target of several directions, several steps of several u or init='gaussian'"
+    )
     if bulk not in (None, "isotropic") and not (bulk == "network" and producer_of(step).trains):
         raise ValueError(f"bulk must be 'isotropic' {where}, got {bulk!r}")
 
