@@ -293,9 +293,10 @@ SLOPES = {
 
 
 @pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("d", [1, 21, 70])  # with more than 64 inputs by BLAS
 @pytest.mark.parametrize("block", [None, 1, 64, 1000])
-def test_gradient_step(rng, name, block, dtype):
-    X, W = rng.standard_normal((333, 21)), unit_rows(rng, 290, 21)
+def test_gradient_step(rng, name, block, d, dtype):
+    X, W = rng.standard_normal((333, d)), unit_rows(rng, 290, d)
     y, a = rng.standard_normal(333), rng.choice([1.0, -0.5, 2.0], 290)
     before = W.copy()
     layer = gradient_step(

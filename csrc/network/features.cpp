@@ -115,85 +115,6 @@ struct OutputAndSlopes {
   }
 };
 
-// ---- Few inputs ---------------------------------------------------------------------------------
-
-// Rows of a tile, and rows whose sums are in registers together: 4 x 128 bytes are 8 registers of
-// AVX-512 and 16 of AVX2.
-constexpr Index kTileRows = 32;
-constexpr Index kTogether = 4;
-
-template <Index together, class Real>
-SPIKEDRF_INLINE void multiply(const Real* SPIKEDRF_RESTRICT x, const Real* SPIKEDRF_RESTRICT panel,
-                              Index inputs, Real* SPIKEDRF_RESTRICT tile) noexcept {
-  constexpr Index width = panel_width<Real>;
-  Real sum[together][width] = {};
-  for (Index k = 0; k < inputs; ++k) {
-    for (Index r = 0; r < together; ++r) {
-      const Real factor = x[r * inputs + k];
-      SPIKEDRF_SIMD
-      for (Index j = 0; j < width; ++j) sum[r][j] += factor * panel[k * width + j];
-    }
-  }
-  for (Index r = 0; r < together; ++r) {
-    SPIKEDRF_SIMD
-    for (Index j = 0; j < width; ++j) tile[r * width + j] = sum[r][j];
-  }
-}
-
-// sigma of a tile into the columns of `out` that it belongs to.
-template <class Real>
-struct TileToFeatures {
-  Real* tile;
-  Real* out;
-  Index rows, cols, stride;
-
-  template <class Op>
-  SPIKEDRF_INLINE void operator()(Op) const noexcept {
-    constexpr Index width = panel_width<Real>;
-    for (Index r = 0; r < rows; ++r) {
-      if (cols == width) {
-        value_of_chunk<Op>(tile + r * width, out + r * stride, width);
-      } else {
-        value_of_chunk<Op>(tile + r * width, out + r * stride, cols);
-      }
-    }
-  }
-};
-
-template <class Real>
-SPIKEDRF_INLINE void few_inputs(Activation activation, const Real* x, const Real* panels, Real* out,
-                                Index rows, Index inputs, Index cols) noexcept {
-  constexpr Index width = panel_width<Real>;
-  alignas(64) Real tile[kTileRows * width];
-  for (Index m = 0; m < rows; m += kTileRows) {
-    const Index here = std::min(kTileRows, rows - m);
-    for (Index p = 0; p < panel_count<Real>(cols); ++p) {
-      const Real* const panel = panels + p * inputs * width;
-      Index r = 0;
-      for (; r + kTogether <= here; r += kTogether) {
-        multiply<kTogether>(x + (m + r) * inputs, panel, inputs, tile + r * width);
-      }
-      for (; r < here; ++r) multiply<1>(x + (m + r) * inputs, panel, inputs, tile + r * width);
-      const Index from = p * width;
-      visit_activation<Real>(activation,
-                             TileToFeatures<Real>{tile, out + m * cols + from, here,
-                                                  std::min(width, cols - from), cols});
-    }
-  }
-}
-
-SPIKEDRF_MULTIVERSION
-void do_few_inputs(Activation activation, const double* x, const double* panels, double* out,
-                   Index rows, Index inputs, Index cols) noexcept {
-  few_inputs(activation, x, panels, out, rows, inputs, cols);
-}
-
-SPIKEDRF_MULTIVERSION
-void do_few_inputs(Activation activation, const float* x, const float* panels, float* out,
-                   Index rows, Index inputs, Index cols) noexcept {
-  few_inputs(activation, x, panels, out, rows, inputs, cols);
-}
-
 // A row each: multiversioned functions cannot be templates, so every precision has its own.
 template <class Real>
 SPIKEDRF_INLINE bool spike_row(Activation activation, const SpikeRow<Real>& row) noexcept {
@@ -234,22 +155,6 @@ float do_residual_row(Activation activation, float* z, float y, const float* u, 
 }  // namespace
 
 template <class Real>
-void pack_panels(const Real* w, Index cols, Index inputs, Real* panels) noexcept {
-  constexpr Index width = panel_width<Real>;
-  std::fill_n(panels, panel_count<Real>(cols) * inputs * width, Real(0));
-  for (Index i = 0; i < cols; ++i) {
-    Real* const column = panels + i / width * inputs * width + i % width;
-    for (Index k = 0; k < inputs; ++k) column[k * width] = w[i * inputs + k];
-  }
-}
-
-template <class Real>
-void few_input_features(Activation activation, const Real* x, const Real* panels, Real* out,
-                        Index rows, Index inputs, Index cols) noexcept {
-  do_few_inputs(activation, x, panels, out, rows, inputs, cols);
-}
-
-template <class Real>
 Index spike_features(Activation activation, const Real* z, const Real* s, const Real* u, Real eta,
                      Real* out, Index rows, Index cols) noexcept {
   for (Index m = 0; m < rows; ++m) {
@@ -267,12 +172,6 @@ void residual_and_slopes(Activation activation, Real* z, const Real* y, const Re
   }
 }
 
-template void pack_panels(const float*, Index, Index, float*) noexcept;
-template void pack_panels(const double*, Index, Index, double*) noexcept;
-template void few_input_features(Activation, const float*, const float*, float*, Index, Index,
-                                 Index) noexcept;
-template void few_input_features(Activation, const double*, const double*, double*, Index, Index,
-                                 Index) noexcept;
 template Index spike_features(Activation, const float*, const float*, const float*, float, float*,
                               Index, Index) noexcept;
 template Index spike_features(Activation, const double*, const double*, const double*, double,

@@ -1,5 +1,5 @@
-// Feature maps and the gradient step, block by block: products with few inputs, and what is done to
-// the preactivations once BLAS has made them.
+// Feature maps and the gradient step, block by block: what is done to the preactivations once BLAS
+// has made them. With few inputs there is no need for it: see few_inputs.hpp.
 //
 // Every function walks contiguous rows (row-major, one sample a row, one neuron a column), makes
 // one pass over memory, allocates nothing and is re-entrant. `Real` is float or double.
@@ -11,21 +11,6 @@
 #include "numerics/array.hpp"
 
 namespace spikedrf {
-
-// Features sigma(X W^T) of few inputs: product and activation in one pass over tiles that never
-// leave the nearest cache. X is rows x inputs; `panels` is W (cols x inputs) as pack_panels leaves
-// it, in panel_count(cols) panels of inputs x panel_width<Real> numbers each.
-template <class Real>
-constexpr Index panel_width = 128 / sizeof(Real);
-template <class Real>
-constexpr Index panel_count(Index cols) noexcept {
-  return (cols + panel_width<Real> - 1) / panel_width<Real>;
-}
-template <class Real>
-void pack_panels(const Real* w, Index cols, Index inputs, Real* panels) noexcept;
-template <class Real>
-void few_input_features(Activation activation, const Real* x, const Real* panels, Real* out,
-                        Index rows, Index inputs, Index cols) noexcept;
 
 // Features after the rank-one step W + eta u v^T, from z = X W^T and s = X v:
 //

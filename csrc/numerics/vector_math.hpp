@@ -82,8 +82,8 @@ struct Format<double> {
   // Here 1 / cosh(x)^2 is 4e-304 and the scale of tanh_parts still far from overflow.
   static constexpr double sech_max = 350.0;
   static constexpr double coth_tail[] = {
-      0.16666666666666405,    -0.0027777777776715486, 6.6137564703941127e-05,
-      -1.6534302566570862e-06, 4.1725562787113061e-08, -1.0134643926393994e-09};  // 2^-56
+      0.3333333333333281,      -0.02222222222137239,   0.002116402070526116,
+      -0.00021163907285210704, 2.1363488147001887e-05, -2.07557507612549e-06};  // 2^-56
 
   static constexpr double log1p_tail[] = {
       0.66666666666666308, 0.40000000000156188, 0.28571428547962463, 0.22222223963941273,
@@ -139,7 +139,7 @@ struct Format<float> {
 
   static constexpr float tanh_max = 10.0F;
   static constexpr float sech_max = 42.0F;  // 1.3e-36
-  static constexpr float coth_tail[] = {0.166666627F, -0.00277730566F, 6.45386681e-05F};  // 2^-31
+  static constexpr float coth_tail[] = {0.333333254F, -0.0222184453F, 0.00206523738F};  // 2^-31
 
   static constexpr float log1p_tail[] = {0.666664124F, 0.400217503F, 0.279981524F,
                                          0.280301064F};  // 2^-28
@@ -289,59 +289,58 @@ SPIKEDRF_INLINE T exp(T x) noexcept {
 
 // ---- tanh, sigmoid, softplus --------------------------------------------------------------------
 //
-// tanh(x) for x >= 0: with 2x = k ln 2 + r, 0 <= r < ln 2, and s = 2^k,
+// tanh(x) for x >= 0: with x = k ln2 / 2 + r, 0 <= r < ln2 / 2, and s = 2^k,
 //
-//   exp(r) = (W + r) / (W - r),   W = r coth(r/2) = 2 + r^2/6 - ...   (a short polynomial in r^2)
-//   tanh(x) = (s exp(r) - 1) / (s exp(r) + 1) = (s W + (s r - (W - r))) / (s W + (s r + (W - r)))
+//   exp(2 r) = (W + r) / (W - r),   W = r coth(r) = 1 + r^2/3 - ...   (a short polynomial in r^2)
+//   tanh(x) = (s exp(2 r) - 1) / (s exp(2 r) + 1)
+//           = ((s - 1) W + (s + 1) r) / ((s + 1) W + (s - 1) r)
 //
 // One division. (1 - 2 / (exp(2x) + 1) would lose all relative accuracy near 0.) k is rounded down,
-// not to nearest, so that the numerator never cancels; at k = 0 it is 2 r, with r = 2x exact.
-// Products with s are exact, hence the numerator is at most the denominator, and equal to it for
-// large x.
+// not to nearest, so that no term is negative and nothing cancels; at k = 0 the quotient is r / W,
+// with r = x exact. Near s = 2^53 (double) rounding may take more from the denominator than it is
+// larger by, hence the bound on the numerator.
 template <class T>
 struct TanhParts {
   T numerator;
   T denominator;
-  T scale;  // s
-  T sum;    // W + r
-  T difference;  // W - r
+  T difference;  // W - r, half of denominator - numerator
 };
 template <class T>
-SPIKEDRF_INLINE TanhParts<T> tanh_parts(T y) noexcept {
+SPIKEDRF_INLINE TanhParts<T> tanh_parts(T x) noexcept {
   using F = Format<T>;
-  const T log2_e = static_cast<T>(1.4426950408889634);
-  const Rounded<T> k = round_shifted<T>((y * log2_e - T(0.5)) + F::magic);
+  const T twice_log2_e = static_cast<T>(2.8853900817779268);
+  const Rounded<T> k = round_shifted<T>((x * twice_log2_e - T(0.5)) + F::magic);
   const T s = power_of_two(k.shifted);
-  const T r = (y - k.value * F::ln2_high) - k.value * F::ln2_low;
+  const T r = (x - k.value * (T(0.5) * F::ln2_high)) - k.value * (T(0.5) * F::ln2_low);
   const T r2 = r * r;
-  const T w = T(2) + r2 * polynomial(r2, F::coth_tail);
-  const T w_less_r = w - r;
-  const T numerator = s * w + (s * r - w_less_r);
-  const T denominator = s * w + (s * r + w_less_r);
-  return {s == T(1) ? r + r : numerator, denominator, s, w + r, w_less_r};
+  const T w = T(1) + r2 * horner<0, 1>(r2, F::coth_tail);
+  const T more = s + T(1), less = s - T(1);
+  const T denominator = more * w + less * r;
+  const T numerator = less * w + more * r;
+  return {denominator < numerator ? denominator : numerator, denominator, w - r};
 }
 
 template <class T>
 SPIKEDRF_INLINE T tanh(T x) noexcept {
-  const T y = T(2) * magnitude(x);
+  const T y = magnitude(x);
   const TanhParts<T> parts = tanh_parts(y);
   const T quotient = parts.numerator / parts.denominator;
-  return with_sign_of(y > T(2) * Format<T>::tanh_max ? T(1) : quotient, x);
+  return with_sign_of(y > Format<T>::tanh_max ? T(1) : quotient, x);
 }
 
-// tanh and its derivative for one division and no second exponential: with N and D the numerator
-// and denominator above, 1 - (N/D)^2 = (D - N)(D + N) / D^2, where D - N = 2 (W - r) and
-// D + N = 2 s (W + r) are known without cancellation. Multiplying by a rounded 1/D costs an ulp.
+// tanh and its derivative for one division and no second exponential: 1 - tanh = 2 (W - r) / D,
+// with D the denominator above, does not cancel, and 1 - tanh^2 = (1 - tanh) (1 + tanh).
+// Multiplying by a rounded 1/D costs an ulp.
 template <class T>
 SPIKEDRF_INLINE ValueAndSlope<T> tanh_and_slope(T x) noexcept {
   using F = Format<T>;
-  const T y = T(2) * magnitude(x);
+  const T y = magnitude(x);
   const TanhParts<T> parts = tanh_parts(y);
   const T inverse = T(1) / parts.denominator;
   const T value = parts.numerator * inverse;
-  const T slope = (T(4) * parts.difference * inverse) * ((parts.scale * parts.sum) * inverse);
-  return {with_sign_of(y > T(2) * F::tanh_max ? T(1) : value, x),
-          y > T(2) * F::sech_max ? T(0) : slope};
+  const T gap = (parts.difference + parts.difference) * inverse;
+  return {with_sign_of(y > F::tanh_max ? T(1) : value, x),
+          y > F::sech_max ? T(0) : gap * (T(2) - gap)};
 }
 
 // A value as ratio * scales.first * scales.second. A caller that multiplies the ratio by something

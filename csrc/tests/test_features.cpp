@@ -5,6 +5,7 @@
 
 #include "check.hpp"
 #include "functions/activation.hpp"
+#include "network/few_inputs.hpp"
 #include "network/features.hpp"
 
 using namespace spikedrf;
@@ -133,6 +134,64 @@ void spike_and_residual_rows() {
   }
 }
 
+// Of every remainder that the tiles may leave, against plain sums. The arrays end where they are
+// allowed to be read and written, which the sanitisers watch.
+template <class Real>
+void few_inputs_of_every_size() {
+  const double eps = static_cast<double>(std::numeric_limits<Real>::epsilon());
+  const Activation activation = activation_of<activations::Tanh>();
+  for (Index inputs : {1, 2, 5, 6, 7, 13, 16, 64}) {
+    for (Index cols : {1, 7, 8, 17, 300, 513}) {
+      for (Index rows : {1, 4, 11, 20, 43}) {
+        Array<Real> x(rows * inputs), w(cols * inputs), y(rows), weight(rows), u(cols);
+        for (Index i = 0; i < x.size(); ++i) x[i] = static_cast<Real>(scattered(i));
+        for (Index i = 0; i < w.size(); ++i) w[i] = static_cast<Real>(scattered(3 * i, 0.5));
+        for (Index i = 0; i < cols; ++i) u[i] = static_cast<Real>(scattered(i + 5, 2.0));
+        for (Index m = 0; m < rows; ++m) {
+          y[m] = static_cast<Real>(scattered(m + 7, 2.0));
+          weight[m] = static_cast<Real>(1 + m % 3);
+        }
+        Array<Real> panels(panels_size(cols, inputs, sizeof(Real))), out(rows * cols);
+        Array<Real> residual(rows), total(cols * inputs, static_cast<Real>(1));
+        Array<Real> scratch(scratch_size(cols, inputs, sizeof(Real)));
+        pack_panels(w.data(), cols, inputs, panels.data());
+        few_input_features(activation, x.data(), panels.data(), out.data(), rows, inputs, cols);
+        few_input_gradient(activation, x.data(), y.data(), weight.data(), panels.data(), u.data(),
+                           residual.data(), total.data(), scratch.data(), rows, inputs, cols);
+        Array<double> sums(total.size(), 1.0), sizes(total.size(), 1.0);
+        const double near = 40.0 * eps * static_cast<double>(inputs);
+        for (Index m = 0; m < rows; ++m) {
+          Array<double> slope(cols);
+          double output = 0.0;
+          for (Index i = 0; i < cols; ++i) {
+            double z = 0.0;
+            for (Index k = 0; k < inputs; ++k) {
+              z += static_cast<double>(x[m * inputs + k]) * static_cast<double>(w[i * inputs + k]);
+            }
+            check::near(out[m * cols + i], std::tanh(z), 0.0, near, "features");
+            output += static_cast<double>(u[i]) * std::tanh(z);
+            slope[i] = 1.0 / (std::cosh(z) * std::cosh(z));
+          }
+          const double expected = static_cast<double>(weight[m]) *
+                                  (static_cast<double>(y[m]) - output / static_cast<double>(cols));
+          check::near(residual[m], expected, 0.0, 3.0 * near, "residual");
+          for (Index i = 0; i < cols; ++i) {
+            for (Index k = 0; k < inputs; ++k) {
+              const double term =
+                  expected * slope[i] * static_cast<double>(x[m * inputs + k]);
+              sums[i * inputs + k] += term;
+              sizes[i * inputs + k] += 1.0 + std::abs(term);
+            }
+          }
+        }
+        for (Index i = 0; i < total.size(); ++i) {
+          check::near(total[i], sums[i], 0.0, 10.0 * near * sizes[i], "gradient");
+        }
+      }
+    }
+  }
+}
+
 const check::Register t1("activations at every length, double",
                          every_activation_at_every_length<double>);
 const check::Register t2("activations at every length, float",
@@ -140,5 +199,7 @@ const check::Register t2("activations at every length, float",
 const check::Register t3("activations at known points", known_values);
 const check::Register t4("spike update and residuals, double", spike_and_residual_rows<double>);
 const check::Register t5("spike update and residuals, float", spike_and_residual_rows<float>);
+const check::Register t6("few inputs of every size, double", few_inputs_of_every_size<double>);
+const check::Register t7("few inputs of every size, float", few_inputs_of_every_size<float>);
 
 }  // namespace

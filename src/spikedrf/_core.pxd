@@ -265,13 +265,19 @@ cdef extern from "equations/trained_resolvent.hpp" namespace "spikedrf" nogil:
 
 cdef extern from "network/features.hpp" namespace "spikedrf" nogil:
     void activate(Activation, const float*, float*, Index)
-    void pack_panels[Real](const Real*, Index, Index, Real*)
-    void few_input_features[Real](Activation, const Real*, const Real*, Real*, Index, Index,
-                                  Index)
     Index spike_features[Real](Activation, const Real*, const Real*, const Real*, Real, Real*,
                                 Index, Index)
     void residual_and_slopes[Real](Activation, Real*, const Real*, const Real*, Real*, Index,
                                    Index)
+
+cdef extern from "network/few_inputs.hpp" namespace "spikedrf" nogil:
+    Index panels_size(Index, Index, Index)
+    void pack_panels[Real](const Real*, Index, Index, Real*)
+    void few_input_features[Real](Activation, const Real*, const Real*, Real*, Index, Index,
+                                  Index)
+    Index scratch_size(Index, Index, Index)
+    void few_input_gradient[Real](Activation, const Real*, const Real*, const Real*, const Real*,
+                                  const Real*, Real*, Real*, Real*, Index, Index, Index)
 
 ctypedef fused real:
     float

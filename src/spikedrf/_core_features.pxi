@@ -6,12 +6,13 @@ def activate_block(int code, real[:, ::1] block):
         activate(<Activation>code, &block[0, 0], &block[0, 0], block.shape[0] * block.shape[1])
 
 
-#: Bytes of a row of a panel, see features.hpp.
-PANEL_BYTES = 128
+def panel_numbers(const real[:, ::1] W):
+    """How many numbers `pack_block` makes of the weights."""
+    return panels_size(W.shape[0], W.shape[1], sizeof(real))
 
 
 def pack_block(const real[:, ::1] W, real[::1] panels):
-    """panels <- the weights as `few_input_block` wants them, in whole panels of columns."""
+    """panels <- the weights as the functions for few inputs want them."""
     with nogil:
         pack_panels(&W[0, 0], W.shape[0], W.shape[1], &panels[0])
 
@@ -21,6 +22,21 @@ def few_input_block(int code, const real[:, ::1] X, const real[::1] panels, real
     with nogil:
         few_input_features(<Activation>code, &X[0, 0], &panels[0], &out[0, 0], X.shape[0],
                            X.shape[1], out.shape[1])
+
+
+def gradient_numbers(const real[:, ::1] W):
+    """How many numbers `few_input_gradient_block` wants as scratch."""
+    return scratch_size(W.shape[0], W.shape[1], sizeof(real))
+
+
+def few_input_gradient_block(int code, const real[:, ::1] X, const real[::1] y,
+                             const real[::1] weight, const real[::1] panels, const real[::1] u,
+                             real[::1] residual, real[:, ::1] total, real[::1] scratch):
+    """residual <- weight (y - sigma(X W^T) u / p), total += (residual sigma'(X W^T))^T X."""
+    with nogil:
+        few_input_gradient(<Activation>code, &X[0, 0], &y[0], &weight[0], &panels[0], &u[0],
+                           &residual[0], &total[0, 0], &scratch[0], X.shape[0], X.shape[1],
+                           total.shape[0])
 
 
 def spike_block(int code, const real[:, ::1] Z, const real[::1] s, const real[::1] u, real eta,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikedrf import _core
-from spikedrf.activations import FunctionLike, resolve
+from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.arrays import (
     Array,
     block_rows,
@@ -19,7 +19,7 @@ from spikedrf.arrays import (
 from spikedrf.parameters import number
 from spikedrf.running.memory import require_memory
 
-# Up to here our own product, with the activation in the same pass, is ahead of BLAS.
+# Up to here our own products, with the activation in the same pass, are ahead of BLAS.
 _FEW_INPUTS = 64
 
 
@@ -66,9 +66,9 @@ def feature_map(
     X, W = data_array("X", X, 2), data_array("W", W, 2)
     require_match(X=(X, 1), W=(W, 1))
     require_finite("W", W)
-    few = sigma.code is not None and 0 < W.shape[1] <= _FEW_INPUTS and W.size > 0
+    few = few_inputs(W, sigma)
     weights = W.astype(X.dtype, copy=False)
-    weights = _panels(weights) if few else _for_blas(weights)
+    weights = panels(weights) if few else _for_blas(weights)
     out = _features_array(out, (X.shape[0], W.shape[0]), X=X, W=W)
     block = block_rows(W.shape[0], X.dtype)
     spare = None if out.flags.c_contiguous else np.empty((min(block, len(X)), len(W)), X.dtype)
@@ -169,12 +169,17 @@ def _features_array(out: Array | None, shape: tuple[int, ...], **inputs: Array) 
     return output_array(out, shape, dtype, **inputs)
 
 
-def _panels(W: Array) -> Array:
-    """Weights in panels of a few columns each, for the product with few inputs."""
-    width = _core.PANEL_BYTES // W.itemsize
-    panels = np.empty(-(-len(W) // width) * width * W.shape[1], W.dtype)
-    _core.pack_block(np.ascontiguousarray(W), panels)
-    return panels
+def few_inputs(W: Array, activation: Activation) -> bool:
+    """Return whether the kernels for few inputs serve a layer."""
+    return activation.code is not None and W.shape[1] <= _FEW_INPUTS
+
+
+def panels(W: Array) -> Array:
+    """Weights in panels of a few neurons each, for the products with few inputs."""
+    W = np.ascontiguousarray(W)
+    packed = np.empty(_core.panel_numbers(W), W.dtype)
+    _core.pack_block(W, packed)
+    return packed
 
 
 def _for_blas(A: Array) -> Array:

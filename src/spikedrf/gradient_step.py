@@ -18,6 +18,7 @@ from spikedrf.arrays import (
     require_match,
     row_blocks,
 )
+from spikedrf.features import few_inputs, panels
 from spikedrf.parameters import Floats, number, real_array
 from spikedrf.running.memory import require_memory
 from spikedrf.step import Spike
@@ -58,11 +59,39 @@ class LayerGradient:
         self.pull = np.zeros(W.shape[1])
         self.weight = 0.0
         self._readout = a.astype(W.dtype)
-        self._slopes = np.empty((0, len(W)), W.dtype)
-        self._scaled = np.empty((0, W.shape[1]), W.dtype)
+        self._few = few_inputs(W, activation)
+        if self._few:
+            self._panels = panels(W)
+            self._scratch = np.empty(_core.gradient_numbers(W), W.dtype)
+        else:
+            self._slopes = np.empty((0, len(W)), W.dtype)
+            self._scaled = np.empty((0, W.shape[1]), W.dtype)
 
     def update(self, x: Array, y: Array, sample_weight: Array | None = None) -> None:
-        """Add a block of samples: finite, C-contiguous, of the dtype of the weights.
+        """Add a block of samples: finite, C-contiguous, of the dtype of the weights."""
+        if sample_weight is None:
+            weight, total = np.ones(len(x), x.dtype), float(len(x))
+        else:
+            weight = np.ascontiguousarray(sample_weight, x.dtype)
+            total = float(np.sum(sample_weight, dtype=np.float64))
+        y = np.ascontiguousarray(y)
+        res = self._add_few(x, y, weight) if self._few else self._add(x, y, weight)
+        gemv = blas.dgemv if x.dtype == np.float64 else blas.sgemv
+        self.pull += gemv(1.0, x.T, res)
+        self.weight += total
+
+    def _add_few(self, x: Array, y: Array, weight: Array) -> Array:
+        """Add to the total of few inputs; return the weighted residuals."""
+        res = np.empty_like(weight)
+        code = self.activation.code
+        assert code is not None
+        _core.few_input_gradient_block(
+            code, x, y, weight, self._panels, self._readout, res, self.total, self._scratch
+        )
+        return res
+
+    def _add(self, x: Array, y: Array, weight: Array) -> Array:
+        """Add to the total by BLAS; return the weighted residuals.
 
         Two matrix products, and one pass between them for the residuals and ``sigma'``. The
         residuals multiply the inputs, not the slopes, of which there are more.
@@ -72,26 +101,21 @@ class LayerGradient:
             self._slopes = np.empty((len(x), p), x.dtype)
             self._scaled = np.empty_like(x)
         slopes, res = self._slopes[: len(x)], np.empty(len(x), x.dtype)
-        double = x.dtype == np.float64
-        gemm, gemv = (blas.dgemm, blas.dgemv) if double else (blas.sgemm, blas.sgemv)
+        gemm = blas.dgemm if x.dtype == np.float64 else blas.sgemm
         # BLAS counts columns first, so everything is transposed: z = x W^T. Not by np.matmul: a
         # second BLAS library beside SciPy's would bring threads of its own.
         gemm(1.0, self.W.T, x.T, beta=0.0, c=slopes.T, trans_a=1, overwrite_c=1)
         sigma = self.activation
         if sigma.code is not None:
-            _core.residual_block(sigma.code, slopes, np.ascontiguousarray(y), self._readout, res)
+            _core.residual_block(sigma.code, slopes, y, self._readout, res)
         else:
             np.subtract(y, sigma(slopes) @ self.a / p, out=res, casting="same_kind")
             slopes[...] = sigma.derivative(slopes)
-        if sample_weight is None:
-            self.weight += len(x)
-        else:
-            res *= sample_weight
-            self.weight += float(np.sum(sample_weight, dtype=np.float64))
+        res *= weight
         scaled = np.multiply(x, res[:, None], out=self._scaled[: len(x)])
         # total += slopes^T scaled
         gemm(1.0, scaled.T, slopes.T, beta=1.0, c=self.total.T, trans_b=1, overwrite_c=1)
-        self.pull += gemv(1.0, x.T, res)
+        return res
 
     def merge(self, other: LayerGradient) -> None:
         """Add the samples that another object with the same layer has seen."""
@@ -173,7 +197,8 @@ def gradient_step(
         yhat_mu = (1/p) sum_i u_i sigma(<w_i, x_mu>)
 
     Streamed over blocks of samples: two matrix products a block, and one fused pass for the
-    residual and ``sigma'`` between them. Beyond ``X`` it needs O(block p + p d) memory.
+    residual and ``sigma'`` between them. Beyond ``X`` it needs O(block p + p d) memory. With a
+    named activation and at most 64 inputs all three are done on a few rows at a time, in cache.
 
     Parameters
     ----------
