@@ -53,7 +53,7 @@ class LabelledLadder {
     return Reached::ready;
   }
   double step(Index level) const { return tables_.step(level); }
-  Deque<LabelTable>& rate_room() { return rate_room_; }
+  Deque<Deque<LabelTable>>& rate_room() { return rate_room_; }
   const Tables& operator[](Index level) const { return tables_[level]; }
   const TableSlopes* slopes(Index level) const { return tables_.slopes(level); }
   const LabelTable& labels(Index level, Index fine) const { return labels_[level][fine]; }
@@ -91,12 +91,26 @@ class LabelledLadder {
   GaussianMoments& target_;
   TableLadder tables_;
   Deque<Deque<LabelTable>> labels_;
-  Deque<LabelTable> rate_room_;
+  Deque<Deque<LabelTable>> rate_room_;
 };
 
-// Small rates of wrong signs are held to these instead of to themselves.
-constexpr double kLeastRate = 1e-6;
-constexpr double kLeastTrainRate = 1e-2;
+// After the answer was known to `change` on the rule of kappa that came before this level: on
+// uniform rules errors fall like e^-c/step. That tells what rule is good enough, and that the one
+// after it will only confirm it.
+template <class Ladder>
+void look_ahead(const Ladder& ladder, Index level, double step, double change, double rtol,
+                Rung& now) {
+  constexpr double kSure = 0.1;
+  constexpr double kNear = 1e-4;
+  if (!(change < 0.5)) return;
+  now.both = change <= kNear;
+  if (step == 0.0) return;
+  const double enough = step * std::log(change) / std::log(kSure * rtol);
+  Index next = level;
+  while (ladder.step(next) > enough) ++next;
+  now.both = next == level;
+  now.stride = std::max(next - level, Index{1});
+}
 
 // The rates of wrong signs of a field, refined until they stand still.
 class RateClimber {
@@ -111,14 +125,17 @@ class RateClimber {
     return relative_change(now.train, before.train, kLeastTrainRate);
   }
 
-  Reached reach(const Index* level) { return rules_.reach(level[0]); }
+  Reached reach(const Index* level) { return rules_.reach(level[0], level[1]); }
   Reached attempt(const Index* level, bool warm, Rung& now) {
     const SignRates before = rates;
-    rates = rules_.evaluate(level[0], field_, flip_);
-    if (warm) {
-      now.moved = test_change(rates, before);
-      now.stands = std::max(now.moved, train_change(rates, before)) <= rtol_;
-    }
+    const Index last = level_;
+    rates = rules_.evaluate(level[0], level[1], field_, flip_);
+    level_ = level[0];
+    if (!warm) return Reached::ready;
+    now.moved = test_change(rates, before);
+    const double all = std::max(now.moved, train_change(rates, before));
+    now.stands = all <= rtol_;
+    if (level_ != last) look_ahead(rules_, level_, rules_.step(last), all, rtol_, now);
     return Reached::ready;
   }
 
@@ -129,6 +146,7 @@ class RateClimber {
   const FieldState& field_;
   double flip_;
   double rtol_;
+  Index level_ = 0;
 };
 
 // One point. The watch looks at derivatives, or at nothing:
@@ -258,7 +276,9 @@ class ConvexClimber {
     last_moved_ = all;
     // Corners that were sharpened before, and are none now, leave the rule over zeta as it was.
     now.stands = sure && finer && all <= rtol;
-    if (level[0] != before) look_ahead(level[0], ladder_.step(before), all, now);
+    if (level[0] != before && !latent()) {
+      look_ahead(ladder_, level[0], ladder_.step(before), all, rtol, now);
+    }
     return Reached::ready;
   }
 
@@ -319,22 +339,6 @@ class ConvexClimber {
     }
   }
 
-  // After the answer was known to `change` on the rule of kappa with this step: on uniform rules
-  // errors fall like e^-c/step. That tells what rule is good enough, and that the one after it will
-  // only confirm it.
-  void look_ahead(Index level, double step, double change, Rung& now) const {
-    constexpr double kSure = 0.1;
-    constexpr double kNear = 1e-4;
-    if (latent() || !(change < 0.5)) return;
-    now.both = change <= kNear;
-    if (step == 0.0) return;
-    const double enough = step * std::log(change) / std::log(kSure * problem_.accuracy.rtol);
-    Index next = level;
-    while (ladder_.step(next) > enough) ++next;
-    now.both = next == level;
-    now.stride = std::max(next - level, Index{1});
-  }
-
   // The rates of wrong signs of the field that was found, on rules of their own. Where they tell
   // its last two rules apart, the next one.
   bool climb_rates(const LabelVariation& variation) {
@@ -364,7 +368,7 @@ class ConvexClimber {
     const double rtol = problem_.accuracy.rtol;
     RateClimber rates(rules, field_, flip_, rtol);
     Refinement fine;
-    if (!refine(rates, 1, 1, fine)) return false;
+    if (!refine(rates, 2, 1, fine)) return false;
     if (!fine.solved) {  // not even the coarsest labels could be resolved
       outcome.test_error = outcome.train_error = std::numeric_limits<double>::quiet_NaN();
       moved = std::numeric_limits<double>::infinity();
@@ -373,12 +377,16 @@ class ConvexClimber {
     }
     outcome.test_error = rates.rates.test;
     outcome.train_error = rates.rates.train;
-    // What the last refinement of the equations meant for them.
-    SignRates then = rates.rates;
-    if (!field_before_.m.empty()) then = rules.evaluate(fine.level[0], field_before_, flip_);
-    const double by_field = RateClimber::test_change(rates.rates, then);
-    moved = std::max({fine.moved[0] + by_field, at.moved[0] + at.moved[1], equations_.last_step});
-    const double by_field_train = RateClimber::train_change(rates.rates, then);
+    // What the last refinement of the equations meant for them, which the coarsest rules show too.
+    double by_field = 0.0, by_field_train = 0.0;
+    if (!field_before_.m.empty()) {
+      const SignRates coarse = rules.evaluate(0, 0, field_, flip_);
+      const SignRates then = rules.evaluate(0, 0, field_before_, flip_);
+      by_field = RateClimber::test_change(coarse, then);
+      by_field_train = RateClimber::train_change(coarse, then);
+    }
+    const double by_rules = fine.moved[0] + fine.moved[1];
+    moved = std::max({by_rules + by_field, at.moved[0] + at.moved[1], equations_.last_step});
     if (fine.status == Status::converged) {
       steady = std::max(by_field, by_field_train) <= rtol;
     } else if (at.status == Status::converged) {

@@ -62,7 +62,7 @@ class ConvexWatch {
       known_ = false;  // two rules of the rates are not two of the equations
       if (climbed != Reached::ready) return climbed;
     }
-    moved = differentiate(rates_->objective(rates_level_, field, flip_));
+    moved = differentiate(rates_->objective(rates_level_, rates_level_, field, flip_));
     return Reached::ready;
   }
 
@@ -82,10 +82,11 @@ class ConvexWatch {
   bool undefined = false;
 
   // Rules for the rates, climbed by `refine`.
-  Reached reach(const Index* level) { return rates_->reach(level[0]); }
+  Reached reach(const Index* level) { return rates_->reach(level[0], level[0]); }
   Reached attempt(const Index* level, bool warm, Rung& now) {
     rates_level_ = level[0];
-    const double change = differentiate(rates_->objective(level[0], *rates_field_, flip_));
+    const Objective rate = rates_->objective(level[0], level[0], *rates_field_, flip_);
+    const double change = differentiate(rate);
     if (!warm) return Reached::ready;
     now.moved = change;
     now.stands = change <= problem_.accuracy.rtol;
@@ -222,7 +223,7 @@ class ConvexWatch {
   double value_ = 0.0;
   Array<double> now_, before_;
 
-  Deque<LabelTable> rate_room_;
+  Deque<Deque<LabelTable>> rate_room_;
   std::unique_ptr<SignRateRules> rates_;
   const FieldState* rates_field_ = nullptr;
   Index rates_level_ = 0;

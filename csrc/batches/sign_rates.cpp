@@ -113,11 +113,13 @@ SignRateSums::SignRateSums(const Problem& problem, Index index, double noise,
 SignRateRules::SignRateRules(const Problem& problem, Index index, double noise,
                              const FieldState& field, const Tables& tables,
                              const LabelVariation& variation, const Wanted& wanted,
-                             Deque<LabelTable>& room)
+                             Deque<Deque<LabelTable>>& room)
     : SignRateSums(problem, index, noise, variation),
       target_(*problem.target),
       field_(field),
-      tables_(problem, index, wanted.slopes, scales(field, tables), RuleLadder::Start::fine),
+      // A rate is no more than the weight of its nodes; a derivative may be.
+      tables_(problem, index, wanted.slopes, scales(field, tables), RuleLadder::Start::fine,
+              wanted.derivatives ? 1e-28 : 1e-2 * kLeastRate * problem.accuracy.rtol),
       wanted_(wanted),
       labels_(room) {}
 
@@ -161,34 +163,43 @@ Variation SignRateRules::scales(const FieldState& field, const Tables& tables) c
   return result;
 }
 
-Reached SignRateRules::reach(Index level) {
+Reached SignRateRules::reach(Index level, Index fine) {
   const Reached reached = tables_.reach(level);
   if (reached != Reached::ready) return reached;
-  while (half_.size() <= level) {
-    const Index next = half_.size();
-    const Tables& tables = tables_[next];
-    const Half here = half(tables, wanted_.mirrored, !wanted_.derivatives, field_);
-    while (labels_.size() <= next) labels_.emplace_back();
-    if (here.closed) {
-      half_.push_back(here);
-      continue;
-    }
-    const Array<double> kappa(tables.kappa().begin(), tables.kappa().begin() + here.count);
-    const auto steps = [&](Index i, Variation& around) {
-      const Node here = node(tables, field_, i);
-      if (here.s == 0.0) return;
-      for (double pull : {0.0, -pull_up_, pull_down_}) {
-        const double width = std::sqrt(here.t) / std::fabs(here.s);
-        around.features.push_back({(pull * here.V - here.mean) / here.s, rounded(width)});
-      }
-    };
-    LabelTable& table = labels_[next];
-    if (!table.fill(LabelKind::sign, kappa, static_cast<int>(next), gamma_, noise_,
-                    variation_, target_, steps)) {
-      return table.exhausted() ? Reached::exhausted : Reached::failed;
-    }
-    half_.push_back(here);  // a level is reached when its labels are there, not before
+  while (labels_.size() <= level) labels_.emplace_back();
+  while (labels_[level].size() <= fine) labels_[level].emplace_back();
+  while (made_.size() <= level) {
+    made_.emplace_back();
+    half_.emplace_back();
   }
+  while (made_[level].size() <= fine) made_[level].push_back(false);
+  const Tables& tables = tables_[level];
+  if (half_[level].count == 0) {
+    half_[level] = half(tables, wanted_.mirrored, !wanted_.derivatives, field_);
+  }
+  const Half here = half_[level];
+  if (here.closed || made_[level][fine]) return Reached::ready;
+  const Array<double> kappa(tables.kappa().begin(), tables.kappa().begin() + here.count);
+  Array<Node> nodes;
+  bool sharp = false;  // rules over zeta resolve whatever is of scale one
+  for (Index i = 0; i < here.count; ++i) {
+    nodes.push_back(node(tables, field_, i));
+    sharp = sharp || std::fabs(nodes[i].s) > std::sqrt(nodes[i].t);
+  }
+  const auto steps = [&](Index i, Variation& around) {
+    const Node& at = nodes[i];
+    if (at.s == 0.0) return;
+    for (double pull : {0.0, -pull_up_, pull_down_}) {
+      const double width = std::sqrt(at.t) / std::fabs(at.s);
+      around.features.push_back({(pull * at.V - at.mean) / at.s, rounded(width)});
+    }
+  };
+  LabelTable& table = labels_[level][fine];
+  if (!table.fill(LabelKind::sign, kappa, static_cast<int>(fine), gamma_, noise_, variation_,
+                  target_, sharp ? steps : LabelTable::MoreScales())) {
+    return table.exhausted() ? Reached::exhausted : Reached::failed;
+  }
+  made_[level][fine] = true;
   return Reached::ready;
 }
 
@@ -263,11 +274,11 @@ SignRates SignRateSums::closed_rates(const Node& here, double kappa, double flip
   return {wrong(0.0, 0.0), wrong(-here.V * pull_up_, here.V * pull_down_)};
 }
 
-Objective SignRateRules::objective(Index level, const FieldState& field,
+Objective SignRateRules::objective(Index level, Index fine, const FieldState& field,
                                    double flip) const {
   constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
   const Tables& tables = tables_[level];
-  const LabelTable& labels = labels_[level];
+  const LabelTable& labels = labels_[level][fine];
   Array<NodeObjective> at(tables.nodes);
   for (Index i = 0; i < tables.nodes; ++i) {
     const Node here = node(tables, field, i);

@@ -16,6 +16,10 @@
 
 namespace spikedrf {
 
+// Small rates of wrong signs are held to these instead of to themselves.
+constexpr double kLeastRate = 1e-6;
+constexpr double kLeastTrainRate = 1e-2;
+
 struct SignRates {
   double test = 0.0;
   double train = 0.0;
@@ -66,15 +70,17 @@ class SignRateRules : private SignRateSums {
   // costs as much as what is done with it.
   SignRateRules(const Problem& problem, Index index, double noise, const FieldState& field,
                 const Tables& tables, const LabelVariation& variation, const Wanted& wanted,
-                Deque<LabelTable>& room);
+                Deque<Deque<LabelTable>>& room);
 
-  Reached reach(Index level);
-  // On the rules of one level that was reached, for this field or one close to it.
-  SignRates evaluate(Index level, const FieldState& field, double flip) const {
-    return sum(tables_[level], labels_[level], half_[level], field, flip);
+  // Rules over kappa, and over zeta on each of these.
+  Reached reach(Index level, Index fine);
+  double step(Index level) const { return tables_.step(level); }
+  // On rules that were reached, for this field or one close to it.
+  SignRates evaluate(Index level, Index fine, const FieldState& field, double flip) const {
+    return sum(tables_[level], labels_[level][fine], half_[level], field, flip);
   }
   // The test rate and its derivatives, if wanted.
-  Objective objective(Index level, const FieldState& field, double flip) const;
+  Objective objective(Index level, Index fine, const FieldState& field, double flip) const;
 
  private:
   Variation scales(const FieldState& field, const Tables& tables) const;
@@ -83,8 +89,9 @@ class SignRateRules : private SignRateSums {
   FieldState field_;
   TableLadder tables_;
   Wanted wanted_;
-  Deque<LabelTable>& labels_;
-  Array<Half> half_;
+  Deque<Deque<LabelTable>>& labels_;
+  Deque<Deque<bool>> made_;  // which of them are of this field
+  Deque<Half> half_;
 };
 
 }  // namespace spikedrf

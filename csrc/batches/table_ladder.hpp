@@ -15,7 +15,8 @@ namespace spikedrf {
 class TableLadder {
  public:
   TableLadder(const Problem& problem, Index index, bool with_slopes = false,
-              const Variation& more = {}, RuleLadder::Start start = RuleLadder::Start::hermite)
+              const Variation& more = {}, RuleLadder::Start start = RuleLadder::Start::hermite,
+              double negligible = 1e-28)
       : problem_(problem),
         groups_(problem.spikes.groups),
         r_(problem.spikes.r + index * groups_),
@@ -24,7 +25,7 @@ class TableLadder {
         activation_(*problem.activation),
         target_(*problem.target),
         with_slopes_(with_slopes),
-        rules_(variation(more), problem.accuracy.max_nodes, start) {}
+        rules_(variation(more), problem.accuracy.max_nodes, start, negligible) {}
 
   Reached reach(Index level) {
     while (problem_.source != nullptr && tables_.size() <= level) {

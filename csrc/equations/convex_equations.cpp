@@ -15,7 +15,8 @@ ConvexEquations::ConvexEquations(int group_count, int bulk_nodes, const Latents&
       free_(latents.free * group_count),
       averages_(loss, kind, rtol, with_rates),
       potential_(group_count, bulk_nodes, latents),
-      loss_(loss) {
+      loss_(loss),
+      negligible_(1e-2 * rtol) {
   const int K = groups();
   const int n = size();
   unknowns_ = 2 * n + K + columns_ + free_;

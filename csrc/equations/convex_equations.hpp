@@ -146,6 +146,8 @@ class ConvexEquations : public Resolvent<0> {
   Array<double> s_;       // rest x stride
   Array<double> spread_;  // 2 s_l mu1_k, rest x groups x stride, where labels do not see l
   Array<EnvelopeSums> sums_;
+  double negligible_;  // relative steps that the answer does not see
+  double fall_ = 0.0;  // steps with the Jacobian at hand become smaller by; 0: not known
   Array<double> z_dot_;  // along an objective
   double response_ = 0.0;
 };

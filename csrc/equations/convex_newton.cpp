@@ -87,12 +87,15 @@ bool ConvexEquations::factorise() {
 
 // With `chord` every step is taken with the Jacobian of the last solve, as long as the steps then
 // fall tenfold each: next to a solution it is good enough, and the Hessian of env costs more than
-// its gradient.
+// its gradient. The last step is the one after which next to nothing can be left: the square of a
+// step of Newton's, of another as much as steps have fallen with this Jacobian.
 bool ConvexEquations::newton(NewtonReport& report, bool chord) {
   constexpr int kMaxIterations = 50;
   constexpr int kMaxHalvings = 6;
   constexpr double kConverged = 1e-10;  // step, relative: the one that is left is far smaller
   constexpr double kRounding = 1e-8;    // below this a step that stops shrinking is rounding
+  constexpr double kNear = 1e-5;        // above this nothing is known of the step after the next
+  constexpr double kBend = 100.0;       // of a step of Newton's its square is left, times this
   double previous = 1e300;
   if (!place()) return false;
   average(!chord);
@@ -107,7 +110,16 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
     for (double step : step_z_) last_step = std::max(last_step, std::fabs(step));
     if (!(last_step < 1e300)) return false;
     if (chord && last_step > 0.1 * previous && last_step > kRounding) return false;
-    const bool arrived = last_step <= kConverged;
+    if (!chord) {
+      fall_ = 0.0;
+    } else if (previous < 1e300 && previous > kRounding) {
+      fall_ = std::max(fall_, last_step / previous);
+    }
+    double left = last_step;
+    if (!chord) left *= std::min(1.0, kBend * last_step);
+    if (chord && fall_ > 0.0) left *= std::min(1.0, fall_);
+    const bool arrived =
+        last_step <= kConverged || (last_step <= kNear && left <= negligible_);
     if (last_step <= kRounding && last_step > 0.5 * previous) {
       report.converged = true;
       return true;
@@ -121,6 +133,10 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
       }
       if (place()) {
         if (arrived) {
+          if (last_step > kConverged) {
+            report.residual *= left / last_step;
+            last_step = left;
+          }
           report.converged = true;
           return true;
         }

@@ -37,7 +37,7 @@ constexpr double kCut = 0.38;
 // The trapezoid rule converges like exp(-2 pi scale / step), from some 30 nodes on with fewer of
 // them than Gauss-Hermite. Below the smallest scale graded panels are the cheaper ones.
 constexpr double kUniformSteps[] = {0.5, 0.32, 0.2, 0.13};  // of the smallest scale
-constexpr double kFineSteps[] = {0.32, 0.27, 0.2, 0.13};    // two that mostly are enough
+constexpr double kFineSteps[] = {0.32, 0.25, 0.2, 0.16, 0.13};
 constexpr double kGradualSteps[] = {0.8, 0.5, 0.4, 0.32, 0.25, 0.2, 0.16, 0.13};
 constexpr double kSmallestUniform = 0.1;
 

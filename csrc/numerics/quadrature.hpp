@@ -61,8 +61,8 @@ class RuleLadder {
   enum class Start {
     hermite,  // Gauss-Hermite with 64, 128 nodes, where nothing varies on a scale below 0.7
     uniform,  // the trapezoid rule, its step a fraction of the smallest scale if that is not tiny
-    fine,     // the same with steps of which mostly the first two are enough
     gradual,  // the same with many steps: one goes straight to those that are needed
+    fine,     // the finer ones of these
   };
 
   // Weights below `negligible` are left out.
