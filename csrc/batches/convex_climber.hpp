@@ -218,6 +218,7 @@ class ConvexClimber {
         }
       }
     }
+    if (!warm) equations_.reach_everywhere();
     newton = equations_.solve_from(warm);
     iterations += newton.iterations;
     now.solved = newton.converged;
@@ -226,6 +227,7 @@ class ConvexClimber {
     const double norm_then = norm;
     const Array<ClassErrors> classes_then = by_class_;
     outcome = equations_.outcome();
+    if (!warm) equations_.limit_reach();
     if (latent()) sort_by_class();
     norm = equations_.norm();
     field_before_ = std::move(field_);

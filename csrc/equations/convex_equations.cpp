@@ -181,6 +181,7 @@ void ConvexEquations::average(bool with_hessian) {
   const double* inverse_weight = tables_->inverse_weight();
   const bool half = inverse_weight == nullptr && mirrored();
   for (Index i = 0; i < (half ? (nodes + 1) / 2 : nodes); ++i) {
+    if (!counts(i)) continue;
     CavityField field = field_at(i);
     const double weight = inverse_weight == nullptr ? 1.0 : 1.0 / inverse_weight[i];
     field.V *= weight;
@@ -391,19 +392,60 @@ Outcome ConvexEquations::outcome() {
   by_class.assign(tables_->classes(), Outcome());
   const Index nodes = tables_->nodes;
   const bool half = inverse_weight == nullptr && tables_->classes() == 1 && mirrored();
+  outcomes_.assign(nodes, Outcome());
   for (int c = 0; c < tables_->classes(); ++c) {
     const Index end = half ? (nodes + 1) / 2 : tables_->begin(c + 1);
     for (Index i = tables_->begin(c); i < end; ++i) {
+      if (!counts(i)) continue;
       CavityField field = field_at(i);
       if (inverse_weight != nullptr) field.V /= inverse_weight[i];
       const double both = half && i != nodes - 1 - i ? 2.0 : 1.0;
-      by_class[c].add(both * tables_->weight()[i],
-                      averages_.outcome(*labels_, i, noise_, flip_, field));
+      outcomes_[i] = averages_.outcome(*labels_, i, noise_, flip_, field);
+      by_class[c].add(both * tables_->weight()[i], outcomes_[i]);
     }
     total.add(1.0, by_class[c]);
   }
   basis_.restore(z(2), z(3), m.data());
   return total;
+}
+
+// Where the parts that nodes further out have in all sums together, each beside the sum of its
+// absolute values, come to nothing.
+void ConvexEquations::limit_reach() {
+  constexpr double kMargin = 0.5;
+  reach_ = kEverywhere;
+  const Array<double>& kappa = tables_->kappa();
+  const Index nodes = tables_->nodes;
+  if (kappa.size() != nodes || tables_->classes() != 1) return;
+  Array<double> part(nodes), share(nodes);
+  part.assign(nodes, 0.0);
+  const auto take = [&](const auto& value) {
+    double whole = 0.0;
+    for (Index i = 0; i < nodes; ++i) {
+      share[i] = std::fabs(tables_->weight()[i] * value(i));
+      whole += share[i];
+    }
+    for (Index i = 0; i < nodes && whole > 0.0; ++i) part[i] += share[i] / whole;
+  };
+  for (const Raw& raw : raw_) {
+    for (int e = 0; e < raw.terms; ++e) {
+      const Term& term = raw.term[e];
+      take([&](Index i) { return sums_[i].first(term.channel) * term.function[i]; });
+    }
+  }
+  for (double Outcome::* each : {&Outcome::test_error, &Outcome::train_error, &Outcome::test_loss,
+                                 &Outcome::train_loss}) {
+    take([&](Index i) { return outcomes_[i].*each; });
+  }
+  double outside = 0.0;
+  Index low = 0, high = nodes - 1;
+  while (low < high) {
+    const bool left = std::fabs(kappa[low]) > std::fabs(kappa[high]);
+    outside += part[left ? low : high];
+    if (!(outside <= 1e-2 * negligible_)) break;
+    reach_ = std::fabs(kappa[left ? low : high]) + kMargin;
+    left ? ++low : --high;
+  }
 }
 
 }  // namespace spikedrf

@@ -26,6 +26,8 @@
 // the exact Jacobian.
 #pragma once
 
+#include <cmath>
+
 #include "averages/loss_averages.hpp"
 #include "equations/bulk_potential.hpp"
 #include "equations/field_state.hpp"
@@ -60,6 +62,11 @@ class ConvexEquations : public Resolvent<0> {
   // Newton's method from where the last solve ended (warm), or from rounds of the fixed point.
   NewtonReport solve_from(bool warm);
   double last_step = 0.0;  // of Newton's method, relative: what rounding leaves
+
+  // Sums over nodes as far out as anything counts: from the next rule on as was the case on this
+  // one, or everywhere. Rules reach as far as double precision does, whatever grows there.
+  void limit_reach();
+  void reach_everywhere() { reach_ = kEverywhere; }
 
   // The solution.
   const double* q() const { return z_.data() + size(); }
@@ -113,6 +120,9 @@ class ConvexEquations : public Resolvent<0> {
   double violation() const;
   double* z(int block) { return z_.data() + offset_[block]; }
   CavityField field_at(Index node) const;
+  bool counts(Index node) const {
+    return reach_ == kEverywhere || std::fabs(tables_->kappa()[node]) <= reach_;
+  }
   double spread_of_field(Index node) const;
 
   // Directions beside kappa, l < latents_.rest(): coupled ones first.
@@ -146,6 +156,9 @@ class ConvexEquations : public Resolvent<0> {
   Array<double> s_;       // rest x stride
   Array<double> spread_;  // 2 s_l mu1_k, rest x groups x stride, where labels do not see l
   Array<EnvelopeSums> sums_;
+  static constexpr double kEverywhere = 1e300;
+  double reach_ = kEverywhere;  // in kappa
+  Array<Outcome> outcomes_;     // of the nodes
   double negligible_;  // relative steps that the answer does not see
   double fall_ = 0.0;  // steps with the Jacobian at hand become smaller by; 0: not known
   Array<double> z_dot_;  // along an objective
