@@ -83,8 +83,10 @@ def in_a_row(part: Part) -> NDArray[np.int64]:
 
 
 def chunks(count: int, threads: int | None) -> list[slice]:
-    """Return pieces of work for one thread."""
-    size = int(np.clip(count // (4 * (threads or cores())), 1, 32))
+    """Return pieces of work for one thread: the points of a piece share their tables."""
+    number = threads or cores()
+    share = count // (4 * number) if number > 1 else count
+    size = int(np.clip(share, 1, 32))
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
