@@ -82,3 +82,32 @@ def test_adaptive_grid(race, activation, alpha, entrant):
     row = f"{activation}, alpha {alpha:g}"
     note = lambda found: f"{found.x.size} points"  # noqa: E731
     race(entrant, run, check=check, group="spectrum, resolved", row=row, note=note)
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf"])
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+def test_many_decades(race, activation, alpha, entrant):
+    """Features that die out along a strong spike: eigenvalues down to 1e-28 of their mean."""
+    step = Spike(8.0, C, GAMMA)
+
+    def run():
+        return theory.spectrum(alpha=alpha, activation=activation, step=step, workers=1)
+
+    def check(found):
+        assert found.success.all()
+        assert abs(found.mass - 1.0) < 1e-6
+        # The distribution function by its own route, where half of what is not zero is passed.
+        middle = found.x[np.searchsorted(found.cumulative, 0.5 * (1.0 + found.atom))]
+        below = found.x <= middle
+        mass = np.sum(
+            0.5 * np.diff(found.x[below]) * (found.density[below][1:] + found.density[below][:-1])
+        )
+        np.testing.assert_allclose(mass, found.cdf(middle) - found.atom, atol=1e-6)
+
+    def note(found):
+        span = np.log10(found.x[found.density > 0.0][[0, -1]])
+        return f"{found.x.size} points, {span[1] - span[0]:.0f} decades"
+
+    row = f"{activation}, r = 8, alpha {alpha:g}"
+    race(entrant, run, check=check, group="spectrum, resolved", row=row, note=note)

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "numerics/dispatch.hpp"
+#include "numerics/lanes.hpp"
 #include "numerics/small_matrix.hpp"
 
 namespace spikedrf {
@@ -25,6 +26,9 @@ constexpr double settled_fraction(int degree) {
 // one comes to that after some 54 times, when as many halves are waiting for their turn.
 constexpr double kNegligibleWeight = 1e-16;
 constexpr Index kMostWaiting = 64;
+
+// Numbers in the rows of halves that are kept from one average to the next.
+constexpr Index kMostKept = 1 << 18;
 
 // A pole asks for a hundred at most; a search gone astray meets more.
 constexpr int kMostDivisions = 600;
@@ -93,20 +97,32 @@ SPIKEDRF_INLINE void evaluate(const double* const* row, int features, const Comp
       im[i] += v_im * f[i];
     }
   }
-  double left = re[0];
-  double right = re[0];
-  double low = im[0];
-  double high = im[0];
-#pragma omp simd reduction(min : left, low) reduction(max : right, high)
-  for (int i = 0; i < n; ++i) {
-    left = std::min(left, re[i]);
-    right = std::max(right, re[i]);
-    low = std::min(low, im[i]);
-    high = std::max(high, im[i]);
+  // Lane by lane: a minimum over an array is not vectorised otherwise.
+  double left[kLanes], right[kLanes], low[kLanes], high[kLanes];
+  for (int j = 0; j < kLanes; ++j) {
+    left[j] = right[j] = re[j];
+    low[j] = high[j] = im[j];
+  }
+  for (int i = kLanes; i < n; i += kLanes) {
+    SPIKEDRF_SIMD
+    for (int j = 0; j < kLanes; ++j) {
+      left[j] = re[i + j] < left[j] ? re[i + j] : left[j];
+      right[j] = re[i + j] > right[j] ? re[i + j] : right[j];
+      low[j] = im[i + j] < low[j] ? im[i + j] : low[j];
+      high[j] = im[i + j] > high[j] ? im[i + j] : high[j];
+    }
+  }
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int j = 0; j < width; ++j) {
+      left[j] = std::min(left[j], left[j + width]);
+      right[j] = std::max(right[j], right[j + width]);
+      low[j] = std::min(low[j], low[j + width]);
+      high[j] = std::max(high[j], high[j + width]);
+    }
   }
   const auto square = [](double x) { return x * x; };
-  one_plus_v.radius2 = 0.25 * (square(right - left) + square(high - low));
-  one_plus_v.centre2 = 0.25 * (square(right + left) + square(high + low));
+  one_plus_v.radius2 = 0.25 * (square(right[0] - left[0]) + square(high[0] - low[0]));
+  one_plus_v.centre2 = 0.25 * (square(right[0] + left[0]) + square(high[0] + low[0]));
 }
 
 // out = the rows of a panel at the nodes of one of its halves; the first row holds weights.
@@ -130,36 +146,39 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
 }
 
 // Calls leaf.add<n>(rows, one_plus_v) for every panel, divided until it is settled; the rows are
-// the weights, the features and `more`. False if that did not end somewhere.
+// the weights, the features and `more`, and `halves` holds those of halves. False if that did not
+// end somewhere.
 template <int n, class Leaf>
 SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weight, const Complex* v,
                                   const Array<const double*>& more, PanelScratch& scratch,
-                                  Leaf& leaf) {
+                                  PanelHalves& halves, Leaf& leaf) {
   const Tables& tables = panels.tables;
   const int features = pair_count(tables.groups) + tables.groups;
   const int rows = 1 + features + static_cast<int>(more.size());
   const LegendreRule& base = legendre_rule(n);
-  const Halves& halves = halves_of(n);
+  const Halves& matrices = halves_of(n);
   const Index block = rows * n;
+  if (halves.left.empty() || halves.rows.size() > kMostKept) {
+    halves.left.assign(panels.panels, 0);
+    halves.rows.clear();
+  }
   scratch.row.resize(rows);
-  scratch.current.resize(block);
-  scratch.waiting.resize(kMostWaiting * block);
+  scratch.waiting.resize(kMostWaiting);
   const double** row = scratch.row.data();
-  double* current = scratch.current.data();
-  const auto rows_at = [&](const double* first) {
-    for (int r = 0; r < rows; ++r) row[r] = first + r * n;
-  };
   constexpr double fraction2 = settled_fraction(n) * settled_fraction(n);
   Denominator one_plus_v;
   int divisions = 0;
   for (Index p = 0; p < panels.panels; ++p) {
-    const Index at = p * n;
-    row[0] = weight + at;
-    for (int a = 0; a < features; ++a) row[1 + a] = tables.feature(a) + at;
-    for (Index m = 0; m < more.size(); ++m) {
-      row[1 + features + static_cast<int>(m)] = more[m] + at;
-    }
+    Index at = p;
     for (Index waiting = 0;;) {
+      if (at == p) {
+        row[0] = weight + p * n;
+        for (int a = 0; a < features; ++a) row[1 + a] = tables.feature(a) + p * n;
+        for (Index m = 0; m < more.size(); ++m) row[1 + features + m] = more[m] + p * n;
+      } else {
+        const double* first = halves.rows.data() + (at - panels.panels) * block;
+        for (int r = 0; r < rows; ++r) row[r] = first + r * n;
+      }
       evaluate<n>(row, features, v, one_plus_v);
       bool settled = one_plus_v.radius2 <= fraction2 * one_plus_v.centre2;
       if (!settled) {
@@ -170,16 +189,23 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weigh
       }
       if (!settled) {
         ++divisions;
-        double* right = scratch.waiting.data() + waiting++ * block;
-        double* left = scratch.waiting.data() + waiting++ * block;
-        interpolate(row, rows, n, halves.right.data(), base, right);
-        interpolate(row, rows, n, halves.left.data(), base, left);
+        if (halves.left[at] == 0) {
+          halves.left[at] = halves.left.size();
+          halves.left.resize(halves.left.size() + 2);
+          const Index end = halves.rows.size();
+          scratch.divided.resize(2 * block);
+          interpolate(row, rows, n, matrices.left.data(), base, scratch.divided.data());
+          interpolate(row, rows, n, matrices.right.data(), base, scratch.divided.data() + block);
+          halves.rows.resize(end + 2 * block);  // the rows at hand may move
+          std::copy_n(scratch.divided.data(), 2 * block, halves.rows.data() + end);
+        }
+        scratch.waiting[waiting++] = halves.left[at] + 1;
+        scratch.waiting[waiting++] = halves.left[at];
       } else {
         leaf.template add<n>(row, one_plus_v);
       }
       if (waiting == 0) break;
-      std::copy_n(scratch.waiting.data() + --waiting * block, block, current);
-      rows_at(current);
+      at = scratch.waiting[--waiting];
     }
   }
   return divisions < kMostDivisions;
@@ -187,68 +213,104 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weigh
 
 template <class Leaf>
 SPIKEDRF_INLINE bool visit(const PanelTables& panels, const double* weight, const Complex* v,
-                           const Array<const double*>& more, PanelScratch& scratch, Leaf& leaf) {
+                           const Array<const double*>& more, PanelScratch& scratch,
+                           PanelHalves& halves, Leaf& leaf) {
   switch (panels.degree) {
     case 16:
-      return visit_degree<16>(panels, weight, v, more, scratch, leaf);
+      return visit_degree<16>(panels, weight, v, more, scratch, halves, leaf);
     case 24:
-      return visit_degree<24>(panels, weight, v, more, scratch, leaf);
+      return visit_degree<24>(panels, weight, v, more, scratch, halves, leaf);
     case 32:
-      return visit_degree<32>(panels, weight, v, more, scratch, leaf);
+      return visit_degree<32>(panels, weight, v, more, scratch, halves, leaf);
   }
   std::terminate();
 }
 
 struct ResponseSums {
   int features;
-  Complex* sum;        // E f_a omega
-  Complex* curvature;  // E f_a f_b omega^2, the upper triangle in rows of `features`
-  double lowest = std::numeric_limits<double>::infinity();
+  double* lanes;  // of every sum below, real and imaginary part: kLanes of each
+  double lowest[kLanes];
+
+  ResponseSums(int count, Array<double>& room) : features(count) {
+    room.assign(2 * kLanes * (count + pair_count(count)), 0.0);
+    lanes = room.data();
+    std::fill_n(lowest, kLanes, std::numeric_limits<double>::infinity());
+  }
 
   template <int n>
   SPIKEDRF_INLINE void add(const double* const* row, const Denominator& d) {
     double w_re[kMaxDegree], w_im[kMaxDegree], w2_re[kMaxDegree], w2_im[kMaxDegree];
-    double low = lowest;
     const double* weight = row[0];
-#pragma omp simd reduction(min : low)
-    for (int i = 0; i < n; ++i) {
-      const double re = d.re[i];
-      const double im = d.im[i];
-      const double inverse = 1.0 / (re * re + im * im);
-      const double o_re = re * inverse;
-      const double o_im = -im * inverse;
-      w_re[i] = weight[i] * o_re;
-      w_im[i] = weight[i] * o_im;
-      w2_re[i] = w_re[i] * o_re - w_im[i] * o_im;
-      w2_im[i] = 2.0 * w_re[i] * o_im;
-      low = std::min(low, -o_im * std::fabs(im));
+    for (int i = 0; i < n; i += kLanes) {
+      SPIKEDRF_SIMD
+      for (int j = 0; j < kLanes; ++j) {
+        const double re = d.re[i + j];
+        const double im = d.im[i + j];
+        const double inverse = 1.0 / (re * re + im * im);
+        const double o_re = re * inverse;
+        const double o_im = -im * inverse;
+        const double w = weight[i + j];
+        w_re[i + j] = w * o_re;
+        w_im[i + j] = w * o_im;
+        w2_re[i + j] = w * o_re * o_re - w * o_im * o_im;
+        w2_im[i + j] = 2.0 * w * o_re * o_im;
+        const double low = -o_im * std::fabs(im);
+        lowest[j] = low < lowest[j] ? low : lowest[j];
+      }
     }
-    lowest = low;
+    double* sum = lanes;
+    for (int a = 0; a < features; ++a, sum += 2 * kLanes) {
+      add_products<n>(w_re, w_im, row[1 + a], sum);
+    }
     for (int a = 0; a < features; ++a) {
       const double* f = row[1 + a];
-      sum[a] += dot<n>(w_re, w_im, f);
       double f2_re[kMaxDegree], f2_im[kMaxDegree];
       SPIKEDRF_SIMD
       for (int i = 0; i < n; ++i) {
         f2_re[i] = w2_re[i] * f[i];
         f2_im[i] = w2_im[i] * f[i];
       }
-      for (int b = a; b < features; ++b) {
-        curvature[a * features + b] += dot<n>(f2_re, f2_im, row[1 + b]);
+      for (int b = a; b < features; ++b, sum += 2 * kLanes) {
+        add_products<n>(f2_re, f2_im, row[1 + b], sum);
       }
     }
   }
 
   template <int n>
-  SPIKEDRF_INLINE static Complex dot(const double* re, const double* im, const double* f) {
-    double sum_re = 0.0;
-    double sum_im = 0.0;
-#pragma omp simd reduction(+ : sum_re, sum_im)
-    for (int i = 0; i < n; ++i) {
-      sum_re += re[i] * f[i];
-      sum_im += im[i] * f[i];
+  SPIKEDRF_INLINE static void add_products(const double* re, const double* im, const double* f,
+                                           double* sum) {
+    double sum_re[kLanes], sum_im[kLanes];
+    for (int j = 0; j < kLanes; ++j) {
+      sum_re[j] = sum[j];
+      sum_im[j] = sum[kLanes + j];
     }
-    return {sum_re, sum_im};
+    for (int i = 0; i < n; i += kLanes) {
+      SPIKEDRF_SIMD
+      for (int j = 0; j < kLanes; ++j) {
+        sum_re[j] += re[i + j] * f[i + j];
+        sum_im[j] += im[i + j] * f[i + j];
+      }
+    }
+    for (int j = 0; j < kLanes; ++j) {
+      sum[j] = sum_re[j];
+      sum[kLanes + j] = sum_im[j];
+    }
+  }
+
+  // sum[a] = E f_a omega, curvature[a, b] = E f_a f_b omega^2.
+  void collect_into(Complex* sum, Complex* curvature) const {
+    const double* next = lanes;
+    const auto take = [&] {
+      const Complex value(collect(next), collect(next + kLanes));
+      next += 2 * kLanes;
+      return value;
+    };
+    for (int a = 0; a < features; ++a) sum[a] = take();
+    for (int a = 0; a < features; ++a) {
+      for (int b = a; b < features; ++b) {
+        curvature[a * features + b] = curvature[b * features + a] = take();
+      }
+    }
   }
 };
 
@@ -323,24 +385,20 @@ SPIKEDRF_MULTIVERSION
 PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
                            Complex* sum, Complex* curvature) {
   const int features = pair_count(panels.tables.groups) + panels.tables.groups;
-  std::fill_n(sum, features, Complex(0.0));
-  std::fill_n(curvature, features * features, Complex(0.0));
-  ResponseSums leaf{features, sum, curvature};
-  const bool resolved = visit(panels, panels.tables.weight(), v, {}, scratch, leaf);
-  for (int a = 0; a < features; ++a) {
-    for (int b = 0; b < a; ++b) curvature[a * features + b] = curvature[b * features + a];
-  }
-  return {resolved, leaf.lowest};
+  ResponseSums leaf(features, scratch.lanes);
+  const bool resolved = visit(panels, panels.tables.weight(), v, {}, scratch, panels.halves, leaf);
+  leaf.collect_into(sum, curvature);
+  return {resolved, *std::min_element(leaf.lowest, leaf.lowest + kLanes)};
 }
 
 SPIKEDRF_MULTIVERSION
 double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch) {
   ArgumentSum leaf;
-  visit(panels, panels.tables.weight(), v, {}, scratch, leaf);
+  visit(panels, panels.tables.weight(), v, {}, scratch, panels.halves, leaf);
   return leaf.total;
 }
 
-SPIKEDRF_MULTIVERSION
+// Asked for at some hundred points of a spectrum: not worth a version for every kind of processor.
 void signal_forms(const PanelTables& panels, int of_class, const Complex* v, PanelScratch& scratch,
                   Array<double>& form) {
   const Tables& tables = panels.tables;
@@ -355,7 +413,8 @@ void signal_forms(const PanelTables& panels, int of_class, const Complex* v, Pan
   const int count = static_cast<int>(functions.size());
   form.assign(count * count, 0.0);
   FormSums leaf{1 + pair_count(groups) + groups, count, form.data()};
-  visit(panels, panels.weight(of_class), v, functions, scratch, leaf);
+  PanelHalves halves;
+  visit(panels, panels.weight(of_class), v, functions, scratch, halves, leaf);
   for (int k = 0; k < count; ++k) {
     for (int l = 0; l < k; ++l) form[k * count + l] = form[l * count + k];
   }

@@ -5,8 +5,9 @@
 // samples with this kappa contribute. On the real axis the distance of the pole from the kappa axis
 // is of the order of the density itself, so in the tails of the spectrum no rule that is fixed in
 // advance integrates past it. The averages below do: a panel on which V varies too much beside its
-// distance from -1 is halved, again and again, its rows interpolated from node to node. What they
-// return is a smooth function of v to within the accuracy of the tables.
+// distance from -1 is halved, again and again, its rows interpolated from node to node: once, since
+// neighbouring points of a spectrum have neighbouring poles. What they return is a smooth function
+// of v to within the accuracy of the tables.
 #pragma once
 
 #include <complex>
@@ -20,8 +21,10 @@ using Complex = std::complex<double>;
 
 // Work space, kept between calls.
 struct PanelScratch {
-  Array<const double*> row;
-  Array<double> current, waiting;  // rows of the panel at hand, and of halves still to come
+  Array<const double*> row;  // of the panel at hand
+  Array<Index> waiting;      // halves still to come
+  Array<double> divided;     // rows of both halves of a panel
+  Array<double> lanes;       // sums
 };
 
 struct PanelReport {

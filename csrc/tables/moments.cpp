@@ -245,6 +245,37 @@ void Tables::complete() {
   label_power_ = label_power;
 }
 
+bool Tables::fold() {
+  const Index half = nodes / 2;
+  if (half % lanes != 0 || nodes != stride || 2 * half != nodes || classes() != 1) return false;
+  const auto mirrors = [&](const double* values, double sign) {
+    for (Index i = 0; i < half; ++i) {
+      if (values[nodes - 1 - i] != sign * values[i]) return false;
+    }
+    return true;
+  };
+  const int features = pair_count(groups) + groups;
+  bool same = mirrors(weight(), 1.0), even = true, odd = true;
+  for (int a = 0; a < features; ++a) same = same && mirrors(feature(a), 1.0);
+  for (int k = 0; k < groups; ++k) {
+    for (const double* values : {mu0(k), kappa_mu1(k)}) {
+      even = even && mirrors(values, 1.0);
+      odd = odd && mirrors(values, -1.0);
+    }
+  }
+  if (!same || (!even && !odd)) return false;
+  const Index rows = data_.size() / stride;
+  for (Index r = 0; r < rows; ++r) {
+    std::copy_n(data_.begin() + r * nodes, half, data_.begin() + r * half);
+  }
+  for (Index i = 0; i < half; ++i) data_[i] *= 2.0;
+  data_.resize(rows * half);
+  kappa_.resize(half);
+  nodes = stride = half;
+  begin_ = {0, half};
+  return true;
+}
+
 void Tables::take(const double* rows, Index count, const Array<Index>& begin, int group_count,
                   const Latents& of) {
   groups = group_count;

@@ -55,6 +55,7 @@ PanelLadder::Step PanelLadder::reach(Index level) {
     do {
       if (!fill(degree, split, static_cast<int>(next), levels_.back())) return Step::failed;
     } while (next == 0 && divide(levels_.back()));
+    if (seen_.count == 0) fold(levels_.back());
   }
   return Step::ready;
 }
@@ -92,6 +93,7 @@ bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
   for (int i = 0; i < seen_.count; ++i) {
     out.of_class.insert(out.of_class.end(), of_class[i].weight.begin(), of_class[i].weight.end());
   }
+  out.halves = {};
   out.length.clear();
   for (int k = 0; k < groups_ && seen_.spread != nullptr; ++k) {
     for (Index n = 0; n < rule.node.size(); ++n) {
@@ -99,6 +101,17 @@ bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
     }
   }
   return true;
+}
+
+// What is the same on both sides is kept on one, where means of positive strengths are below 0.
+void PanelLadder::fold(PanelTables& whole) {
+  if (whole.panels % 2 != 0 || !whole.tables.fold()) return;
+  const Index nodes = whole.tables.nodes;
+  for (Index k = 1; k < groups_ && !whole.length.empty(); ++k) {
+    std::copy_n(whole.length.begin() + 2 * k * nodes, nodes, whole.length.begin() + k * nodes);
+  }
+  whole.length.resize(whole.length.empty() ? 0 : groups_ * nodes);
+  whole.panels /= 2;
 }
 
 // Halves the panels on which the power mu1_k^2 + mu2_k^2 of some group varies too much.

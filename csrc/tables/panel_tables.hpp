@@ -7,6 +7,13 @@
 
 namespace spikedrf {
 
+// Halves of panels, halves of these and so on, as far as somebody has asked for them.
+struct PanelHalves {
+  Array<Index> left;   // of each panel, then of each half: its left half, before the right one, or
+                       // 0 if it has not been divided
+  Array<double> rows;  // of every half
+};
+
 // Panel p has the nodes [p degree, (p + 1) degree) of the tables; no node is padding.
 struct PanelTables {
   Tables tables;
@@ -14,6 +21,7 @@ struct PanelTables {
   Index panels = 0;
   Array<double> of_class;  // the weights of each class, which sum to the tables'; empty for one
   Array<double> length;    // E (z^2 - 1) sigma/2 of each group, columns of lengths; empty for none
+  mutable PanelHalves halves;  // of the tables' weights and features; they belong to one thread
 
   const double* weight(int i) const {
     return of_class.empty() ? tables.weight() : of_class.data() + i * tables.stride;
@@ -39,6 +47,7 @@ class PanelLadder {
  private:
   bool fill(int degree, int split, int effort, PanelTables& out);
   bool divide(const PanelTables& coarse);
+  void fold(PanelTables& whole);
 
   int groups_;
   const double* r_;

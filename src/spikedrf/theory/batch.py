@@ -186,28 +186,33 @@ class Batch:
             return
         live = self.pi > 0
         if len(live) == 1:  # the most frequent case
-            yield self._part(np.ones(1, bool), live[0]), kind is not None and bool(kind[0])
+            every = np.count_nonzero(live) == live.size
+            one = self._whole(live[0]) if every else self._part(np.ones(1, bool), live[0])
+            yield one, kind is not None and bool(kind[0])
             return
         key = np.column_stack([live, np.zeros(len(live), bool) if kind is None else kind])
         for pattern in np.unique(key, axis=0):
             yield self._part((key == pattern).all(axis=1), pattern[:-1]), bool(pattern[-1])
 
+    def _whole(self, live: NDArray[np.bool_]) -> Part:
+        return Part(
+            points=np.ones(self.which.size, bool),
+            live=live,
+            r=np.ascontiguousarray(self.r),
+            c=np.ascontiguousarray(self.c),
+            pi=np.ascontiguousarray(self.pi),
+            gamma=self.gamma,
+            moves=self.moves,
+            bulk=self.bulk,
+            which=self.which,
+            values=self.values,
+            seen=self.layer.seen,
+            whole=True,
+        )
+
     def _part(self, spikes: NDArray[np.bool_], live: NDArray[np.bool_]) -> Part:
         if spikes.all() and live.all():
-            return Part(
-                points=np.ones(self.which.size, bool),
-                live=live,
-                r=np.ascontiguousarray(self.r),
-                c=np.ascontiguousarray(self.c),
-                pi=np.ascontiguousarray(self.pi),
-                gamma=self.gamma,
-                moves=self.moves,
-                bulk=self.bulk,
-                which=self.which,
-                values=self.values,
-                seen=self.layer.seen,
-                whole=True,
-            )
+            return self._whole(live)
         points = spikes[self.which]
         return Part(
             points=points,
@@ -330,6 +335,8 @@ def pose(
         which = which[order].astype(np.int64)
 
     def of_points(value: NDArray[Any]) -> NDArray[Any]:
+        if order is None and value.shape == shape:
+            return value.reshape(-1)
         everywhere = np.empty(shape, value.dtype)
         everywhere[...] = value
         flat = everywhere.reshape(-1)

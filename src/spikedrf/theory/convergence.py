@@ -102,7 +102,7 @@ def warn(result: Certified, rtol: float, *, cure: str = "raise lam") -> None:
     """
     if _LEFT_TO_CALLER.get():
         return
-    if np.all(result.success):
+    if np.count_nonzero(result.success) == np.size(result.success):
         return
     failed = np.flatnonzero(~np.atleast_1d(result.success))
     status = np.atleast_1d(result.status).ravel()[failed]

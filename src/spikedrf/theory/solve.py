@@ -272,16 +272,18 @@ def _solve(
     for part, merge in batch.parts(mergeable_spikes(batch)):
         one = merged(part) if merge else part
         if ridge:
-            found = _core.Solutions(one.which.size, one.r.shape[1])
+            alone = part.whole and not merge
+            found = out if alone else _core.Solutions(one.which.size, one.r.shape[1])
             square = loss.core
             problem = core_problem(one, batch.sigma, batch.g, accuracy, MAX_NODES, loss=square)
             run(problem, core_points(one), found, one.chunks(), threads)
         else:
             found = convex.solve_part(batch, one, loss, labels, accuracy, threads)
-        out.put(share_solutions(part, found) if merge else found, part)
-    if infinite.any():
+        if found is not out:
+            out.put(share_solutions(part, found) if merge else found, part)
+    if np.count_nonzero(infinite):
         out.set_infinite(infinite)
-    if undefined.any():
+    if np.count_nonzero(undefined):
         out.set_undefined(undefined)
     extra: dict[str, Any] = dict(zip(_OF_LOSS, batch.arrange_each(out.scalars[6:]), strict=True))
     extra["about"] = about
@@ -397,7 +399,7 @@ def set_infinite_aside(batch: Batch) -> tuple[Batch, NDArray[np.bool_]]:
         If there is no other point, unless this call is a part of another.
     """
     lam = batch.values["lam"]
-    if not (lam == 0).any():
+    if np.count_nonzero(lam) == lam.size:
         return batch, np.zeros(lam.size, dtype=bool)
     threshold, saturated = infinite_without_ridge(batch)
     threshold, saturated = threshold & (lam == 0), saturated & (lam == 0)

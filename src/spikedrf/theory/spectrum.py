@@ -19,7 +19,7 @@ from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import Floats
 from spikedrf.theory.convergence import check_accuracy, warn
 from spikedrf.theory.linear_groups import mergeable_spikes
-from spikedrf.theory.stieltjes import CURE, pose_spectrum
+from spikedrf.theory.stieltjes import CURE, Transform, pose_spectrum
 from spikedrf.theory.support import Ensemble
 
 _COLUMNS = ("density", "cumulative", "success", "status", "quadrature_error")
@@ -331,8 +331,10 @@ def spectrum(
         alpha, beta, activation, target, step, noise, bulk, rtol, workers, inputs, init
     )
     resolved = number("resolution", resolution, minimum=1e-9, maximum=0.1)
-    at = ensemble.grid(resolved) if x is None else real_array("x", x)
-    result = _evaluate(ensemble, at)
+    if x is None:
+        result = _evaluate(ensemble, *ensemble.grid(resolved))
+    else:
+        result = _evaluate(ensemble, real_array("x", x))
     warn(result, ensemble.rtol, cure=CURE)
     return result
 
@@ -379,11 +381,12 @@ def _pose(
     )
 
 
-def _evaluate(ensemble: Ensemble, x: Floats) -> Spectrum:
+def _evaluate(ensemble: Ensemble, x: Floats, known: Transform | None = None) -> Spectrum:
+    """Return the spectrum at x, where the transform may be known."""
     flat = np.ravel(x)
     # On the left of 0 there is nothing, at 0 it is the limit from the right that counts.
     near = ensemble.scale * 1e-20
-    out = ensemble.at(np.where(flat == 0.0, near, flat))
+    out = ensemble.at(np.where(flat == 0.0, near, flat)) if known is None else known
     by_group = np.zeros((flat.size, ensemble.groups))
     by_group[:, ensemble.part.live] = out.V2.imag / np.pi
     zero = np.flatnonzero(flat == 0.0)
@@ -391,6 +394,10 @@ def _evaluate(ensemble: Ensemble, x: Floats) -> Spectrum:
         closer = ensemble.at(np.array([0.01 * near])).V2[0].imag / np.pi
         grows = closer > by_group[zero[0], ensemble.part.live]
         by_group[np.ix_(zero, np.flatnonzero(ensemble.part.live))] = np.where(grows, np.inf, 0.0)
+        # It is one or the other, however many digits of the transform rounding has left.
+        found = zero[out.counts[0, zero] <= 1]
+        out.counts[0, found] = 0
+        out.scalars[2, found] = 0.0
     cumulative = np.clip(out.scalars[0], 0.0, 1.0)
     cumulative[flat < 0.0] = 0.0
     cumulative[zero] = ensemble.atom

@@ -224,7 +224,8 @@ class Transform:
     counts : ndarray of int32, shape (2, N)
         ``status``, ``nit``.
     nodes : ndarray of int64, shape (N,)
-        Nodes of the finest quadrature rule used, without those added next to poles.
+        Nodes of the finest quadrature rule used, without those added next to poles; on one side
+        only where both are alike.
     form : ndarray, shape (N, K + columns, K + columns), or None
         Singular at isolated eigenvalues; NaN inside the support.
     """
@@ -245,6 +246,21 @@ class Transform:
     def of(cls, found: _core.Transforms) -> Transform:
         """Return what the core has found."""
         return cls(found.V2, found.slope, found.scalars, found.counts, found.nodes, found.form)
+
+    @property
+    def density(self) -> Floats:
+        """Density of eigenvalues, without the atom; on the real axis."""
+        return np.asarray(self.V2.imag.sum(axis=1) / np.pi)
+
+    def joined(self, other: Transform) -> Transform:
+        """Return the points of both, of neither with a form."""
+        return Transform(
+            np.concatenate([self.V2, other.V2]),
+            np.concatenate([self.slope, other.slope]),
+            np.concatenate([self.scalars, other.scalars], axis=1),
+            np.concatenate([self.counts, other.counts], axis=1),
+            np.concatenate([self.nodes, other.nodes]),
+        )
 
     def put(self, other: Transform, part: Part) -> None:
         """Scatter the results of some points that have only some of the groups."""

@@ -66,7 +66,7 @@ class Ensemble:
 
     def density(self, x: Floats) -> Floats:
         """Return the density of eigenvalues, without the atom."""
-        return np.asarray(self.at(x).V2.imag.sum(axis=1) / np.pi)
+        return self.at(x).density
 
     @cached_property
     def mean(self) -> float:
@@ -90,27 +90,30 @@ class Ensemble:
     # ----------------------------------------------------------------------------------------------
     # The grid
 
-    def grid(self, resolution: float) -> Floats:
+    def grid(self, resolution: float) -> tuple[Floats, Transform]:
         """Return points between which the trapezoid rule gives every mass but ``resolution``.
 
         The cumulative distribution is known at every point by itself, so each cell can be held
-        against it. Cells are halved where they fail, in the logarithm where they are wide.
+        against it. Cells are halved where they fail, in the logarithm where they are wide. The
+        transform at the points comes with them.
         """
         # A few eigenvalues that are not zero are all there is to see; not below rounding.
         resolution = max(resolution * (1.0 - self.atom), 1e-13)
         x = self.scale * np.geomspace(_SMALLEST, _LARGEST, _SCAN)
         out = self.at(x)
-        density, cumulative = out.V2.imag.sum(axis=1) / np.pi, out.scalars[0]
+        cumulative = out.scalars[0]
         # From the last point with nothing on its left to the first with nothing on its right.
         left = np.flatnonzero(cumulative - self.atom < 0.1 * resolution)
         right = np.flatnonzero(1.0 - cumulative < 0.1 * resolution)
-        window = slice(left[-1] if left.size else 0, right[0] + 1 if right.size else None)
-        x, density, cumulative = x[window], density[window], cumulative[window]
+        window = np.arange(x.size)[
+            left[-1] if left.size else 0 : right[0] + 1 if right.size else None
+        ]
+        x, out = x[window], out.take(window)
         least, in_vain = np.inf, 0
         for _ in range(60):
             width = np.diff(x)
-            mass = np.diff(cumulative)
-            error = np.abs(0.5 * width * (density[1:] + density[:-1]) - mass)
+            mass = np.diff(out.scalars[0])
+            error = np.abs(0.5 * width * (out.density[1:] + out.density[:-1]) - mass)
             coarse = mass > 0.02 * (1.0 - self.atom)
             if np.nansum(error) < 0.7 * resolution and not coarse.any():
                 break
@@ -119,18 +122,15 @@ class Ensemble:
             least = min(least, float(np.nansum(error)))
             if in_vain > 4 or x.size > _MOST_POINTS:
                 break
-            wide = (error > 0.5 * resolution / error.size) | coarse
+            wide = (error > _worth_halving(error, resolution)) | coarse
             wide &= width > 1e-13 * x[1:]
             if not wide.any():
                 break
             middle = _middle(x[:-1][wide], x[1:][wide])
-            out = self.at(middle)
             x = np.concatenate([x, middle])
             order = np.argsort(x)
-            x = x[order]
-            density = np.concatenate([density, out.V2.imag.sum(axis=1) / np.pi])[order]
-            cumulative = np.concatenate([cumulative, out.scalars[0]])[order]
-        return x
+            x, out = x[order], out.joined(self.at(middle)).take(order)
+        return x, out
 
     # ----------------------------------------------------------------------------------------------
     # The support
@@ -143,13 +143,13 @@ class Ensemble:
         as small as one likes: the first interval begins at 0, however little there is.
         """
         least = _SMALLEST * self.scale
-        x = np.concatenate([[least], self.grid(1e-4)])
-        out = self.at(x)
-        inside = out.V2.imag.sum(axis=1) > 0.0
+        x, out = self.grid(1e-4)
+        x, out = np.concatenate([[least], x]), self.at(np.array([least])).joined(out)
+        there = out.density > 0.0
         if self.part.bulk is not None:
             # Where its rules disagree the spectrum is not known, and a gap would be one of theirs.
-            inside |= out.counts[0] == 1
-        positive = np.concatenate([[False], inside, [False]])
+            there |= out.counts[0] == 1
+        positive = np.concatenate([[False], there, [False]])
         change = np.flatnonzero(positive[1:] != positive[:-1])
         x = np.concatenate([[0.0], x, [2.0 * x[-1]]])
         rises = positive[change + 1]
@@ -277,6 +277,18 @@ class Ensemble:
         basis[:groups, : int(keep.sum())] = root[:, None] * vector[:, keep]
         basis[groups:, int(keep.sum()) :] = np.eye(size - groups)
         return value[keep], basis
+
+
+def _worth_halving(error: Floats, resolution: float) -> float:
+    """Return how large a cell's error must be: the errors of halves are a quarter of it in sum.
+
+    As many as it takes, the largest first, or else all that are more than their share.
+    """
+    falling = np.sort(np.nan_to_num(error))[::-1]
+    left = falling.sum() - 0.75 * np.cumsum(falling)
+    enough = np.flatnonzero(left < 0.5 * resolution)
+    share = 0.5 * resolution / error.size
+    return max(share, float(falling[enough[0]]) * 0.999) if enough.size else share
 
 
 def _middle(a: Floats, b: Floats) -> Floats:
