@@ -7,12 +7,14 @@ import pytest
 
 from latent_equations import Case, solve
 from spikedrf import Covariance, GradientStep, losses, simulate, theory
+from spikedrf import step as step_module
 from spikedrf.activations import resolve, step_moments
 from spikedrf.first_layer.joint_bulk import _resolvent
 from spikedrf.first_layer.joint_nodes import joint_nodes
 from spikedrf.first_layer.latent_resolvent import LatentLaw, LatentResolvent, Space
 from spikedrf.first_layer.matrix_resolvent import MatrixResolvent
 from spikedrf.first_layer.residual import residual_law
+from spikedrf.inputs import common_nodes
 
 WHITE = Space(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
 TWO = Space(np.array([1.6, 0.4]), np.full(2, 0.5), np.array([1.6, 0.4]), np.sqrt([[0.7, 0.3]]))
@@ -154,6 +156,44 @@ def test_bulks_that_commute_have_common_nodes():
 
 
 PAIRS = ((0, 0), (0, 1), (1, 1))
+
+
+def shifted(z):
+    return np.tanh(z + 0.5)
+
+
+SHIFTED = (shifted, lambda z: 1.0 - shifted(z) ** 2)
+
+
+def test_fits_of_lengths_are_in_the_bar(monkeypatch):
+    """Lengths of a skew activation, put on common nodes with other functions than the product's."""
+    step = GradientStep(3.0, 0.5, u=[1.0, -0.5])
+    model = {"lam": 0.05, "noise": 0.1, "activation": SHIFTED, "target": "tanh", "step": step}
+    model |= {"bulk": "network", "init": "sphere"}
+    found = theory.solve(1.5, **model)
+    monkeypatch.setattr(common_nodes, "_FEWER", common_nodes._POWERS)
+    nodes_alone = theory.solve(1.5, **model)
+    assert nodes_alone.test_error == found.test_error
+    lost = found.bulk_error - nodes_alone.bulk_error
+    assert 1e-6 < lost < 1e-2
+    for powers in ((-1, 0, 1, 2), (-2, -1, 0, 1)):
+        monkeypatch.setattr(common_nodes, "_POWERS", powers)
+        other = theory.solve(1.5, **model)
+        assert other.test_error != found.test_error
+        assert abs(other.test_error / found.test_error - 1.0) < lost
+
+
+def test_lengths_on_common_nodes_where_these_are_exact(monkeypatch):
+    """tanh: the bulks commute, so lengths on fitted nodes can be held against exact ones."""
+    step = GradientStep(3.0, 4.0, u=[1.0, -0.5])
+    model = {"lam": 0.05, "noise": 0.1, "activation": "tanh", "target": "sin", "step": step}
+    model |= {"bulk": "network", "init": "sphere"}
+    exact = theory.solve(1.5, **model)
+    assert exact.bulk_error == 0.0
+    monkeypatch.setattr(step_module, "commute", lambda *_: False)
+    fitted = theory.solve(1.5, **model)
+    lost = abs(fitted.test_error / exact.test_error - 1.0)
+    assert 0.0 < lost < fitted.bulk_error < 1e-3
 
 
 def test_groups_alike_are_one():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +24,9 @@ from spikedrf.inputs.trained_nodes import TrainedNodes
 
 Floats = NDArray[np.float64]
 
-# Arguments at which the columns of lengths are fitted, and the powers of sigma in phi.
-_ARGUMENTS, _POWERS = np.geomspace(1e-3, 1e3, 40), (-1, 0, 1)
+# Arguments at which the columns of lengths are fitted, and the powers of sigma in phi. A constant
+# alone is so much worse that what it changes is more than the fit has lost.
+_ARGUMENTS, _POWERS, _FEWER = np.geomspace(1e-3, 1e3, 40), (-1, 0, 1), (0,)
 
 
 def commute(batch: Batch, sigma: Activation, population: Population, rows: Rows) -> bool:
@@ -72,8 +75,8 @@ def common_nodes(
     nu = spike_length(batch._replace(alpha0=alpha0), space)
     gain = np.array([part.gain for part in alone]) if rows.gain else None
     nodes = joint_nodes(MatrixResolvent(a, b, alpha0, law, space, gamma, nu, gain))
-    cross, own = _lengths(nodes.value, nodes.forms, alone)
-    return TrainedNodes(
+    cross, own = _lengths(nodes.value, nodes.forms, alone, _POWERS)
+    found = TrainedNodes(
         nodes.value[None],
         nodes.trace[None],
         nodes.forms[None],
@@ -82,9 +85,15 @@ def common_nodes(
         np.array([part.variance[0] for part in alone]),
         accuracy=nodes.accuracy,
     )
+    if not own.any():
+        return found
+    cross, own = _lengths(nodes.value, nodes.forms, alone, _FEWER)
+    return replace(found, rough=replace(found, cross=cross[None], own=own[None]))
 
 
-def _lengths(value: Floats, forms: Floats, alone: list[TrainedNodes]) -> tuple[Floats, Floats]:
+def _lengths(
+    value: Floats, forms: Floats, alone: list[TrainedNodes], exponents: tuple[int, ...]
+) -> tuple[Floats, Floats]:
     r"""Put the columns of each group alone on the common nodes: cross and own of `TrainedNodes`.
 
     The covariance of a length with the row, ``Sigma_k^{-1} p_k``, is ``phi_k(Sigma_k) v`` with a
@@ -103,11 +112,11 @@ def _lengths(value: Floats, forms: Floats, alone: list[TrainedNodes]) -> tuple[F
         wanted = at / (1.0 + _ARGUMENTS[:, None] * at) @ weights
         here = mine / (1.0 + _ARGUMENTS[:, None] * mine)
         unit = 1.0 / here.mean(axis=1)
-        powers = (mine[:, None] / mine.mean()) ** np.array(_POWERS)
+        powers = (mine[:, None] / mine.mean()) ** np.array(exponents)
         if forms[:, 0].any():
             rows = np.einsum("xj,jl,jq,x->lxq", here, forms[:, 0], powers, unit)
             right = (wanted[:, :-1] * unit[:, None]).T
-            rows = rows.reshape(-1, len(_POWERS))
+            rows = rows.reshape(-1, len(exponents))
             phi[:, k] = powers @ np.linalg.lstsq(rows, right.ravel(), rcond=None)[0]
         cross[:, :, k] = forms[:, 0] * phi[:, [k]]
         left = wanted[:, -1] - here @ (forms[:, 0, 0] * phi[:, k] ** 2)

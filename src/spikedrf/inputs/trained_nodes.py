@@ -33,6 +33,9 @@ class TrainedNodes:
         Of one group, `Lengths.gain` times the square of the spike's length.
     accuracy : float
         Of `joint_nodes`, where they stand for bulks that do not commute.
+    rough : TrainedNodes, optional
+        Where columns of lengths are a fit, the same with a simpler one: what that changes says how
+        much of the answer the fit may have lost.
     """
 
     value: Floats
@@ -43,6 +46,7 @@ class TrainedNodes:
     variance: Floats
     gain: float = 0.0
     accuracy: float = 0.0
+    rough: TrainedNodes | None = None
 
     def part(self, live: NDArray[np.int64]) -> TrainedNodes:
         """Restrict to some groups."""

@@ -86,7 +86,9 @@ class Solution:
     bulk_error : float or ndarray, shape S
         With ``bulk="network"`` and several readout values whose bulks do not commute, how far the
         nodes that stand for them are from the exact resolvent, relatively and in the root mean
-        square: an upper estimate of what that does to the errors. 0 where nodes are exact.
+        square: an upper estimate of what that does to the errors. With ``init``, where neurons'
+        lengths are correlated with their rows, it includes what a much simpler fit of that to the
+        nodes changes in the test error, which is more than the fit loses. 0 where nodes are exact.
     spike : Spike
         The spiked model that was solved.
     class_error : ndarray, shape S + (C,), or None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +17,13 @@ from spikedrf.inputs.frame import Frame, frame_of
 from spikedrf.inputs.layer_on_inputs import layers_on_inputs
 from spikedrf.inputs.population import Population, Rows, check_init, drawn_as, population
 from spikedrf.parameters import real_array
-from spikedrf.theory.latents.solve import Learned, Solved, solve_points
+from spikedrf.theory.latents.solve import Learned, MadeLayers, Solved, solve_points
 from spikedrf.theory.solution import Solution
 
 Floats = NDArray[np.float64]
+
+# The accuracy to which it is known what a simpler fit of lengths changes.
+_ROUGHLY = 1e-7
 
 
 def check_values(
@@ -64,9 +70,15 @@ def solve_latents(
     learned: Learned | None = None,
 ) -> Solution:
     """Solve section 12 and give the answer the shape of the call; see `theory.solve`."""
-    solved = solve_points(
-        values, sigma, population, step, rows, rtol, threads, learned, set_aside=True
-    )
+    solve = partial(
+        solve_points, values, sigma, population, step, rows,
+        threads=threads, learned=learned, set_aside=True,
+    )  # fmt: skip
+    solved = solve(rtol=rtol)
+
+    def solve_roughly(made: MadeLayers) -> Solved:
+        return solve(rtol=max(rtol, _ROUGHLY), made=made)
+
     parameters: dict[str, Any] = dict(values)
     more: dict[str, Any] = {}
     signs = learned is not None and learned.signs
@@ -110,7 +122,7 @@ def solve_latents(
         target=population.target.name,
         init=rows.name,
         bulk="network" if rows.network else "isotropic",
-        bulk_error=_bulk_error(solved),
+        bulk_error=_bulk_error(solved, solve_roughly),
         parameters=parameters,
         _activation=sigma,
         _solved=solved,
@@ -118,10 +130,24 @@ def solve_latents(
     )
 
 
-def _bulk_error(solved: Solved) -> Any:
-    trained = (frame.layer.trained for frame in solved.frames)
-    error = np.array([0.0 if nodes is None else nodes.accuracy for nodes in trained])
-    return error[solved.which].reshape(solved.shape)[()] if error.any() else 0.0
+def _bulk_error(solved: Solved, solve: Callable[[MadeLayers], Solved]) -> Any:
+    """Return how far common nodes are from the bulks, and what a simpler fit of lengths changes."""
+    layers = [frame.layer for frame in solved.frames]
+    error = np.array([0.0 if of.trained is None else of.trained.accuracy for of in layers])
+    if not error.any():
+        return 0.0
+    total = error[solved.which]
+    rough = [None if of.trained is None else of.trained.rough for of in layers]
+    if any(rough):
+        made = [
+            layer if nodes is None else replace(layer, trained=nodes)
+            for layer, nodes in zip(layers, rough, strict=True)
+        ]
+        other = solve((made, solved.which.reshape(solved.shape)))
+        with np.errstate(invalid="ignore"):  # infinite errors stay as they are
+            moved = np.abs(other.values["test"] / solved.values["test"] - 1.0)
+        total = total + np.where(np.isfinite(moved), moved, 0.0)
+    return total.reshape(solved.shape)[()]
 
 
 def _proportions(population: Population) -> Floats:

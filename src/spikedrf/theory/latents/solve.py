@@ -26,6 +26,9 @@ from spikedrf.theory.latents.core import Shape, solve_frame
 
 Floats = NDArray[np.float64]
 
+#: First layers, and which of them belongs where, see `layers_on_inputs`.
+MadeLayers = tuple[list[LayerOnInputs], NDArray[np.int64]]
+
 _SCALARS = ("test", "excess", "train", "norm", "residual", "error")
 _OF_LOSS = ("test_loss", "train_loss", "margin", "train_margin")
 _PER_CLASS = ("by_class", "wrong")
@@ -168,8 +171,11 @@ def pose_latents(
     learned: Learned | None = None,
     *,
     set_aside: bool = False,
+    made: MadeLayers | None = None,
 ) -> Posed:
     """Broadcast the parameters ``alpha, beta, lam, noise`` and the step's.
+
+    The step's first layers are `made` if they are given.
 
     With ``set_aside`` points at which a limit is infinite or without a formula are left out, as
     long as there are others or this call is a part of another.
@@ -181,7 +187,7 @@ def pose_latents(
         where there is no formula for the limit; with a loss or labels of their own also if all
         labels are the same.
     """
-    layers, which = layers_on_inputs(step, sigma, population, values["noise"], rows)
+    layers, which = made or layers_on_inputs(step, sigma, population, values["noise"], rows)
     shape = broadcast_shape(
         {name: value.shape for name, value in values.items()} | {"the step": which.shape}
     )
@@ -218,6 +224,7 @@ def solve_points(
     learned: Learned | None = None,
     *,
     set_aside: bool = False,
+    made: MadeLayers | None = None,
 ) -> Solved:
     """Solve every point of the broadcast parameters, by default for ridge regression.
 
@@ -228,7 +235,9 @@ def solve_points(
     TypeError, ValueError
         As `pose_latents`.
     """
-    posed = pose_latents(values, sigma, population, step, rows, learned, set_aside=set_aside)
+    posed = pose_latents(
+        values, sigma, population, step, rows, learned, set_aside=set_aside, made=made
+    )
     groups = posed.frames[0].layer.pi.size
     size = max((frame.size for frame in posed.frames), default=1)
     classes, count = population.classes, posed.which.size
