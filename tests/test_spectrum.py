@@ -478,3 +478,27 @@ def test_the_support_of_saturating_features_begins_at_zero():
     assert fewer.edges[0, 0] == 0.0
     assert theory.spectrum([0.1], alpha=0.3, beta=2.0, target="sin").edges[0, 0] > 0.05
     assert theory.spectrum([0.1], alpha=3.0, beta=0.5, target="sin", step=step).edges[0, 0] > 0.0
+
+
+def test_a_grid_keeps_what_it_has_seen():
+    found = theory.spectrum(alpha=0.5, step=Spike(4.0, 1.0, 0.5), resolution=1e-3)
+    again = found.at(found.x)
+    size = np.hypot(again.density, 1.0 / found.x)  # of the transform, but for its real part
+    assert np.all(np.abs(found.density - again.density) < 1e-9 * size)
+    np.testing.assert_allclose(found.cumulative, again.cumulative, rtol=0, atol=1e-12)
+    assert found.success.all()
+
+
+@pytest.mark.parametrize("function", [np.tanh, np.cos])
+def test_both_sides_of_the_spike_are_one_where_they_are_mirror_images(function):
+    """Named functions are known to be odd or even; of a callable nobody knows, and all is kept."""
+    slope = {np.tanh: lambda x: 1.0 / np.cosh(x) ** 2, np.cos: lambda x: -np.sin(x)}[function]
+    case = {"alpha": 1.5, "beta": 0.8, "step": Spike([1.6, -0.7], [1.1, 1.3], 0.5, pi=[0.3, 0.7])}
+    x = np.array([-0.5, 1e-3, 0.1, 0.5, 1.5, 30.0])
+    named = theory.spectrum(x, activation=function.__name__, **case)
+    whole = theory.spectrum(x, activation=(function, slope), **case)
+    np.testing.assert_allclose(named.density, whole.density, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(named.cumulative, whole.cumulative, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(named.growth, whole.growth, rtol=1e-8)
+    np.testing.assert_allclose(named.edges, whole.edges, rtol=1e-7)
+    np.testing.assert_allclose(named.outliers, whole.outliers, rtol=1e-8)
