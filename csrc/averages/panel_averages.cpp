@@ -399,8 +399,9 @@ double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& 
 }
 
 // Asked for at some hundred points of a spectrum: not worth a version for every kind of processor.
-void signal_forms(const PanelTables& panels, int of_class, const Complex* v, PanelScratch& scratch,
+void signal_forms(const PanelTables& folded, int of_class, const Complex* v, PanelScratch& scratch,
                   Array<double>& form) {
+  const PanelTables& panels = folded.whole != nullptr ? *folded.whole : folded;
   const Tables& tables = panels.tables;
   const int groups = tables.groups;
   Array<const double*> functions;

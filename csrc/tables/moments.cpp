@@ -248,22 +248,15 @@ void Tables::complete() {
 bool Tables::fold() {
   const Index half = nodes / 2;
   if (half % lanes != 0 || nodes != stride || 2 * half != nodes || classes() != 1) return false;
-  const auto mirrors = [&](const double* values, double sign) {
-    for (Index i = 0; i < half; ++i) {
-      if (values[nodes - 1 - i] != sign * values[i]) return false;
-    }
-    return true;
+  const auto mirrored = [&](const double* values) {
+    Index i = 0;
+    while (i < half && values[nodes - 1 - i] == values[i]) ++i;
+    return i == half;
   };
-  const int features = pair_count(groups) + groups;
-  bool same = mirrors(weight(), 1.0), even = true, odd = true;
-  for (int a = 0; a < features; ++a) same = same && mirrors(feature(a), 1.0);
-  for (int k = 0; k < groups; ++k) {
-    for (const double* values : {mu0(k), kappa_mu1(k)}) {
-      even = even && mirrors(values, 1.0);
-      odd = odd && mirrors(values, -1.0);
-    }
+  if (!mirrored(weight())) return false;
+  for (int a = 0; a < pair_count(groups) + groups; ++a) {
+    if (!mirrored(feature(a))) return false;
   }
-  if (!same || (!even && !odd)) return false;
   const Index rows = data_.size() / stride;
   for (Index r = 0; r < rows; ++r) {
     std::copy_n(data_.begin() + r * nodes, half, data_.begin() + r * half);

@@ -200,9 +200,8 @@ class Tables {
   void take(const double* rows, Index count, const Array<Index>& begin, int group_count,
             const Latents& of);
 
-  // Keeps the first half of the nodes, with twice the weight, if the second is its mirror image:
-  // the same features, and mu0 and kappa mu1 that are the same or all of other sign, so that
-  // averages of products of two of these are the same too (not of those with mu1, h or g).
+  // Keeps the first half of the nodes, with twice the weight, if the features of the second are
+  // its mirror image: averages of functions of the features alone are the same.
   bool fold();
 
  private:

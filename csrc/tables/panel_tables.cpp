@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
 
 #include "numerics/small_matrix.hpp"
 
@@ -103,15 +105,13 @@ bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
   return true;
 }
 
-// What is the same on both sides is kept on one, where means of positive strengths are below 0.
-void PanelLadder::fold(PanelTables& whole) {
-  if (whole.panels % 2 != 0 || !whole.tables.fold()) return;
-  const Index nodes = whole.tables.nodes;
-  for (Index k = 1; k < groups_ && !whole.length.empty(); ++k) {
-    std::copy_n(whole.length.begin() + 2 * k * nodes, nodes, whole.length.begin() + k * nodes);
-  }
-  whole.length.resize(whole.length.empty() ? 0 : groups_ * nodes);
-  whole.panels /= 2;
+// What is the same on both sides is kept on one.
+void PanelLadder::fold(PanelTables& panels) {
+  if (panels.panels % 2 != 0) return;
+  auto whole = std::make_shared<PanelTables>(panels);
+  if (!panels.tables.fold()) return;
+  panels.whole = std::move(whole);
+  panels.panels /= 2;
 }
 
 // Halves the panels on which the power mu1_k^2 + mu2_k^2 of some group varies too much.

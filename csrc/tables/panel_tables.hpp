@@ -1,6 +1,8 @@
 // The tables of one spike on Gauss-Legendre panels, for averages of 1/(1 + V) with complex V.
 #pragma once
 
+#include <memory>
+
 #include "numerics/array.hpp"
 #include "numerics/quadrature.hpp"
 #include "tables/moments.hpp"
@@ -22,6 +24,8 @@ struct PanelTables {
   Array<double> of_class;  // the weights of each class, which sum to the tables'; empty for one
   Array<double> length;    // E (z^2 - 1) sigma/2 of each group, columns of lengths; empty for none
   mutable PanelHalves halves;  // of the tables' weights and features; they belong to one thread
+  // With both sides, where the tables above have one for two: what is not of the features alone.
+  std::shared_ptr<const PanelTables> whole;
 
   const double* weight(int i) const {
     return of_class.empty() ? tables.weight() : of_class.data() + i * tables.stride;
@@ -47,7 +51,7 @@ class PanelLadder {
  private:
   bool fill(int degree, int split, int effort, PanelTables& out);
   bool divide(const PanelTables& coarse);
-  void fold(PanelTables& whole);
+  void fold(PanelTables& panels);
 
   int groups_;
   const double* r_;
