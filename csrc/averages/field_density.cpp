@@ -95,50 +95,56 @@ void spread_panels(const double* x, const double* quadrature, Index n, double mu
   }
 }
 
-// The field of signs without noise, for one label y: zeta given omega is N(slope (omega - mean),
-// width^2), and jumps are at `cut`, the first label to the left of them all being +1 or not.
-// omega - mean is `away` at the first point, so that it is accurate beside a small field.
+// The field of signs without noise: zeta given omega is N(slope (omega - mean), width^2), and jumps
+// are at `cut`, the first label to the left of them all being +1 or not. omega - mean is `away` at
+// the first point and a step less at the next.
 struct CutField {
-  double y, sigma, away, inverse, slope, width, step, flip, up_first;
+  double away, step, inverse, slope, width, flip, up_first;
 };
 
+// Rows of the two labels at the same omega; the weight times zeta^2 if wanted.
 SPIKEDRF_MULTIVERSION
-void spread_cuts(const CutField& c, const double* cut, Index cuts, Index n,
-                 double* SPIKEDRF_RESTRICT first, double* SPIKEDRF_RESTRICT second,
-                 double* SPIKEDRF_RESTRICT third) noexcept {
+void spread_cuts(const CutField& c, const double* cut, Index cuts, Index n, Index stride,
+                 bool squares, double* SPIKEDRF_RESTRICT up,
+                 double* SPIKEDRF_RESTRICT down) noexcept {
   const double inverse_width = 1.0 / c.width;
-  const double scale = c.step * c.inverse;
+  const double scale = kInvSqrtTwoPi * c.step * c.inverse;
+  const double kept = 1.0 - 2.0 * c.flip;
+  const double variance = c.width * c.width;
   SPIKEDRF_SIMD
   for (Index i = 0; i < n; ++i) {
-    const double away = c.away - c.sigma * c.step * static_cast<double>(i);
+    const double away = c.away - c.step * static_cast<double>(i);
     const double centre = c.slope * away;
     const double z = away * c.inverse;
     const double bounded = z > 37.0 ? 37.0 : (z < -37.0 ? -37.0 : z);
-    const double density = kInvSqrtTwoPi * scale * vmath::exp_in_range(-0.5 * bounded * bounded);
+    const double density = scale * vmath::exp_in_range(-0.5 * bounded * bounded);
+    const double square = centre * centre + variance;
     double up0 = c.up_first;
     double up1 = c.up_first * centre;
-    double up2 = c.up_first * (centre * centre + c.width * c.width);
+    double up2 = c.up_first * square;
     double jump = 1.0 - 2.0 * c.up_first;
     for (Index k = 0; k < cuts; ++k) {
       const double raw = (cut[k] - centre) * inverse_width;
       const double at = raw > 37.0 ? 37.0 : (raw < -37.0 ? -37.0 : raw);
       const auto beyond = vmath::normal_tail_and_gaussian(at);
       const double tail = at > 0.0 ? beyond.tail : 1.0 - beyond.tail;
-      const double pdf = kInvSqrtTwoPi * beyond.gaussian;
+      const double pdf = kInvSqrtTwoPi * c.width * beyond.gaussian;
       up0 += jump * tail;
-      up1 += jump * (centre * tail + c.width * pdf);
-      up2 += jump * ((centre * centre + c.width * c.width) * tail +
-                     c.width * (centre + cut[k]) * pdf);
+      up1 += jump * (centre * tail + pdf);
+      up2 += jump * (square * tail + (centre + cut[k]) * pdf);
       jump = -jump;
     }
-    const double kept = 1.0 - 2.0 * c.flip;
     const double of_up0 = c.flip + kept * up0;
     const double of_up1 = c.flip * centre + kept * up1;
-    const double of_up2 = c.flip * (centre * centre + c.width * c.width) + kept * up2;
-    const bool up = c.y > 0.0;
-    first[i] = density * (up ? of_up0 : 1.0 - of_up0);
-    second[i] = density * (up ? of_up1 : centre - of_up1);
-    third[i] = density * (up ? of_up2 : centre * centre + c.width * c.width - of_up2);
+    up[i] = density * of_up0;
+    down[i] = density * (1.0 - of_up0);
+    up[stride + i] = density * of_up1;
+    down[stride + i] = density * (centre - of_up1);
+    if (squares) {
+      const double of_up2 = c.flip * square + kept * up2;
+      up[2 * stride + i] = density * of_up2;
+      down[2 * stride + i] = density * (square - of_up2);
+    }
   }
 }
 
@@ -203,46 +209,66 @@ void sum_grid(Index n, double sigma, const PhiRows& phi, const double* w0, const
 // Signs without noise: given omega, zeta is N(centre, width^2) and the label a function of it with
 // jumps, so that the density of x is known in closed form. False where no uniform grid will do.
 bool FieldDensity::spread_signs(const LabelTable& labels, Index node, double flip,
-                                const CavityField& field, bool fresh) {
+                                const CavityField& field, bool fresh, bool hessian) {
   if (!labels.known_cuts()) return false;
   const double least = corners_of(loss_, fresh ? kNoResponse : field.V).strip;
   const double strip = std::min(corners_of(loss_, field.V).strip, least);
   const double s = field.s[0];
   const double tau = std::sqrt(field.t);
-  const bool margin = traits(loss_).margin;
   const double power = field.t + s * s;
   const double root = std::sqrt(power);
   constexpr double kMostSteps = 64.0;  // in a standard deviation, roughly
   constexpr double kLeastWidth = 1e-9;  // that double precision tells from the mean
   if (strip < 0.5 * tau || root > kMostSteps * tau) return false;
   if (tau < kLeastWidth * (1.0 + std::fabs(field.mean))) return false;
-  const double centre[] = {1.0 - field.mean, margin ? 1.0 + field.mean : -1.0 - field.mean};
-  grid_.lay_uniform(centre, 2, tau, strip, grid_.cutoff() * root);
-  const Index n = grid_.size();
-  const Index stride = n + kBlock;
-  density_.assign(6 * stride, 0.0);
+  const double reach = grid_.cutoff() * root;
+  const double width = std::sqrt(field.t / power);
+  CutField cut{0.0, 0.0, 1.0 / root, s / power, width, flip, labels.up_first() ? 1.0 : 0.0};
+  const auto rows = [&](Index n) {
+    cut.step = grid_.step();
+    density_.assign(6 * (grid_.size() + kBlock), 0.0);
+    profile_.resize(3 * n);
+  };
+  // From the scratch rows of n points to those of a side, as they are or turned around.
+  const auto put = [&](int side, Index n, Index place, bool turned) {
+    const Index stride = grid_.size() + kBlock;
+    for (Index row = 0; row < (hessian ? 3 : 2); ++row) {
+      const double* const from = profile_.data() + row * n;
+      double* const to = density_.data() + (3 * side + row) * stride + place;
+      turned ? std::reverse_copy(from, from + n, to) : std::copy(from, from + n, to);
+    }
+  };
+  if (traits(loss_).margin) {
+    // x = 1 - y omega: what is at x of one label is at 2 - x of the other.
+    const Index n = grid_.lay_about_one(std::fabs(field.mean), tau, strip, reach);
+    const bool together = grid_.size() == n;
+    const Index place = !together && field.mean < 0.0 ? n : 0;
+    rows(n);
+    up_.resize(3 * n);
+    cut.away = static_cast<double>(n / 2) * cut.step - (together ? field.mean : 0.0);
+    spread_cuts(cut, labels.cuts(node), labels.cut_count(), n, n, hessian, up_.data(),
+                profile_.data());
+    put(1, n, grid_.size() - n - place, true);
+    up_.swap(profile_);
+    put(0, n, place, false);
+    return true;
+  }
+  const double centre[] = {1.0 - field.mean, -1.0 - field.mean};
+  grid_.lay_uniform(centre, 2, tau, strip, reach);
   const Array<PhiGrid::Piece>& pieces = grid_.pieces();
-  const int first_side = centre[0] <= centre[1] ? 0 : 1;  // its centre is the origin
   for (int side = 0; side < 2; ++side) {
-    const double y = side == 0 ? 1.0 : -1.0;
-    const double sigma = margin ? y : 1.0;
-    const bool own = pieces.size() == 1 || side == first_side;
-    const PhiGrid::Piece& piece = own ? pieces.front() : pieces.back();
-    // sigma (centre - origin), without the rounding of the centres
-    const double apart = side == first_side ? 0.0 : margin ? y * 2.0 * std::fabs(field.mean) : 2.0;
-    const CutField cut{y,
-                       sigma,
-                       apart - sigma * piece.step * grid_.step(),
-                       1.0 / root,
-                       s / power,
-                       std::sqrt(field.t / power),
-                       grid_.step(),
-                       flip,
-                       labels.up_first() ? 1.0 : 0.0};
-    double* const row = density_.data() + side * 3 * stride + piece.place;
-    const Index end = own && pieces.size() == 2 ? pieces.back().place : n;
-    spread_cuts(cut, labels.cuts(node), labels.cut_count(), end - piece.place, row, row + stride,
-                row + 2 * stride);
+    // The centre of the labels -1 is the origin.
+    const PhiGrid::Piece& piece = side == 1 ? pieces.front() : pieces.back();
+    const bool last = side == 0 || pieces.size() == 1;
+    const Index n = (last ? grid_.size() : pieces.back().place) - piece.place;
+    if (side == 0) rows(grid_.size());
+    up_.resize(3 * n);
+    profile_.resize(3 * n);
+    cut.away = (side == 0 ? 2.0 : 0.0) - piece.step * cut.step;
+    spread_cuts(cut, labels.cuts(node), labels.cut_count(), n, n, hessian, up_.data(),
+                profile_.data());
+    if (side == 0) up_.swap(profile_);
+    put(side, n, piece.place, false);
   }
   return true;
 }

@@ -27,7 +27,7 @@ class FieldDensity {
   // With `fresh` the grid also serves the loss itself. Moments with zeta^2 are for the Hessian.
   void spread(const FieldEntries& entries, double V, bool fresh, bool hessian);
   bool spread_signs(const LabelTable& labels, Index node, double flip, const CavityField& field,
-                    bool fresh);
+                    bool fresh, bool hessian);
 
   // Of what was spread last.
   EnvelopeSums envelope(double V, bool hessian);
@@ -39,7 +39,7 @@ class FieldDensity {
   LabelKind kind_;
   PhiGrid grid_;
   // For each label the weight, times zeta, times zeta^2; and what is needed to spread it.
-  Array<double> density_, profile_, start_, ratio_, place_;
+  Array<double> density_, profile_, up_, start_, ratio_, place_;
 };
 
 }  // namespace spikedrf

@@ -240,7 +240,7 @@ void LossAverages::fresh_losses() {
 EnvelopeSums LossAverages::envelope(const LabelTable& labels, Index node, double noise, double flip,
                                     const CavityField& field, bool hessian) {
   if (on_grid(labels)) {
-    if (!density_.spread_signs(labels, node, flip, field, false)) {
+    if (!density_.spread_signs(labels, node, flip, field, false, hessian)) {
       branch(labels, node, noise, flip, field);
       density_.spread(entries(), field.V, false, hessian);
     }
@@ -336,7 +336,8 @@ Outcome LossAverages::outcome(const LabelTable& labels, Index node, double noise
                               const CavityField& field) {
   const double V = field.V;
   Outcome result;
-  if (!with_rates_ && on_grid(labels) && density_.spread_signs(labels, node, flip, field, true)) {
+  if (!with_rates_ && on_grid(labels) &&
+      density_.spread_signs(labels, node, flip, field, true, false)) {
     density_.outcome(V, result);
     return result;
   }

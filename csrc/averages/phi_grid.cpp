@@ -104,8 +104,7 @@ bool PhiGrid::scattered(const double* mu, Index count, double tau) {
 void PhiGrid::lay_uniform(const double* mu, Index count, double tau, double strip, double reach) {
   tau_ = tau;
   find_stretches(mu, count, reach);
-  const double d = std::min(strip / tau, cutoff_);
-  step_ = tau * 2.0 * kPi * d / (exponent_ + 0.5 * d * d);
+  step_ = uniform_step(tau, strip);
   origin_ = stretches_.front().from;
   const double half = std::ceil(reach / step_);
   pieces_.clear();
@@ -131,6 +130,27 @@ void PhiGrid::lay_uniform(const double* mu, Index count, double tau, double stri
       x_[i] = origin_ + (pieces_[p].step + static_cast<double>(i - pieces_[p].place)) * step_;
     }
   }
+}
+
+double PhiGrid::uniform_step(double tau, double strip) const {
+  const double d = std::min(strip / tau, cutoff_);
+  return tau * 2.0 * kPi * d / (exponent_ + 0.5 * d * d);
+}
+
+Index PhiGrid::lay_about_one(double apart, double tau, double strip, double reach) {
+  tau_ = tau;
+  step_ = uniform_step(tau, strip);
+  const bool together = apart <= reach;
+  const Index half = static_cast<Index>(std::ceil((together ? apart + reach : reach) / step_));
+  const Index points = 2 * half + 1;
+  x_.resize(together ? points : 2 * points);
+  quadrature_.assign(x_.size(), step_);
+  for (Index i = 0; i < points; ++i) {
+    const double away = static_cast<double>(i - half) * step_;
+    x_[i] = (together ? 1.0 : 1.0 - apart) + away;
+    if (!together) x_[points + i] = 1.0 + apart + away;
+  }
+  return points;
 }
 
 PhiRows PhiGrid::phi(double V) {

@@ -31,6 +31,10 @@ class PhiGrid {
   // A uniform one, as far as `reach` from every mu, for phi that is analytic within `strip`.
   void lay_uniform(const double* mu, Index count, double tau, double strip, double reach);
 
+  // A uniform one that is symmetric about 1, as far as `reach` from 1 - apart and 1 + apart: one
+  // piece, or two of this many points each. Returns the number of points of a piece.
+  Index lay_about_one(double apart, double tau, double strip, double reach);
+
   Index size() const { return x_.size(); }
   const double* x() const { return x_.data(); }
   const double* quadrature() const { return quadrature_.data(); }
@@ -54,6 +58,7 @@ class PhiGrid {
     double from, to;
   };
   bool scattered(const double* mu, Index count, double tau);
+  double uniform_step(double tau, double strip) const;
   void find_stretches(const double* mu, Index count, double reach);
 
   Loss loss_;

@@ -160,10 +160,11 @@ void ramp_fit(Ramp ramp, double V, const double* mu, Index n, double tau,
     const double above = z2 > 0.0 ? beyond2.tail : 1.0 - beyond2.tail;
     const double p1 = kInvSqrtTwoPi * beyond1.gaussian;
     const double p2 = kInvSqrtTwoPi * beyond2.gaussian;
-    const double excess1 = tau * (p1 - z1 * below);  // E |x - corner| beyond it
-    const double excess2 = tau * (p2 - z2 * above);
-    const double square1 = tau * tau * ((1.0 + z1 * z1) * below - z1 * p1);
-    const double square2 = tau * tau * ((1.0 + z2 * z2) * above - z2 * p2);
+    // E |x - corner| beyond it, and its square: far inside they are nothing, not its rounding.
+    const double excess1 = z1 < 37.0 ? tau * (p1 - z1 * below) : 0.0;
+    const double excess2 = z2 < 37.0 ? tau * (p2 - z2 * above) : 0.0;
+    const double square1 = z1 < 37.0 ? tau * tau * ((1.0 + z1 * z1) * below - z1 * p1) : 0.0;
+    const double square2 = z2 < 37.0 ? tau * tau * ((1.0 + z2 * z2) * above - z2 * p2) : 0.0;
     const double middle = vmath::magnitude(1.0 - below - above);
     const double second =
         (m * m + tau * tau) * middle + tau * ((x1 + m) * p1 - (x2 + m) * p2);

@@ -236,8 +236,8 @@ SignRates SignRateSums::sum(const Tables& tables, const LabelTable& labels, cons
     }
     const bool twice = half.count < tables.nodes && i != tables.nodes - 1 - i;
     const double weight = (twice ? 2.0 : 1.0) * tables.weight()[i];
-    rates.test += weight * at.test;
-    rates.train += weight * at.train;
+    rates.test += weight * std::max(at.test, 0.0);
+    rates.train += weight * std::max(at.train, 0.0);
   }
   return rates;
 }
