@@ -443,3 +443,31 @@ def test_labels_that_no_rule_resolves_are_flagged():
     assert np.isnan(both.test_error[0])
     assert np.isinf(both.quadrature_error[0])
     assert both.test_error[1] == alone.test_error
+
+
+def test_steps_that_no_rule_of_the_equations_sees():
+    # At a large ridge the sign of the readout turns over an interval of kappa that is far narrower
+    # than the panels of the equations. Their ends lie on that step, so that these rules agree, to
+    # the last digit, on rates without the width. The rate here is a sum of quadrant probabilities
+    # (Owen's T) over a rule that sees it.
+    r, c, gamma = 0.20564775125406326, 0.8760404126125053, 0.99836
+    model = {"alpha": 0.1642, "beta": 6.495, "lam": 77.7, "activation": "tanh", "target": "tanh"}
+    solution = solve(model | {"noise": 0.0}, "logistic", "sign", Spike(r, c, gamma))
+    assert solution.success
+    # Uniform in u, kappa = 1e-6 sinh u.
+    u = 0.01 * (np.arange(-1650, 1650) + 0.5)
+    kappa = 1e-6 * np.sinh(u)
+    weight = 1e-8 * np.cosh(u) * np.exp(-0.5 * kappa**2) / np.sqrt(2 * np.pi)
+    mu0, mu1, mu2 = (row[0] for row in tables(kappa, r, c, gamma, "tanh", "tanh")[:3])
+    mean = solution.m[0] * mu0 + solution.theta[0] * kappa * mu1
+    s = solution.psi[0] * mu1
+    root = np.sqrt(solution.q1[0, 0] * mu1**2 + solution.q2[0] * mu2)
+    rho, cut = s / root, -gamma * kappa / np.sqrt(1 - gamma**2)
+    h = -mean / root
+    across = np.sqrt(1 - rho**2)
+    both = (special.ndtr(h) + special.ndtr(cut) - (h * cut < 0)) / 2
+    both -= special.owens_t(h, (cut - rho * h) / (h * across))
+    both -= special.owens_t(cut, (h - rho * cut) / (cut * across))
+    rate = weight @ (special.ndtr(h) + special.ndtr(cut) - 2 * both)
+    assert solution.error_rate == pytest.approx(rate, rel=1e-8)
+    assert solution.train_error_rate < rate * (1 - 1e-3)

@@ -397,8 +397,8 @@ class ConvexClimber {
     return true;
   }
 
-  // Over the rules of the equations themselves. True if that is good enough: rules that are coarser
-  // on both axes, and the field that was found before, say the same.
+  // Over the rules of the equations themselves. True if that is good enough: they see every step,
+  // and rules that are coarser on both axes, and the field that was found before, say the same.
   bool rate_here(const LabelVariation& variation, bool mirrored) {
     if (coarser_[0] < 0 || field_before_.m.empty()) return false;
     const SignRateSums sums(problem_, spike_, noise_, variation);
@@ -410,6 +410,10 @@ class ConvexClimber {
       return std::max(RateClimber::test_change(one, other),
                       RateClimber::train_change(one, other)) <= problem_.accuracy.rtol;
     };
+    for (const Index* level : {coarser_, at.level}) {
+      const LabelTable& labels = ladder_.labels(level[0], level[1]);
+      if (!sums.resolve(ladder_[level[0]], labels, field_)) return false;
+    }
     const SignRates now = over(at.level, field_);
     const SignRates coarse = over(coarser_, field_);
     if (!same(now, coarse)) return false;

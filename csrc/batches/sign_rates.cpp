@@ -220,6 +220,30 @@ SignRates SignRateSums::over(const Tables& tables, const LabelTable& labels, boo
   return sum(tables, labels, half(tables, mirrored, true, field), field, flip);
 }
 
+bool SignRateSums::resolve(const Tables& tables, const LabelTable& labels,
+                           const FieldState& field) const {
+  const bool closed = half(tables, false, true, field).closed;
+  Node left = node(tables, field, 0);
+  for (Index i = 0; i < tables.nodes; ++i) {
+    const Node here = node(tables, field, i);
+    const double spread2 = std::min(left.t + left.s * left.s, here.t + here.s * here.s);
+    const double* const first = labels.zeta() + labels.begin(i);
+    const double* const last = labels.zeta() + labels.begin(i + 1);
+    for (double pull : {0.0, -pull_up_, pull_down_}) {
+      const double from = left.mean - pull * left.V;
+      const double to = here.mean - pull * here.V;
+      if ((from < 0.0) != (to < 0.0) && (to - from) * (to - from) > spread2) return false;
+      if (closed || here.s == 0.0) continue;
+      const double* const next = std::upper_bound(first, last, -to / here.s);
+      if (next == first || next == last) continue;
+      const double step = here.s * (next[0] - next[-1]);
+      if (step * step > here.t) return false;
+    }
+    left = here;
+  }
+  return true;
+}
+
 SignRates SignRateSums::sum(const Tables& tables, const LabelTable& labels, const Half& half,
                             const FieldState& field, double flip) const {
   SignRates rates;

@@ -33,6 +33,9 @@ class SignRateSums {
   // For this field; over half of the nodes if kappa and -kappa are one and the same problem.
   SignRates over(const Tables& tables, const LabelTable& labels, bool mirrored,
                  const FieldState& field, double flip) const;
+  // Whether rules see how wide its steps are. Ends of panels may lie on a step, and all rules then
+  // agree on one that has no width.
+  bool resolve(const Tables& tables, const LabelTable& labels, const FieldState& field) const;
 
  protected:
   struct Node {
