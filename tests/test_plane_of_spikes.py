@@ -198,6 +198,35 @@ def test_other_losses_in_a_plane():
     assert found.norm == pytest.approx(ridge.norm, rel=1e-6)
 
 
+@pytest.mark.parametrize("case", [("relu", STAIRCASE), ("tanh", "sin")])
+def test_groups_that_are_nearly_alike(case):
+    """The limit u = (1, 1 + e), e -> 0, where the difference of groups is one function more.
+
+    In a plane its direction counts, however thin that is. Values move as e, and by rounding over e,
+    which the estimate knows. At e = 0, and within rounding of it, there is one group, and its error
+    is another.
+    """
+    activation, target = case
+    model = {"lam": 0.1, "beta": 1.0, "noise": 0.1, "activation": activation, "target": target}
+
+    def found(e):
+        steps = [GradientStep(1.5, 8.0, u=[1.0, 1.0 + e])] * 2
+        return theory.solve(2.0, step=steps, rtol=1e-3, **model)
+
+    near = found(1e-6)
+    assert (near.spike.span, near.success) == (2, True)
+    for e in (1e-7, 1e-8, 1e-9):
+        nearer = found(e)
+        away = abs(nearer.test_error / near.test_error - 1.0)
+        assert away < 1e-6 + nearer.quadrature_error
+        assert nearer.success
+        assert nearer.quadrature_error < 4e-14 / e
+    one = theory.solve(2.0, step=[GradientStep(1.5, 8.0)] * 2, rtol=1e-3, **model).test_error
+    assert one > 1.1 * near.test_error
+    for e in (1e-13, 0.0):
+        assert found(e).test_error == pytest.approx(one, rel=1e-9)
+
+
 NETWORKS = {
     "a plane": {"step": [GradientStep(1.5, 6.0, u=SIGNS)] * 2, **STEEP, "beta": 1.0},
     "two classes": {
@@ -251,8 +280,6 @@ def test_spiked_models_of_a_plane():
         (lambda: Spike([[1.0, 0.5]], 1.0, 0.5, span=2), r"gamma must have the shape \(..., 2\)"),
         (lambda: theory.solve(2.0, lam=0.1, step=Spike([[1.0, 0.5]], 1.0, [0.9, 0.9], span=2)),
          "gamma of the spike must have a length of at most 1"),
-        (lambda: theory.spectrum(alpha=2.0, step=[TWO] * 2, activation="relu"),
-         "spectra are known for spikes along one direction"),
     ],
 )  # fmt: skip
 def test_what_is_refused(call, message):

@@ -24,7 +24,10 @@ constexpr double settled_fraction(int degree) {
 
 // A pole on a panel of this weight belongs to a density that is rounding. Halving a panel of weight
 // one comes to that after some 54 times, when as many halves are waiting for their turn.
+// In a plane that is so for strips. Panels of a line in it weigh less, and what they get wrong next
+// to a pole jumps from line to line.
 constexpr double kNegligibleWeight = 1e-16;
+constexpr double kNegligibleInPlane = 1e-21;
 constexpr Index kMostWaiting = 64;
 
 // Numbers in the rows of halves that are kept from one average to the next.
@@ -145,21 +148,30 @@ SPIKEDRF_INLINE void interpolate(const double* const* row, int rows, int n, cons
   }
 }
 
-// Calls leaf.add<n>(rows, one_plus_v) for every panel, divided until it is settled; the rows are
-// the weights, the features and `more`, and `halves` holds those of halves. False if that did not
-// end somewhere.
+// Panels in a row along an axis.
+struct Line {
+  const double* const* row;  // the weights, the features and more: one number for each node
+  int rows;
+  int features;
+  int degree;
+  Index panels;
+  double negligible;    // weight of a panel
+  PanelHalves* halves;  // of these rows
+};
+
+// Calls leaf.add<n>(rows, one_plus_v) for every panel, divided until it is settled. False if that
+// did not end somewhere.
 template <int n, class Leaf>
-SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weight, const Complex* v,
-                                  const Array<const double*>& more, PanelScratch& scratch,
-                                  PanelHalves& halves, Leaf& leaf) {
-  const Tables& tables = panels.tables;
-  const int features = pair_count(tables.groups) + tables.groups;
-  const int rows = 1 + features + static_cast<int>(more.size());
+SPIKEDRF_INLINE bool visit_degree(const Line& line, const Complex* v, PanelScratch& scratch,
+                                  Leaf& leaf) {
+  const int features = line.features;
+  const int rows = line.rows;
+  PanelHalves& halves = *line.halves;
   const LegendreRule& base = legendre_rule(n);
   const Halves& matrices = halves_of(n);
   const Index block = rows * n;
   if (halves.left.empty() || halves.rows.size() > kMostKept) {
-    halves.left.assign(panels.panels, 0);
+    halves.left.assign(line.panels, 0);
     halves.rows.clear();
   }
   scratch.row.resize(rows);
@@ -168,23 +180,17 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weigh
   constexpr double fraction2 = settled_fraction(n) * settled_fraction(n);
   Denominator one_plus_v;
   int divisions = 0;
-  for (Index p = 0; p < panels.panels; ++p) {
+  for (Index p = 0; p < line.panels; ++p) {
     Index at = p;
     for (Index waiting = 0;;) {
-      if (at == p) {
-        row[0] = weight + p * n;
-        for (int a = 0; a < features; ++a) row[1 + a] = tables.feature(a) + p * n;
-        for (Index m = 0; m < more.size(); ++m) row[1 + features + m] = more[m] + p * n;
-      } else {
-        const double* first = halves.rows.data() + (at - panels.panels) * block;
-        for (int r = 0; r < rows; ++r) row[r] = first + r * n;
-      }
+      const double* first = halves.rows.data() + (at - line.panels) * block;
+      for (int r = 0; r < rows; ++r) row[r] = at == p ? line.row[r] + p * n : first + r * n;
       evaluate<n>(row, features, v, one_plus_v);
       bool settled = one_plus_v.radius2 <= fraction2 * one_plus_v.centre2;
       if (!settled) {
         double whole = 0.0;
         for (int i = 0; i < n; ++i) whole += row[0][i];
-        settled = whole < kNegligibleWeight || waiting + 2 > kMostWaiting ||
+        settled = whole < line.negligible || waiting + 2 > kMostWaiting ||
                   divisions >= kMostDivisions;
       }
       if (!settled) {
@@ -212,16 +218,14 @@ SPIKEDRF_INLINE bool visit_degree(const PanelTables& panels, const double* weigh
 }
 
 template <class Leaf>
-SPIKEDRF_INLINE bool visit(const PanelTables& panels, const double* weight, const Complex* v,
-                           const Array<const double*>& more, PanelScratch& scratch,
-                           PanelHalves& halves, Leaf& leaf) {
-  switch (panels.degree) {
+SPIKEDRF_INLINE bool visit(const Line& line, const Complex* v, PanelScratch& scratch, Leaf& leaf) {
+  switch (line.degree) {
     case 16:
-      return visit_degree<16>(panels, weight, v, more, scratch, halves, leaf);
+      return visit_degree<16>(line, v, scratch, leaf);
     case 24:
-      return visit_degree<24>(panels, weight, v, more, scratch, halves, leaf);
+      return visit_degree<24>(line, v, scratch, leaf);
     case 32:
-      return visit_degree<32>(panels, weight, v, more, scratch, halves, leaf);
+      return visit_degree<32>(line, v, scratch, leaf);
   }
   std::terminate();
 }
@@ -361,9 +365,9 @@ struct ArgumentSum {
 };
 
 struct FormSums {
-  int first;   // row of the first function
+  int first;  // row of the first function
   int count;
-  double* form;
+  Complex* form;
 
   template <int n>
   SPIKEDRF_INLINE void add(const double* const* row, const Denominator& d) {
@@ -379,45 +383,212 @@ struct FormSums {
   }
 };
 
-}  // namespace
-
+// Numbers that a line adds up to. In a plane the first of them says whether strips of lines resolve
+// what they have to.
 SPIKEDRF_MULTIVERSION
-PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
-                           Complex* sum, Complex* curvature) {
-  const int features = pair_count(panels.tables.groups) + panels.tables.groups;
-  ResponseSums leaf(features, scratch.lanes);
-  const bool resolved = visit(panels, panels.tables.weight(), v, {}, scratch, panels.halves, leaf);
-  leaf.collect_into(sum, curvature);
-  return {resolved, *std::min_element(leaf.lowest, leaf.lowest + kLanes)};
+bool response_sums(const Line& line, const Complex* v, PanelScratch& scratch, Complex* sum,
+                   double* lowest) {
+  ResponseSums leaf(line.features, scratch.lanes);
+  const bool resolved = visit(line, v, scratch, leaf);
+  leaf.collect_into(sum + 1, sum + 1 + line.features);
+  sum[0] = 0.0;  // E V omega
+  for (int a = 0; a < line.features; ++a) sum[0] += v[a] * sum[1 + a];
+  *lowest = std::min(*lowest, *std::min_element(leaf.lowest, leaf.lowest + kLanes));
+  return resolved;
 }
 
 SPIKEDRF_MULTIVERSION
-double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch) {
+bool argument_sum(const Line& line, const Complex* v, PanelScratch& scratch, Complex* sum,
+                  double*) {
   ArgumentSum leaf;
-  visit(panels, panels.tables.weight(), v, {}, scratch, panels.halves, leaf);
-  return leaf.total;
+  const bool resolved = visit(line, v, scratch, leaf);
+  *sum = leaf.total;
+  return resolved;
 }
 
 // Asked for at some hundred points of a spectrum: not worth a version for every kind of processor.
+bool form_sums(const Line& line, const Complex* v, PanelScratch& scratch, Complex* sum, double*) {
+  const int first = 1 + line.features;
+  const int count = line.rows - first;
+  std::fill_n(sum, count * count, Complex(0.0));
+  FormSums leaf{first, count, sum};
+  return visit(line, v, scratch, leaf);
+}
+
+// Numbers that are summed up along lines.
+struct LineSums {
+  bool (*along)(const Line& line, const Complex* v, PanelScratch& scratch, Complex* sum,
+                double* lowest);
+  Index count;
+  // In a plane the first of them says whether a strip resolves what it has to: its coefficients in
+  // Legendre polynomials are held against its size and so much times the strip's weight.
+  double floor;
+};
+
+// Rows of lines (rows x n x length) at the nodes of one half of their strip, as `interpolate`.
+void interpolate_lines(const double* const* row, int rows, int n, Index length,
+                       const double* matrix, const LegendreRule& base, double* out) {
+  std::fill_n(out, rows * n * length, 0.0);
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < n; ++i, out += length) {
+      for (int j = 0; j < n; ++j) {
+        const double own = r > 0 ? 1.0 : 0.5 * base.weight[i] / base.weight[j];
+        const double share = matrix[j * n + i] * own;
+        const double* in = row[r] + j * length;
+        SPIKEDRF_SIMD
+        for (Index t = 0; t < length; ++t) out[t] += share * in[t];
+      }
+    }
+  }
+}
+
+// Whether what the lines of a strip sum up to, `first` of each, is resolved by their Legendre rule,
+// beside its own size and `weight` or beside one. (Where V is large E V omega is one.)
+bool even(const Complex* first, Index stride, int n, double weight) {
+  constexpr double kEven = 3e-8;  // what is left of the average is about the square
+  constexpr double kUnseen = 1e-12;
+  const LegendreRule& base = legendre_rule(n);
+  Complex last(0.0), before(0.0);
+  double size = weight;
+  for (int i = 0; i < n; ++i) {
+    const double x = base.node[i];
+    double p0 = 1.0, p1 = x;
+    for (int k = 2; k < n; ++k) {
+      const double p2 = ((2.0 * k - 1.0) * x * p1 - (k - 1.0) * p0) / k;
+      p0 = p1;
+      p1 = p2;
+    }
+    before += p0 * first[i * stride];
+    last += p1 * first[i * stride];
+    size += std::abs(first[i * stride]);
+  }
+  return std::abs(last) + std::abs(before) <= std::max(kEven * size, kUnseen);
+}
+
+// Adds up the lines of a plane, strip by strip. Where poles of 1/(1 + V) on a line come together
+// between two lines their sum has a root singularity, and strips that have it inside are halved.
+// False if that did not end somewhere.
+bool sum_strips(const PanelTables& panels, Line line, const Complex* v, const LineSums& sums,
+                PanelScratch& scratch, Complex* total, double* lowest) {
+  constexpr int kMostStrips = 120;  // a search gone astray asks for more
+  const int n = panels.degree;
+  const LegendreRule& base = legendre_rule(n);
+  const Halves& halves = halves_of(n);
+  Array<const double*> whole(line.row, line.row + line.rows), row(whole), of_line(whole);
+  Array<Complex> part(n * sums.count);
+  line.row = of_line.data();
+  line.halves = &scratch.of_line;
+  int divisions = 0;
+  for (Index s = 0; s + 1 < panels.strip.size(); ++s) {
+    const Index length = (panels.strip[s + 1] - panels.strip[s]) / n;
+    line.panels = length / n;
+    for (int r = 0; r < line.rows; ++r) row[r] = whole[r] + panels.strip[s];
+    for (Index waiting = 0;;) {
+      for (int i = 0; i < n; ++i) {
+        scratch.of_line.left.clear();
+        for (int r = 0; r < line.rows; ++r) of_line[r] = row[r] + i * length;
+        if (!sums.along(line, v, scratch, part.data() + i * sums.count, lowest)) return false;
+      }
+      double weight = 0.0;
+      for (Index t = 0; t < n * length; ++t) weight += row[0][t];
+      if (weight < kNegligibleWeight || waiting + 2 > kMostWaiting ||
+          even(part.data(), sums.count, n, sums.floor * weight)) {
+        for (int i = 0; i < n; ++i) {
+          for (Index a = 0; a < sums.count; ++a) total[a] += part[i * sums.count + a];
+        }
+      } else {
+        if (++divisions > kMostStrips) return false;
+        while (scratch.strips.size() < waiting + 3) scratch.strips.emplace_back();
+        for (const Array<double>* half : {&halves.right, &halves.left}) {
+          Array<double>& next = scratch.strips[++waiting];
+          next.resize(line.rows * n * length);
+          interpolate_lines(row.data(), line.rows, n, length, half->data(), base, next.data());
+        }
+      }
+      if (waiting == 0) break;
+      std::swap(scratch.strips[0], scratch.strips[waiting--]);
+      for (int r = 0; r < line.rows; ++r) row[r] = scratch.strips[0].data() + r * n * length;
+    }
+  }
+  return true;
+}
+
+// Adds up all panels: a line of them, or strips of lines. The rows are the weights, the features
+// and `more`.
+bool sum_panels(const PanelTables& panels, const double* weight, const Array<const double*>& more,
+                const Complex* v, const LineSums& sums, PanelHalves& halves, PanelScratch& scratch,
+                Complex* total, double* lowest) {
+  const Tables& tables = panels.tables;
+  const int features = pair_count(tables.groups) + tables.groups;
+  Array<const double*> row{weight};
+  for (int a = 0; a < features; ++a) row.push_back(tables.feature(a));
+  row.insert(row.end(), more.begin(), more.end());
+  const bool plane = !panels.strip.empty();
+  const Line line{row.data(),
+                  static_cast<int>(row.size()),
+                  features,
+                  panels.degree,
+                  panels.panels,
+                  plane ? kNegligibleInPlane : kNegligibleWeight,
+                  &halves};
+  if (!plane) return sums.along(line, v, scratch, total, lowest);
+  return sum_strips(panels, line, v, sums, scratch, total, lowest);
+}
+
+}  // namespace
+
+PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScratch& scratch,
+                           Complex* sum, Complex* curvature) {
+  const int features = pair_count(panels.tables.groups) + panels.tables.groups;
+  const Index count = 1 + features + features * features;
+  scratch.total.assign(count, Complex(0.0));
+  double lowest = std::numeric_limits<double>::infinity();
+  const bool resolved =
+      sum_panels(panels, panels.tables.weight(), {}, v, {response_sums, count, 0.0},
+                 panels.halves, scratch, scratch.total.data(), &lowest);
+  const Complex* const found = scratch.total.data() + 1;
+  for (int a = 0; a < features; ++a) {
+    sum[a] = found[a];
+    for (int b = a; b < features; ++b) {
+      curvature[a * features + b] = curvature[b * features + a] =
+          found[features + a * features + b];
+    }
+  }
+  return {resolved, lowest};
+}
+
+double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch) {
+  Complex total(0.0);
+  double unused = 0.0;
+  sum_panels(panels, panels.tables.weight(), {}, v, {argument_sum, 1, 1.0}, panels.halves,
+             scratch, &total, &unused);
+  return total.real();
+}
+
 void signal_forms(const PanelTables& folded, int of_class, const Complex* v, PanelScratch& scratch,
                   Array<double>& form) {
   const PanelTables& panels = folded.whole != nullptr ? *folded.whole : folded;
   const Tables& tables = panels.tables;
   const int groups = tables.groups;
+  const int spans = tables.latents.spans;
   Array<const double*> functions;
   for (int k = 0; k < groups; ++k) functions.push_back(tables.mu0(k));
-  for (int k = 0; k < groups; ++k) functions.push_back(tables.kappa_mu1(k));
+  for (int k = 0; k < spans * groups; ++k) functions.push_back(tables.column(k));
   for (int k = 0; k < groups; ++k) functions.push_back(tables.mu1(k));
   for (int k = 0; k < groups && !panels.length.empty(); ++k) {
     functions.push_back(panels.length.data() + k * tables.nodes);
   }
   const int count = static_cast<int>(functions.size());
-  form.assign(count * count, 0.0);
-  FormSums leaf{1 + pair_count(groups) + groups, count, form.data()};
+  scratch.total.assign(count * count, Complex(0.0));
+  double unused = 0.0;
   PanelHalves halves;
-  visit(panels, panels.weight(of_class), v, functions, scratch, halves, leaf);
+  sum_panels(panels, panels.weight(of_class), functions, v, {form_sums, count * count, 1e300},
+             halves, scratch, scratch.total.data(), &unused);
+  form.resize(count * count);
   for (int k = 0; k < count; ++k) {
-    for (int l = 0; l < k; ++l) form[k * count + l] = form[l * count + k];
+    for (int l = k; l < count; ++l) {
+      form[k * count + l] = form[l * count + k] = scratch.total[k * count + l].real();
+    }
   }
 }
 

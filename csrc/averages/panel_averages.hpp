@@ -8,6 +8,9 @@
 // distance from -1 is halved, again and again, its rows interpolated from node to node: once, since
 // neighbouring points of a spectrum have neighbouring poles. What they return is a smooth function
 // of v to within the accuracy of the tables.
+//
+// In a plane V = -1 on a curve, close to which every line of panels is divided as needed. What is
+// left is where the curve touches lines: there strips of lines are halved in the same way.
 #pragma once
 
 #include <complex>
@@ -25,6 +28,9 @@ struct PanelScratch {
   Array<Index> waiting;      // halves still to come
   Array<double> divided;     // rows of both halves of a panel
   Array<double> lanes;       // sums
+  Array<Complex> total;
+  PanelHalves of_line;          // of a line in a plane
+  Deque<Array<double>> strips;  // of a plane: rows of the strip at hand, then of halves to come
 };
 
 struct PanelReport {
@@ -41,7 +47,7 @@ PanelReport panel_averages(const PanelTables& panels, const Complex* v, PanelScr
 double mean_argument(const PanelTables& panels, const Complex* v, PanelScratch& scratch);
 
 // What a class of inputs adds to form = E omega f f^T with f = (mu0, kappa mu1, mu1, length), each
-// of K, the last if lengths vary; real V.
+// of K, the second for every coordinate of kappa, the last if lengths vary; real V.
 void signal_forms(const PanelTables& panels, int of_class, const Complex* v, PanelScratch& scratch,
                   Array<double>& form);
 

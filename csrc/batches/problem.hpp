@@ -9,6 +9,7 @@
 #include "numerics/array.hpp"
 #include "tables/labels.hpp"
 #include "tables/moments.hpp"
+#include "tables/panel_tables.hpp"
 
 namespace spikedrf {
 
@@ -92,9 +93,14 @@ class TableSource {
   // Labels on the nodes of that level, on a rule over the directions beside kappa that they depend
   // on, which gets finer with `fine`.
   virtual Made label(Index level, Index fine, const Latents& latents, LabelTable& labels) = 0;
+  // For spectra: on strips of panels in a plane.
+  virtual Made panels(Index level, int groups, const Latents& latents, int classes,
+                      PanelTables& panels) = 0;
 };
 
-// Rows for Tables::take or LabelTable::take, from whoever can make them.
+// Rows for Tables::take or LabelTable::take, from whoever can make them. Those of panels are
+// followed by the weights of each class, and by the lengths of each group if they vary; `begin` has
+// the degree of their panels first.
 struct MadeRows {
   Array<double> rows;  // of `nodes` numbers
   Index nodes = 0;     // none: there is no rule as fine
@@ -121,6 +127,23 @@ class CallbackTables final : public TableSource {
     if (result == Made::ready) {
       labels.take(made.rows.data(), made.begin, latents.label_directions());
     }
+    return result;
+  }
+  Made panels(Index level, int groups, const Latents& latents, int classes,
+              PanelTables& out) override {
+    MadeRows made;
+    const Made result = call(level, -1, made);
+    if (result != Made::ready) return result;
+    const Index nodes = made.nodes;
+    const double* const end = made.rows.data() + made.rows.size();
+    const double* next = out.tables.take(made.rows.data(), nodes, {0, nodes}, groups, latents);
+    out.degree = static_cast<int>(made.begin[0]);
+    out.strip.assign(made.begin.begin() + 1, made.begin.end());
+    out.of_class.clear();
+    for (int i = 0; i < classes; ++i, next += nodes) {
+      out.of_class.insert(out.of_class.end(), next, next + nodes);
+    }
+    out.length.assign(next, end);
     return result;
   }
 

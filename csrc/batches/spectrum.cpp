@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "batches/refinement.hpp"
 #include "equations/complex_resolvent.hpp"
@@ -86,10 +87,10 @@ bool isolated_form(const PanelTables& panels, const Classes& seen, const Latents
     for (int a = 0; a < size; ++a) {
       const int l = a / K - 1, k = a % K;
       const bool length = l == latents.coupled;
-      function[a] = (length ? 3 : std::min(l + 1, 2)) * K + k;
-      if (l > 0) factor[a] = length ? std::sqrt(seen.spread[k]) : seen.mean_of(i, l);
+      function[a] = (length ? latents.spans + 2 : std::min(l, latents.spans) + 1) * K + k;
+      if (l >= latents.spans) factor[a] = length ? std::sqrt(seen.spread[k]) : seen.mean_of(i, l);
     }
-    const int count = (seen.spread != nullptr ? 4 : 3) * K;
+    const int count = (latents.spans + (seen.spread != nullptr ? 3 : 2)) * K;
     for (int a = 0; a < size; ++a) {
       for (int b = 0; b < size; ++b) {
         form[a * size + b] += factor[a] * factor[b] * sums[function[a] * count + function[b]];
@@ -108,6 +109,36 @@ bool isolated_form(const PanelTables& panels, const Classes& seen, const Latents
     }
   }
   return true;
+}
+
+// The tables of spikes that span a plane, which are made elsewhere.
+class PlaneLadder final : public PanelLadder {
+ public:
+  explicit PlaneLadder(const Problem& problem) : problem_(problem) {}
+
+ private:
+  Step make(Index level, PanelTables& out) override {
+    switch (problem_.source->panels(level, problem_.spikes.groups, problem_.latents,
+                                    problem_.seen.count, out)) {
+      case TableSource::Made::ready:
+        return Step::ready;
+      case TableSource::Made::exhausted:
+        return Step::exhausted;
+      case TableSource::Made::failed:
+        break;
+    }
+    return Step::failed;
+  }
+
+  const Problem& problem_;
+};
+
+std::unique_ptr<PanelLadder> ladder_of(const Problem& problem, Index spike) {
+  if (problem.source != nullptr) return std::make_unique<PlaneLadder>(problem);
+  const Spikes& spikes = problem.spikes;
+  const int K = spikes.groups;
+  return std::make_unique<LineLadder>(K, spikes.r + spike * K, spikes.c + spike * K, problem.seen,
+                                      *problem.activation, problem.accuracy.max_nodes);
 }
 
 // (1/p) E Tr Phi^T Phi / p.
@@ -197,29 +228,29 @@ bool spectrum_groups(const Problem& problem, const Points& points, const Transfo
   ComplexResolvent<KS> fine(K, bulk_nodes);
   PanelScratch scratch;
   // Labels have no part in this.
-  const Latents latents{1, problem.seen.directions, 0, problem.seen.spread != nullptr, 0};
+  const Latents along_one{1, problem.seen.directions, 0, problem.seen.spread != nullptr, 0};
+  const Latents& latents = problem.source != nullptr ? problem.latents : along_one;
   const Index form_size = K + latents.columns(K);
 
   Index point = 0;
   while (point < points.count) {
     const Index spike = points.spike_of(point);
     const double* c = spikes.c + spike * width;
-    PanelLadder ladder(K, spikes.r + spike * width, c, problem.seen, *problem.activation,
-                       problem.accuracy.max_nodes);
+    const std::unique_ptr<PanelLadder> ladder = ladder_of(problem, spike);
     for (Index first = point; point < points.count && points.spike_of(point) == spike; ++point) {
       if (point == first || points.alpha[point] != points.alpha[point - 1] ||
           points.beta[point] != points.beta[point - 1]) {
         coarse.forget();
       }
       coarse.iterations = fine.iterations = 0;
-      RootClimber<KS> climber(problem, points, point, ladder, coarse, fine);
+      RootClimber<KS> climber(problem, points, point, *ladder, coarse, fine);
       Refinement at;
       // Every rule has a root, its weights being positive: a finer one would not help.
       if (!refine(climber, 1, 1, at)) return false;
       const bool known = at.solved;
       const Complex z = climber.z;
       const Regime& regime = climber.regime;
-      const PanelTables& tables = ladder[at.level[0]];
+      const PanelTables& tables = (*ladder)[at.level[0]];
       const ComplexResolvent<KS>& root = climber.root(at.level[0]);
       for (int k = 0; k < K; ++k) {
         const Index entry = 2 * (point * width + k);

@@ -217,11 +217,12 @@ Array<double> graded_edges(double left, double right, double widest,
   return edge;
 }
 
+double widest_panel(const Variation& variation) {
+  return std::clamp(3.0 * variation.everywhere, kNarrowestPanel, kWidestPanel);
+}
+
 Array<double> axis_edges(const Variation& variation, double low, double high) {
-  // The Gaussian itself wants panels no wider than this; the floor keeps an absurd scale from
-  // asking for an absurd number of panels (refinement goes on by bisection then).
-  const double widest = std::clamp(3.0 * variation.everywhere, 0.02, 2.8);
-  return graded_edges(low - kCutoff, high + kCutoff, widest, variation.features);
+  return graded_edges(low - kCutoff, high + kCutoff, widest_panel(variation), variation.features);
 }
 
 RuleLadder::RuleLadder(const Variation& variation, Index max_nodes, Start start, double negligible)

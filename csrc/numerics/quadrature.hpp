@@ -49,6 +49,12 @@ struct Variation {
 Array<double> graded_edges(double left, double right, double widest,
                            const Array<Variation::Feature>& features);
 
+// The Gaussian itself wants panels no wider than this; the floor keeps an absurd scale from asking
+// for an absurd number of panels (refinement goes on by bisection then).
+constexpr double kWidestPanel = 2.8;
+constexpr double kNarrowestPanel = 0.02;
+double widest_panel(const Variation& variation);
+
 // The same on the whole axis for N(mean, 1), means from `low` to `high`.
 Array<double> axis_edges(const Variation& variation, double low = 0.0, double high = 0.0);
 

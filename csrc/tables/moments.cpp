@@ -269,8 +269,8 @@ bool Tables::fold() {
   return true;
 }
 
-void Tables::take(const double* rows, Index count, const Array<Index>& begin, int group_count,
-                  const Latents& of) {
+const double* Tables::take(const double* rows, Index count, const Array<Index>& begin,
+                           int group_count, const Latents& of) {
   groups = group_count;
   latents = of;
   nodes = count;
@@ -306,13 +306,14 @@ void Tables::take(const double* rows, Index count, const Array<Index>& begin, in
   }
   complete();
   pulled_feature_.clear();
-  if (inverse_weight_.empty()) return;
+  if (inverse_weight_.empty()) return next;
   pulled_feature_.assign(mean_feature_.size(), 0.0);
   for (int a = 0; a < pairs + groups; ++a) {
     for (Index i = 0; i < nodes; ++i) {
       pulled_feature_[a] += weight()[i] / inverse_weight_[i] * feature(a)[i];
     }
   }
+  return next;
 }
 
 }  // namespace spikedrf

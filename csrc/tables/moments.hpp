@@ -197,8 +197,9 @@ class Tables {
 
   // From rows that were made elsewhere, one number for each node: weight, one over the weight in
   // the loss, h, g2, hz of every direction that kappa does not fix, mu0, mu1, columns and mu2^2.
-  void take(const double* rows, Index count, const Array<Index>& begin, int group_count,
-            const Latents& of);
+  // Returns where they end.
+  const double* take(const double* rows, Index count, const Array<Index>& begin, int group_count,
+                     const Latents& of);
 
   // Keeps the first half of the nodes, with twice the weight, if the features of the second are
   // its mirror image: averages of functions of the features alone are the same.

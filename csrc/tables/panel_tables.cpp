@@ -27,8 +27,8 @@ constexpr int kDivisions = 24;
 
 }  // namespace
 
-PanelLadder::PanelLadder(int groups, const double* r, const double* c, const Classes& seen,
-                         GaussianMoments& activation, Index max_nodes)
+LineLadder::LineLadder(int groups, const double* r, const double* c, const Classes& seen,
+                       GaussianMoments& activation, Index max_nodes)
     : groups_(groups),
       r_(r),
       c_(c),
@@ -46,23 +46,19 @@ PanelLadder::PanelLadder(int groups, const double* r, const double* c, const Cla
   edge_ = axis_edges(variation, low, high);
 }
 
-PanelLadder::Step PanelLadder::reach(Index level) {
-  while (levels_.size() <= level) {
-    const Index next = levels_.size();
-    if (next >= kLevelCount) return Step::exhausted;
-    const auto [degree, split] = kLevels[next];
-    const auto nodes = (edge_.size() - 1) * (degree * split);
-    if (next > 1 && nodes > max_nodes_) return Step::exhausted;
-    levels_.emplace_back();
-    do {
-      if (!fill(degree, split, static_cast<int>(next), levels_.back())) return Step::failed;
-    } while (next == 0 && divide(levels_.back()));
-    if (seen_.count == 0) fold(levels_.back());
-  }
+PanelLadder::Step LineLadder::make(Index level, PanelTables& out) {
+  if (level >= kLevelCount) return Step::exhausted;
+  const auto [degree, split] = kLevels[level];
+  const auto nodes = (edge_.size() - 1) * (degree * split);
+  if (level > 1 && nodes > max_nodes_) return Step::exhausted;
+  do {
+    if (!fill(degree, split, static_cast<int>(level), out)) return Step::failed;
+  } while (level == 0 && divide(out));
+  if (seen_.count == 0) fold(out);
   return Step::ready;
 }
 
-bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
+bool LineLadder::fill(int degree, int split, int effort, PanelTables& out) {
   // Rules of the classes, each a panel after the other, on the same nodes.
   Rule rule;
   Array<Rule> of_class(seen_.size());
@@ -106,7 +102,7 @@ bool PanelLadder::fill(int degree, int split, int effort, PanelTables& out) {
 }
 
 // What is the same on both sides is kept on one.
-void PanelLadder::fold(PanelTables& panels) {
+void LineLadder::fold(PanelTables& panels) {
   if (panels.panels % 2 != 0) return;
   auto whole = std::make_shared<PanelTables>(panels);
   if (!panels.tables.fold()) return;
@@ -115,7 +111,7 @@ void PanelLadder::fold(PanelTables& panels) {
 }
 
 // Halves the panels on which the power mu1_k^2 + mu2_k^2 of some group varies too much.
-bool PanelLadder::divide(const PanelTables& coarse) {
+bool LineLadder::divide(const PanelTables& coarse) {
   const Index degree = coarse.degree;
   if (edge_.size() * degree > max_nodes_ / 2) return false;
   const Tables& tables = coarse.tables;

@@ -16,11 +16,14 @@ struct PanelHalves {
   Array<double> rows;  // of every half
 };
 
-// Panel p has the nodes [p degree, (p + 1) degree) of the tables; no node is padding.
+// Panel p has the nodes [p degree, (p + 1) degree) of the tables; no node is padding. In a plane
+// there are strips of `degree` lines each, at the nodes of a panel across, line after line,
+// and the lines of a strip have the same panels.
 struct PanelTables {
   Tables tables;
   int degree = 0;
   Index panels = 0;
+  Array<Index> strip;      // where the strips begin, and the last one ends; empty for a line
   Array<double> of_class;  // the weights of each class, which sum to the tables'; empty for one
   Array<double> length;    // E (z^2 - 1) sigma/2 of each group, columns of lengths; empty for none
   mutable PanelHalves halves;  // of the tables' weights and features; they belong to one thread
@@ -40,15 +43,35 @@ struct PanelTables {
 // power of a group's features changes on it by more than a constant factor.
 class PanelLadder {
  public:
-  PanelLadder(int groups, const double* r, const double* c, const Classes& seen,
-              GaussianMoments& activation, Index max_nodes);
-
+  virtual ~PanelLadder() = default;
   enum class Step { ready, exhausted, failed };
 
-  Step reach(Index level);
+  Step reach(Index level) {
+    while (levels_.size() <= level) {
+      levels_.emplace_back();
+      const Step step = make(levels_.size() - 1, levels_.back());
+      if (step == Step::ready) continue;
+      levels_.pop_back();
+      return step;
+    }
+    return Step::ready;
+  }
   const PanelTables& operator[](Index level) const { return levels_[level]; }
 
  private:
+  virtual Step make(Index level, PanelTables& out) = 0;
+
+  Deque<PanelTables> levels_;
+};
+
+// That of a line.
+class LineLadder final : public PanelLadder {
+ public:
+  LineLadder(int groups, const double* r, const double* c, const Classes& seen,
+             GaussianMoments& activation, Index max_nodes);
+
+ private:
+  Step make(Index level, PanelTables& out) override;
   bool fill(int degree, int split, int effort, PanelTables& out);
   bool divide(const PanelTables& coarse);
   void fold(PanelTables& panels);
@@ -61,7 +84,6 @@ class PanelLadder {
   NamedMoments no_target_;  // the features know no labels
   Index max_nodes_;
   Array<double> edge_;
-  Deque<PanelTables> levels_;
 };
 
 }  // namespace spikedrf

@@ -112,4 +112,33 @@ inline bool plane_rule(const Array<PlaneFunction>& functions, Index max_nodes,
   return true;
 }
 
+// Ends of the panels across, between which features vary by no more than they do on their scale:
+// strips of a plane whose lines share their panels, for averages that divide both (spectra).
+inline Array<double> strip_edges(const Array<PlaneFunction>& functions, double left, double right,
+                                 double coarser) {
+  double widest = kWidestPanel;
+  for (const PlaneFunction& f : functions) {
+    Variation own;
+    f.function->add_variation(f.beside, f.sd, own);
+    widest = std::fmin(widest, 3.0 * own.everywhere);
+    for (const Variation::Feature& feature : own.features) {
+      widest = std::fmin(widest, feature.scale);
+    }
+  }
+  return graded_edges(left, right, coarser * std::fmax(widest, kNarrowestPanel), {});
+}
+
+// The panels of the lines of a strip, z_2 from `low` to `high`.
+inline Array<double> line_edges(const Array<PlaneFunction>& functions, double low, double high,
+                                double left, double right, double coarser) {
+  Variation variation;
+  for (const PlaneFunction& f : functions) {
+    for (double z : {low, 0.5 * (low + high), high}) {
+      add_shifted(*f.function, f.offset + f.beside * z, f.along, f.sd, variation);
+    }
+  }
+  for (Variation::Feature& feature : variation.features) feature.scale *= coarser;
+  return graded_edges(left, right, coarser * widest_panel(variation), variation.features);
+}
+
 }  // namespace spikedrf

@@ -120,6 +120,10 @@ cdef extern from "tables/plane_rule.hpp" namespace "spikedrf" nogil:
         double sd
     cbool core_plane_rule "spikedrf::plane_rule"(
         const Array[PlaneFunction]&, Index, int, PlaneRule&) except +
+    Array[double] core_strip_edges "spikedrf::strip_edges"(
+        const Array[PlaneFunction]&, double, double, double) except +
+    Array[double] core_line_edges "spikedrf::line_edges"(
+        const Array[PlaneFunction]&, double, double, double, double, double) except +
 
 cdef extern from "tables/latents.hpp" namespace "spikedrf" nogil:
     cdef struct Latents:

@@ -59,6 +59,15 @@ def plane_rule(
     slope: Floats | None = None,
     sd: float = 1.0,
 ) -> Floats | None: ...
+def panel_edges(
+    sigma: Function,
+    r: Floats,
+    c: Floats,
+    left: float,
+    right: float,
+    strip: tuple[float, float] | None = None,
+    coarser: float = 1.0,
+) -> Floats: ...
 def feature_rule(
     centre: Floats, scale: Floats, level: int, max_nodes: int, negligible: float
 ) -> Floats | None: ...

@@ -38,6 +38,11 @@ cdef class Problem:
     square of real labels `labels_at(level, fine)` returns labels on these nodes: rows of weight,
     value (of sign labels the chance of +1) and zeta of each direction that has its bit in
     `labelled`, and where those of each node begin, and the last end; None beyond the finest rule.
+    For spectra of spikes that span a plane rows are weight, ones, h, g2 and hz, which nobody looks
+    at, mu0, mu1, columns of the spikes, mu2^2, the weights of each class and, if lengths vary,
+    their columns, on strips of panels: the degree of these and where strips begin, and the last
+    ends.
+
     For spectra `seen` are the classes of inputs: their shares, their means along the spike and in
     the other directions in which they differ, (classes x directions), whose pairs are then those of
     the bulk's weights, and d times the variance of lengths (groups), or None if these do not vary.

@@ -57,6 +57,25 @@ def plane_rule(Function sigma, const double[:, ::1] r, const double[::1] c, cons
     return out
 
 
+def panel_edges(Function sigma, const double[:, ::1] r, const double[::1] c, double left,
+                double right, strip=None, double coarser=1.0):
+    """Ends of panels in the plane of kappa for features sigma(r_k . kappa + sqrt(c_k) N(0, 1)).
+
+    Those across, z_2 from `left` to `right`; with `strip`, the ends of one of them, those of the
+    lines along z_1 in it.
+    """
+    cdef Array[PlaneFunction] functions
+    cdef Array[double] edges
+    cdef Py_ssize_t k
+    for k in range(r.shape[0]):
+        functions.push_back(PlaneFunction(sigma.moments, 0.0, r[k, 0], r[k, 1], c[k] ** 0.5))
+    if strip is None:
+        edges = core_strip_edges(functions, left, right, coarser)
+    else:
+        edges = core_line_edges(functions, strip[0], strip[1], left, right, coarser)
+    return np.array([edges[k] for k in range(edges.size())])
+
+
 def feature_rule(const double[::1] centre, const double[::1] scale, int level, Index max_nodes,
                  double negligible):
     """Nodes and weights of a rule for N(0, 1) that resolves these features, None beyond the finest.

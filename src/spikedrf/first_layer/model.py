@@ -194,14 +194,17 @@ class Seen:
     shares : ndarray, shape (C,)
         Proportions of the classes.
     means : ndarray, shape (C, D)
-        Their means along the spike, then in the other directions in which they differ.
+        Their means along the spikes, then in the other directions in which they differ.
     spread : ndarray, shape (K,), or None
         d times the variance of the lengths of a group's neurons, None if they do not vary.
+    spans : int
+        Number of directions that the spikes span.
     """
 
     shares: Floats
     means: Floats
     spread: Floats | None
+    spans: int = 1
 
     def part(self, live: NDArray[np.bool_]) -> Seen:
         """Restrict to some groups."""

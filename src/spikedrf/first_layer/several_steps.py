@@ -31,6 +31,9 @@ _OF_ALL = ("eta", "alpha0")
 # The larger step of differences, relative, and how far those of half of it may be away.
 _DIFFERENCE, _AGREE = 0.02, 1e-6
 
+# Readout values that differ by less, beside the largest, differ by rounding.
+_ALIKE = 1e-12
+
 
 class SeveralSteps(Producer):
     r"""Gradient steps one after the other, each on samples of its own.
@@ -105,7 +108,7 @@ class SeveralSteps(Producer):
                 f"{u.shape} and {np.shape(pi)}"
             )
         groups = u.size if pi is None else len(pi)
-        return np.broadcast_to(u, (groups,)), proportions(pi, groups)
+        return np.broadcast_to(_alike(u), (groups,)), proportions(pi, groups)
 
     def neurons(self, sigma: Activation, population: Population, noise: float) -> Neurons:
         """See `Producer.neurons`; steps must be single ones."""
@@ -323,6 +326,16 @@ class SeveralSteps(Producer):
 
     def __repr__(self) -> str:
         return f"[{', '.join(map(repr, self.steps))}]"
+
+
+def _alike(u: Floats) -> Floats:
+    """Return values of which those are equal that differ by rounding: they are one group."""
+    order = np.argsort(u)
+    apart = np.diff(u[order], prepend=-np.inf) > _ALIKE * np.abs(u).max()
+    first = order[np.maximum.accumulate(np.where(apart, np.arange(u.size), 0))]
+    found = u.copy()
+    found[order] = u[first]
+    return found
 
 
 def _or_none(pi: Any) -> Any:

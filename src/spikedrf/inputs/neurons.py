@@ -17,8 +17,9 @@ Floats = NDArray[np.float64]
 #: So many directions may the spikes span.
 MOST_SPIKES = 2
 
-# What is thinner than this, beside the strongest spike, is a line.
-_THIN = 1e-8
+# What is thinner than this, beside what tells groups apart on a line, is that line. Groups that are
+# nearly alike have their difference as a function more, whose direction counts; rounding has none.
+_THIN, _ROUNDING = 1e-8, 1e-14
 
 
 class Neurons(NamedTuple):
@@ -106,13 +107,13 @@ def finished(neurons: Neurons, population: Population, init: str = "sphere") -> 
     if init == "sphere":
         spread = np.where(np.ptp(bulk, axis=1) == 0.0, 0.0, np.maximum(spread - 2.0, 0.0))
     if r.shape[1] > 1:
-        r, v = _principal(r, v)
+        r, v = _principal(r, v, c)
     axes = population.orthonormal(v.shape[-1] - population.latents)
     gamma = np.einsum("lja,rja->rl", axes, v)
     return LayerOnInputs(r, pi, v, gamma, bulk, c, spread, missed)
 
 
-def _principal(r: Floats, v: Floats) -> tuple[Floats, Floats]:
+def _principal(r: Floats, v: Floats, c: Floats) -> tuple[Floats, Floats]:
     """Turn the directions of spikes into their principal axes, the strongest first.
 
     Raises
@@ -121,7 +122,8 @@ def _principal(r: Floats, v: Floats) -> tuple[Floats, Floats]:
         If there are more than the theory has rules for.
     """
     left, size, turn = np.linalg.svd(r, full_matrices=False)
-    count = max(1, int(np.sum(size > _THIN * size[0])))
+    apart = max(float(np.ptp(left[:, 0])), float(np.ptp(c)) / float(c.max()))
+    count = max(1, int(np.sum(size > max(_THIN * min(apart, 1.0), _ROUNDING) * size[0])))
     if count > MOST_SPIKES:
         raise ValueError(
             f"step: the spikes of the {len(r)} groups span {count} directions, and averages over "

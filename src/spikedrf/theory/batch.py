@@ -15,6 +15,7 @@ from spikedrf.activations import Activation, FunctionLike, resolve
 from spikedrf.first_layer.bulk import Rules
 from spikedrf.first_layer.model import FirstLayer, Seen, Spike
 from spikedrf.first_layer.producers import StepLike, producer_of
+from spikedrf.inputs.panels import PlanePanels
 from spikedrf.parameters import broadcast_shape, real_array
 
 Floats = NDArray[np.float64]
@@ -34,7 +35,7 @@ class Part:
     live : ndarray of bool, shape (K,)
         The groups that have neurons.
     r, c, pi : ndarray, shape (S, K')
-        The distinct spikes, restricted to those groups.
+        The distinct spikes, restricted to those groups; in a plane r has the shape (S, K', 2).
     gamma : ndarray, shape (S,)
     moves : ndarray, shape (S, E)
         How they move with parameters of the step, see `Batch.moves`.
@@ -46,6 +47,8 @@ class Part:
         ``alpha, beta, lam, noise`` of each point, shape (N',).
     seen : Seen or None
         What features see of inputs that are not N(0, I).
+    planes : tuple of PlanePanels
+        The tables of each spike that spans a plane.
     whole : bool
         Whether these are all points and all groups of the batch.
     """
@@ -61,6 +64,7 @@ class Part:
     which: NDArray[np.int64]
     values: dict[str, NDArray[Any]]
     seen: Seen | None = None
+    planes: tuple[PlanePanels, ...] = ()
     whole: bool = False
 
     def chunks(self) -> list[slice]:
@@ -92,7 +96,7 @@ class Batch:
     parameters : dict
         The parameters as given, for labels.
     r, c, pi : ndarray, shape (S, K)
-        The distinct spikes.
+        The distinct spikes; in a plane r has the shape (S, K, 2).
     gamma : ndarray, shape (S,)
     moves : ndarray, shape (S, E)
         How each spike moves with the parameters of the step that were asked for: K + K + 1 columns
@@ -207,6 +211,7 @@ class Batch:
             which=self.which,
             values=self.values,
             seen=self.layer.seen,
+            planes=self._planes(self.r, self.c, self.layer.seen),
             whole=True,
         )
 
@@ -214,18 +219,29 @@ class Batch:
         if spikes.all() and live.all():
             return self._whole(live)
         points = spikes[self.which]
+        r, c = (np.ascontiguousarray(value[spikes][:, live]) for value in (self.r, self.c))
+        seen = None if self.layer.seen is None else self.layer.seen.part(live)
         return Part(
             points=points,
             live=live,
-            r=np.ascontiguousarray(self.r[spikes][:, live]),
-            c=np.ascontiguousarray(self.c[spikes][:, live]),
+            r=r,
+            c=c,
             pi=np.ascontiguousarray(self.pi[spikes][:, live]),
             gamma=self.gamma[spikes],
             moves=self.moves[spikes],
             bulk=None if self.bulk is None else self.bulk.part(spikes, live),
             which=(np.cumsum(spikes) - 1)[self.which[points]].astype(np.int64),
             values={name: value[points] for name, value in self.values.items()},
-            seen=None if self.layer.seen is None else self.layer.seen.part(live),
+            seen=seen,
+            planes=self._planes(r, c, seen),
+        )
+
+    def _planes(self, r: Floats, c: Floats, seen: Seen | None) -> tuple[PlanePanels, ...]:
+        if seen is None or seen.spans == 1:
+            return ()
+        shares, means, lengths = seen.shares, seen.means, seen.spread is not None
+        return tuple(
+            PlanePanels(self.sigma, *one, shares, means, lengths) for one in zip(r, c, strict=True)
         )
 
 
@@ -294,10 +310,11 @@ def pose(
     parameters |= producer.steered
     moves = _columns(layer)
     key = layer.bulk.key
-    if layer.r.shape[-1] != 1 or layer.alignment.shape[-1] != 1:
+    groups, spans = layer.r.shape[-2:]
+    if layer.alignment.shape[-1] != 1 or (spans != 1 and not everywhere):
         raise NotImplementedError("the core knows one spike direction and one of the target")
-    r, c, pi, gamma = layer.r[..., 0], layer.c, layer.pi, layer.alignment[..., 0, 0]
-    groups = r.shape[-1]
+    r = layer.r.reshape(*layer.r.shape[:-2], groups * spans)
+    c, pi, gamma = layer.c, layer.pi, layer.alignment[..., 0, 0]
     spike_shape = broadcast_shape(
         {
             "r": r.shape[:-1],
@@ -310,10 +327,10 @@ def pose(
     )
     shape = broadcast_shape({k: v.shape for k, v in values.items()} | {"the spike": spike_shape})
 
-    rows = np.empty((*spike_shape, 3 * groups + 1 + moves.shape[-1] + key.shape[-1]))
+    rows = np.empty((*spike_shape, (2 + spans) * groups + 1 + moves.shape[-1] + key.shape[-1]))
     begin = 0
     for part, width in (
-        (r, groups),
+        (r, spans * groups),
         (c, groups),
         (pi, groups),
         (gamma[..., None], 1),
@@ -342,8 +359,11 @@ def pose(
         flat = everywhere.reshape(-1)
         return flat if order is None else flat[order]
 
-    of_r, of_c, of_pi = (rows[:, i * groups : (i + 1) * groups] for i in range(3))
-    rest = rows[:, 3 * groups + 1 :]
+    of_r, of_c, of_pi, of_gamma, rest = np.split(
+        rows, np.cumsum([spans * groups, groups, groups, 1]), axis=1
+    )
+    if spans > 1:
+        of_r = of_r.reshape(-1, groups, spans)
     return Batch(
         sigma=sigma,
         g=g,
@@ -354,7 +374,7 @@ def pose(
         r=of_r,
         c=of_c,
         pi=of_pi,
-        gamma=np.ascontiguousarray(rows[:, 3 * groups]),
+        gamma=np.ascontiguousarray(of_gamma[:, 0]),
         moves=rest[:, : moves.shape[-1]],
         key=rest[:, moves.shape[-1] :],
         rtol=rtol,

@@ -35,6 +35,26 @@ def core_problem(
     )
 
 
+def plane_problem(part: Part, index: int, sigma: Activation, rtol: float) -> _core.Problem:
+    """Return the problem of a spectrum that one of the spikes poses, which spans a plane."""
+    assert part.seen is not None
+    of = np.arange(part.c.shape[0]) == index
+    every = np.ones(part.c.shape[1], dtype=bool)
+    return _core.Problem(
+        sigma.core,
+        None,
+        np.zeros((1, part.c.shape[1])),  # the tables know the spikes
+        np.ascontiguousarray(part.c[of]),
+        np.ascontiguousarray(part.pi[of]),
+        None,
+        bulk=None if part.bulk is None else part.bulk.part(of, every).core(),
+        seen=part.seen.core(),
+        rtol=rtol,
+        latents=(part.seen.spans, part.seen.means.shape[1], 0, part.seen.spread is not None, 0),
+        tables_at=part.planes[index].tables,
+    )
+
+
 def core_points(
     part: Part, order: NDArray[np.int64] | None = None, z: NDArray[np.complex128] | None = None
 ) -> _core.Points:

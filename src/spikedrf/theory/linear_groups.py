@@ -20,7 +20,7 @@ from spikedrf.theory.batch import Batch, Floats, Part
 
 def mergeable_spikes(batch: Batch) -> NDArray[np.bool_]:
     """Find the spikes whose several groups of linear features differ in nothing but the spike."""
-    if not batch.sigma.linear:
+    if not batch.sigma.linear or batch.r.ndim > 2:  # in a plane means of groups differ
         return np.zeros(len(batch.pi), dtype=bool)
     live = batch.pi > 0
     widest = np.where(live, batch.c, -np.inf).max(axis=1)

@@ -22,6 +22,9 @@ from spikedrf.theory.linear_groups import mergeable_spikes
 from spikedrf.theory.stieltjes import CURE, Transform, pose_spectrum
 from spikedrf.theory.support import Ensemble
 
+# Resolution of the grid.
+_OF_LINE, _OF_PLANE = 1e-6, 1e-4
+
 _COLUMNS = ("density", "cumulative", "success", "status", "quadrature_error")
 
 
@@ -169,7 +172,8 @@ class Spectrum:
         matrices of rank K. The first makes the eigenvalues of order ``p`` (`growth`). The second,
         as far as the first has left anything of it, separates from the bulk if features respond
         more strongly far out along the spike than on average (a Baik, Ben Arous and Péché
-        transition): one eigenvalue for each group at most. Usually there is none, and beyond ends
+        transition): one eigenvalue for each group at most, two where spikes span a plane. Usually
+        there is none, and beyond ends
         of the support where the density dies out gradually none is looked for. Classes of inputs
         that differ in another direction may make one in the same way, of each group.
         """
@@ -252,7 +256,7 @@ def spectrum(
     inputs: Inputs = None,
     init: str | None = None,
     bulk: str | None = None,
-    resolution: float = 1e-6,
+    resolution: float | None = None,
     rtol: float = 1e-8,
     workers: int | None = None,
 ) -> Spectrum:
@@ -282,9 +286,10 @@ def spectrum(
         As for `solve`: how the first layer was trained, and its bulk.
     inputs, init
         As for `solve`.
-    resolution : float
+    resolution : float, optional
         For ``x=None``: between the points of the grid the trapezoid rule gives every mass to
-        within this in sum, relative to ``1 - atom``; between 1e-9 and 0.1.
+        within this in sum, relative to ``1 - atom``; between 1e-9 and 0.1. By default 1e-6, and
+        1e-4 where spikes span a plane, in which a point takes milliseconds.
     rtol : float
         Quadrature nodes are added until the transform of every readout group moves by less than
         this, see `stieltjes`.
@@ -315,7 +320,8 @@ def spectrum(
     edge (``alpha = beta``). Eigenvalues below 1e-28 of their mean, which a saturating activation
     with a strong spike makes, count as zero. For ``bulk="network"`` see `stieltjes`: about a second
     for the bulk, and a slowly dying tail is known to some 1e-3 of ``|s|`` only, where no gaps or
-    outliers are looked for. Source: theory.md, section 7.
+    outliers are looked for. Where spikes span a plane (several steps with several values of ``u``)
+    averages are over that plane: seconds for a spectrum. Source: theory.md, sections 7 and 12.
 
     Examples
     --------
@@ -330,6 +336,8 @@ def spectrum(
     ensemble = _pose(
         alpha, beta, activation, target, step, noise, bulk, rtol, workers, inputs, init
     )
+    if resolution is None:
+        resolution = _OF_PLANE if ensemble.part.planes else _OF_LINE
     resolved = number("resolution", resolution, minimum=1e-9, maximum=0.1)
     if x is None:
         result = _evaluate(ensemble, *ensemble.grid(resolved))

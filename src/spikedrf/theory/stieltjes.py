@@ -16,7 +16,7 @@ from spikedrf.multi_index import MultiIndex, resolve_target
 from spikedrf.running.workers import thread_count
 from spikedrf.theory.batch import MAX_NODES, Batch, Floats, Part, pose
 from spikedrf.theory.convergence import check_accuracy, warn
-from spikedrf.theory.core import core_points, core_problem, run
+from spikedrf.theory.core import core_points, core_problem, plane_problem, run
 from spikedrf.theory.latents.spectral import layer_on
 from spikedrf.theory.linear_groups import mergeable_spikes, merged
 
@@ -25,6 +25,9 @@ Complexes = NDArray[np.complex128]
 # Quadrature rules stop growing here if the bulk has rules of its own: where these disagree, finer
 # averages over the spike do not help.
 _MOST_NODES = 1 << 11
+
+# Points of a chunk in a plane, each of which is work for milliseconds.
+_OF_PLANE = 64
 
 #: What to do where no root of the equations could be certified.
 CURE = "move z off the real axis"
@@ -316,9 +319,31 @@ def transform(
     groups = part.r.shape[1]
     columns = 1 if part.seen is None else part.seen.columns
     out = _core.Transforms(z.size, groups, form=(1 + columns) * groups if forms else 0)
-    # Every chunk makes its tables and finds its first root anew: worth some hundred points.
-    chunks = [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)]
-    most = MAX_NODES if part.bulk is None else _MOST_NODES
-    problem = core_problem(part, sigma, sigma, rtol, most)  # the features know no labels
-    run(problem, core_points(part, order, z), out, chunks, threads)
+    if part.planes:
+        _in_planes(sigma, part, order, z, rtol, threads, out)
+    else:
+        most = MAX_NODES if part.bulk is None else _MOST_NODES
+        problem = core_problem(part, sigma, sigma, rtol, most)  # the features know no labels
+        # Every chunk makes its tables and finds its first root anew: worth some hundred points.
+        chunks = [slice(i, min(i + 512, z.size)) for i in range(0, z.size, 512)]
+        run(problem, core_points(part, order, z), out, chunks, threads)
     return Transform.of(out).take(np.argsort(order))
+
+
+def _in_planes(
+    sigma: Activation,
+    part: Part,
+    order: NDArray[np.int64],
+    z: Complexes,
+    rtol: float,
+    threads: int | None,
+    out: _core.Transforms,
+) -> None:
+    """Fill in points of spikes that span planes: one problem for each, which knows its tables."""
+    alone = replace(part, which=np.zeros_like(part.which))
+    points = core_points(alone, order, z)
+    ends = np.searchsorted(part.which[order], np.arange(len(part.planes) + 1))
+    for index in range(len(part.planes)):
+        start, stop = int(ends[index]), int(ends[index + 1])
+        chunks = [slice(i, min(i + _OF_PLANE, stop)) for i in range(start, stop, _OF_PLANE)]
+        run(plane_problem(part, index, sigma, rtol), points, out, chunks, threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -56,6 +56,7 @@ class Ensemble:
     merge: bool
     rtol: float
     threads: int | None
+    _grids: dict[float, tuple[Floats, Transform]] = field(default_factory=dict)
 
     def at(self, x: Floats, *, forms: bool = False) -> Transform:
         """Compute the transform on the real axis, approached from above."""
@@ -97,6 +98,11 @@ class Ensemble:
         against it. Cells are halved where they fail, in the logarithm where they are wide. The
         transform at the points comes with them.
         """
+        if resolution not in self._grids:
+            self._grids[resolution] = self._grid(resolution)
+        return self._grids[resolution]
+
+    def _grid(self, resolution: float) -> tuple[Floats, Transform]:
         # A few eigenvalues that are not zero are all there is to see; not below rounding.
         resolution = max(resolution * (1.0 - self.atom), 1e-13)
         x = self.scale * np.geomspace(_SMALLEST, _LARGEST, _SCAN)
@@ -161,7 +167,13 @@ class Ensemble:
         found[~down_to_zero] = self._close_in(inside[~down_to_zero], outside[~down_to_zero])
         edges = found.reshape(-1, 2)
         fewer = self.part.values["alpha"][0] < self.part.values["beta"][0]
-        alike = not self.sigma.linear and bool(features_die_out(self.sigma, self.part.r)[0])
+        r = self.part.r
+        if self.part.planes:
+            # There is a direction in it for every pair of sides.
+            dead = any(self.sigma.saturates)
+        else:
+            dead = bool(features_die_out(self.sigma, r)[0])
+        alike = not self.sigma.linear and dead
         if edges.size and fewer and alike:
             edges[0, 0] = 0.0
         return edges

@@ -53,14 +53,10 @@ def layer_on(
     sigma = resolve(activation, "activation")
     level = real_array("noise", noise, minimum=0.0)
     layers, which = layers_on_inputs(step, sigma, law, level, rows)
-    if any(layer.r.shape[1] > 1 for layer in layers):
-        raise ValueError(
-            "step: spectra are known for spikes along one direction, and these span a plane; "
-            "simulate_spectrum takes any"
-        )
+    spans = max(layer.r.shape[1] for layer in layers)
     frames = [frame_of(law, layer) for layer in layers]
-    seen = _seen(frames[0])
-    along = np.array([_seen(frame).means[:, 0] for frame in frames])
+    seen = _seen(frames[0], spans)
+    along = np.array([_seen(frame, spans).means[:, :spans] for frame in frames])
     if which.ndim and np.abs(along - along[0]).max() > 1e-12:
         raise ValueError(
             f"step must be a single one with classes that differ along the spike, got axes of "
@@ -71,17 +67,34 @@ def layer_on(
         return np.array([getattr(layer, name) for layer in layers])[which]
 
     # The alignment with the first direction, for the record: eigenvalues do not know of labels.
-    gamma = np.clip(gather("gamma")[..., 0, 0], -1.0, 1.0)
-    spike = Spike(gather("r")[..., 0], gather("c"), gamma, gather("pi"))
-    nodes: Bulk = Isotropic(gather("c"))
+    r, gamma = (
+        np.array([_wide(getattr(layer, name), axis, spans) for layer in layers])[which]
+        for name, axis in (("r", 1), ("gamma", 0))
+    )
+    gamma = np.clip(gamma, -1.0, 1.0)
+    c, pi = gather("c"), gather("pi")
+    if spans > 1:
+        spike = Spike(r, c, gamma, pi, spans)
+    else:
+        spike = Spike(r[..., 0], c, gamma[..., 0, 0], pi)
+    nodes: Bulk = Isotropic(c)
     if law.values.size > 1:
         if which.ndim:
             raise ValueError(
                 f"step must be a single one with a covariance of the inputs, got axes of shape "
                 f"{which.shape}"
             )
-        nodes = _nodes(frames[0])
+        nodes = _nodes(frames[0], spans)
+    if spans > 1:
+        return FirstLayer(r, c, pi, gamma[..., :1], nodes, spike, seen=seen), "identity"
     return replace(FirstLayer.along_one(spike, nodes), seen=seen), "identity"
+
+
+def _wide(array: Floats, axis: int, spans: int) -> Floats:
+    """Return a layer's array over its spikes' directions with zeros for those that it lacks."""
+    lacking = [(0, 0), (0, 0)]
+    lacking[axis] = (0, spans - array.shape[axis])
+    return np.pad(array, lacking)
 
 
 def _beside(frame: Frame) -> Indices:
@@ -90,25 +103,24 @@ def _beside(frame: Frame) -> Indices:
     return shape.order[frame.spikes : shape.latents[1]]
 
 
-def _seen(frame: Frame) -> Seen:
-    """Return what features see; without a spike any direction may be called one."""
-    along = frame.means[:, :1] if frame.spikes else np.zeros((len(frame.means), 1))
+def _seen(frame: Frame, spans: int) -> Seen:
+    """Return what features see; where spikes are missing any direction may be called one."""
+    along = _wide(frame.means[:, : frame.spikes], 1, spans)
     means = np.concatenate([along, frame.means[:, _beside(frame)]], axis=1)
     spread = frame.spread if (frame.spread > 0.0).any() else None
-    return Seen(frame.population.proportions, means, spread)
+    return Seen(frame.population.proportions, means, spread, spans)
 
 
-def _nodes(frame: Frame) -> NodesOfLatents:
-    """Return the bulk, with weights for the spike and for where classes differ."""
-    beside = _beside(frame)
-    trace, size = frame.nodes.trace[0], 1 + beside.size
+def _nodes(frame: Frame, spans: int) -> NodesOfLatents:
+    """Return the bulk, with weights for the spikes and for where classes differ."""
+    kept = np.concatenate([np.arange(frame.spikes), _beside(frame)])
+    count = kept.size - frame.spikes
+    at = np.concatenate([np.arange(frame.spikes), np.arange(spans, spans + count)])
+    trace, size = frame.nodes.trace[0], spans + count
     weight = np.zeros((trace.size, size, size))
-    weight[:, 1:, 1:] = frame.nodes.A[0][:, beside][..., beside]
-    if frame.spikes:
-        weight[:, 0, 0] = frame.nodes.A[0][:, 0, 0]
-        weight[:, 0, 1:] = frame.nodes.A[0][:, 0, beside]
-    else:
-        weight[:, 0, 0] = trace
+    weight[:, at[:, None], at] = frame.nodes.A[0][:, kept][..., kept]
+    for missing in range(frame.spikes, spans):
+        weight[:, missing, missing] = trace
     pairs = np.ascontiguousarray(weight[(slice(None), *np.triu_indices(size))].T)
     own = weight[:, 0, 0]
     of_one = (own, 0.0 * own, own)
