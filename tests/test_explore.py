@@ -245,10 +245,15 @@ def test_what_goes_badly_together_is_said():
     model("activation").value = "relu"
     model("steps").value = 2
     tick(document)
-    assert "closed form" in model("message").text  # of a trained layer, after several steps
+    assert model("message").text == ""  # errors after several steps are known, not the spectrum
+    assert np.isfinite(model("curves").data["with_step"]).all()
+    assert len(model("spectrum").data["x"]) == 0 < len(model("spectrum_without").data["x"])
+    assert "theory.spectrum" not in State(steps=2, bulk="network").python()
+    model("u").value = "1, -1"
+    tick(document)
+    assert "bulk must be" in model("message").text  # of several groups after several steps
     model("bulk").value = "isotropic"
     model("steps").value = 1
-    model("u").value = "1, -1"
     tick(document)
     model("u").value = "1, <b>"
     assert model("message").text == "u must be a number, got &#x27;&lt;b&gt;&#x27;"

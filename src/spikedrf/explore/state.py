@@ -144,6 +144,11 @@ class State:
         """Whether the spikes may span a plane, on which nothing is quick."""
         return self.steps > 1 and len(self.u) > 1
 
+    @property
+    def has_spectrum(self) -> bool:
+        """Whether the spectrum with this bulk is known, of spikes on a line."""
+        return self.steps == 1 or self.bulk == "isotropic"
+
     @classmethod
     def from_query(cls, query: str, default: State | None = None) -> State:
         """Read the query of an address; what it does not say is as in ``default``.
@@ -223,7 +228,7 @@ class State:
 spectrum = theory.spectrum(alpha={self.alpha!r}, step=step, bulk="{self.bulk}",
                            **picture, **features)
 """
-        if self.plane:
+        if self.plane or not self.has_spectrum:
             spectrum = ""
         return f"""\
 import numpy as np

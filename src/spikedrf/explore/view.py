@@ -40,7 +40,8 @@ class View:
     target, learned, learned_without : ndarray, shape (M,)
         The target and the mean outputs there, at the alpha of the state.
     spectrum, spectrum_without : Spectrum or None
-        The spectra of the features at the alpha of the state; None for spikes that span a plane.
+        The spectra of the features at the alpha of the state; None for spikes that span a plane,
+        and after several steps for the trained network's bulk.
     spike : Spike or None
         What the step leaves.
     lost : int
@@ -152,7 +153,7 @@ def _network(state: State, alpha: Floats, s: Floats, step: Any) -> _Network:
         theory.solve(at, lam=state.lam, **features, **state.readout) for at in (alpha, state.alpha)
     )
     spectrum = None
-    if here.spike.span == 1:
+    if here.spike.span == 1 and (step is None or state.has_spectrum):
         spectrum = theory.spectrum(alpha=state.alpha, **SPECTRUM, **features)
     reached = [curve.success, *([] if spectrum is None else [spectrum.success])]
     return _Network(
