@@ -7,7 +7,7 @@ tables of a target of two directions are integrals over a plane.
 import numpy as np
 import pytest
 
-from spikedrf import Covariance, Mixture, Spike, theory
+from spikedrf import Covariance, GradientStep, Mixture, Spike, theory
 
 SPIKE = {"r": 1.13405551, "c": 1.0189732}
 WHITE = "one direction, white inputs"
@@ -49,3 +49,25 @@ def test_one_spike(race, case, entrant):
         race(entrant, solve, model, check=certified, row=case, **more)
     else:
         race(entrant, solve, {}, check=certified, row=case, part=True, target=most, **more)
+
+
+STEPS = [GradientStep(1.5, 8.0, u=[1.0, -1.0])] * 3
+
+
+def solve_after_steps(target):
+    """Return the solution on a grid after three steps: a plane of spikes, or a line of them."""
+    alpha, lam = np.linspace(0.5, 5, 20)[:, None], np.geomspace(1e-2, 1, 20)
+    model = {"activation": "relu", "target": target, "noise": 0.1, "beta": 2.0, "rtol": 1e-6}
+    step = STEPS if target == "staircase" else [GradientStep(1.5, 8.0)] * 3
+    return theory.solve(alpha, lam=lam, step=step, workers=1, **model)
+
+
+@pytest.mark.parametrize("entrant", ["spikedrf", WHITE])
+def test_plane_of_spikes(race, entrant):
+    """Steps and tables in it, which are two tenths of a second: goal 50 ms a point."""
+    more = {"group": "solver, three steps, per point of a grid of 400", "points": 400}
+    target = "staircase" if entrant == "spikedrf" else "tanh"
+    race(
+        entrant, solve_after_steps, target, check=certified, row="two values of u, a plane",
+        part=entrant == WHITE, **more,
+    )  # fmt: skip

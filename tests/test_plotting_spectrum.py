@@ -50,6 +50,11 @@ def test_lines_hold_the_theory():
     display.figure_.savefig(io.BytesIO())
 
 
+def test_several_steps_are_called_so():
+    display = SpectrumDisplay.from_theory(**CASE | {"step": [GradientStep(1.0, 3.0)] * 2}).plot()
+    assert legend_of(display)[1].startswith("after 2 gradient steps")
+
+
 def test_areas_are_shares_of_the_eigenvalues():
     """Also where the axis is logarithmic, and of the simulated ones."""
     case = {"alpha": 0.5, "activation": "relu", "step": STEP}

@@ -520,7 +520,8 @@ bool sum_panels(const PanelTables& panels, const double* weight, const Array<con
                 Complex* total, double* lowest) {
   const Tables& tables = panels.tables;
   const int features = pair_count(tables.groups) + tables.groups;
-  Array<const double*> row{weight};
+  Array<const double*>& row = scratch.whole;
+  row.assign(1, weight);
   for (int a = 0; a < features; ++a) row.push_back(tables.feature(a));
   row.insert(row.end(), more.begin(), more.end());
   const bool plane = !panels.strip.empty();

@@ -24,10 +24,11 @@ using Complex = std::complex<double>;
 
 // Work space, kept between calls.
 struct PanelScratch {
-  Array<const double*> row;  // of the panel at hand
-  Array<Index> waiting;      // halves still to come
-  Array<double> divided;     // rows of both halves of a panel
-  Array<double> lanes;       // sums
+  Array<const double*> row;    // of the panel at hand
+  Array<Index> waiting;        // halves still to come
+  Array<double> divided;       // rows of both halves of a panel
+  Array<const double*> whole;  // rows of all panels
+  Array<double> lanes;         // sums
   Array<Complex> total;
   PanelHalves of_line;          // of a line in a plane
   Deque<Array<double>> strips;  // of a plane: rows of the strip at hand, then of halves to come

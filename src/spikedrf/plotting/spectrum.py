@@ -294,7 +294,9 @@ class SpectrumDisplay(Display):
             self._draw_histogram(name, simulation, limits, log)
         for zorder, (name, spectrum) in enumerate(self.spectra.items(), start=3):
             style = {key: _STYLES[name][key] for key in ("color", "linestyle")}
-            label = _LABELS[name]
+            label, steps = _LABELS[name], spectrum.about.get("steps", 1)
+            if name == "with_step" and steps > 1:
+                label = f"after {steps} gradient steps"
             if spectrum.atom > 0.0:
                 label += f"; {spectrum.atom:.3g} of all at 0"
             if spectrum.growth.size:
