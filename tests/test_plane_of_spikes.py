@@ -227,6 +227,20 @@ def test_groups_that_are_nearly_alike(case):
         assert found(e).test_error == pytest.approx(one, rel=1e-9)
 
 
+def test_noisy_signs():
+    """Certified, with two latents of the labels beside the plane; eight simulations, |z| < 4."""
+    model = {
+        "beta": 2.0, "lam": 0.1, "activation": "relu", "target": STAIRCASE, "noise": 1.0,
+        "step": [TWO] * 2, "loss": "logistic", "labels": "sign",
+    }  # fmt: skip
+    found = theory.solve(4.0, rtol=1e-4, **model)
+    assert found.success
+    drawn = simulate(4.0, d=100, replicates=8, rng=0, n_test=2000, workers=1, **model)
+    for name in ("test_error", "norm"):
+        away = getattr(drawn, name) - getattr(found, name)
+        assert abs(away) < 4 * getattr(drawn, f"{name}_sem"), name
+
+
 NETWORKS = {
     "a plane": {"step": [GradientStep(1.5, 6.0, u=SIGNS)] * 2, **STEEP, "beta": 1.0},
     "two classes": {

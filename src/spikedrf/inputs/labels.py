@@ -21,7 +21,8 @@ _GRID = {
     2: (25, 33, 49, 73, 109, 163),
     3: (17, 25, 33, 43),
 }
-# Points of Gauss-Hermite rules for real labels beside a plane of kappa, whose nodes are thousands.
+# Points of Gauss-Hermite rules for what is smooth beside a plane of kappa, whose nodes are
+# thousands: real labels, and the chance of +1 where signs are noisy.
 _BESIDE_PLANE = {1: (12, 18, 26, 38, 54, 80), 2: (10, 14, 20, 28, 40), 3: (8, 10, 12)}
 #: So many labels there are at most, on all nodes together.
 MOST_LABELS = 1 << 21
@@ -115,7 +116,7 @@ def _of_class(
         return np.array([np.ones(nodes), value]), np.arange(nodes + 1)
     if frame.labels == 1 and readout.signs:
         return _along_a_line(frame, readout, i, shift, fine)
-    smooth = frame.spikes > 1 and not readout.signs
+    smooth = frame.spikes > 1 and (not readout.signs or readout.noise > 0.0)
     points = (_BESIDE_PLANE if smooth else _GRID)[frame.labels]
     if fine >= len(points) or points[fine] ** frame.labels * nodes > 2 * MOST_LABELS:
         return None
