@@ -29,7 +29,7 @@ _LOWEST = 1e-2
 # The rules for averages over a sample: nodes on a panel of width 1/2 along the target, the reach
 # and the step across it, and those of label noise: at least, for each unit of it, at most.
 _DEGREE, _REACH, _ACROSS = 8, 8.5, 0.25
-_NOISE = (8, 60, 64)
+_NOISE = (4, 40, 64)
 
 # Samples of so little weight do not count, nor what is left beyond a bound of the spectrum.
 _LEAST, _BEYOND = 1e-18, 1e-13
