@@ -94,7 +94,7 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
   constexpr int kMaxHalvings = 6;
   constexpr double kConverged = 1e-10;  // step, relative: the one that is left is far smaller
   constexpr double kRounding = 1e-8;    // below this a step that stops shrinking is rounding
-  constexpr double kNear = 1e-5;        // above this nothing is known of the step after the next
+  constexpr double kClose = 1e-5;       // above this nothing is known of the step after the next
   constexpr double kBend = 100.0;       // of a step of Newton's its square is left, times this
   double previous = 1e300;
   if (!place()) return false;
@@ -119,7 +119,7 @@ bool ConvexEquations::newton(NewtonReport& report, bool chord) {
     if (!chord) left *= std::min(1.0, kBend * last_step);
     if (chord && fall_ > 0.0) left *= std::min(1.0, fall_);
     const bool arrived =
-        last_step <= kConverged || (last_step <= kNear && left <= negligible_);
+        last_step <= kConverged || (last_step <= kClose && left <= negligible_);
     if (last_step <= kRounding && last_step > 0.5 * previous) {
       report.converged = true;
       return true;

@@ -30,6 +30,7 @@ class Rows final : public TableSource {
 
   // Ridge regression needs moments of the labels only.
   Made label(Index, Index, const Latents&, LabelTable&) override { return Made::failed; }
+  Made panels(Index, int, const Latents&, int, PanelTables&) override { return Made::failed; }
   Made make(Index level, int groups, const Latents& latents, Tables& tables) override {
     NamedMoments activation(case_.activation), target(case_.target);
     Variation variation;
