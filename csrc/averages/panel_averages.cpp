@@ -183,8 +183,10 @@ SPIKEDRF_INLINE bool visit_degree(const Line& line, const Complex* v, PanelScrat
   for (Index p = 0; p < line.panels; ++p) {
     Index at = p;
     for (Index waiting = 0;;) {
-      const double* first = halves.rows.data() + (at - line.panels) * block;
-      for (int r = 0; r < rows; ++r) row[r] = at == p ? line.row[r] + p * n : first + r * n;
+      for (int r = 0; r < rows; ++r) {
+        row[r] = at == p ? line.row[r] + p * n
+                         : halves.rows.data() + (at - line.panels) * block + r * n;
+      }
       evaluate<n>(row, features, v, one_plus_v);
       bool settled = one_plus_v.radius2 <= fraction2 * one_plus_v.centre2;
       if (!settled) {
