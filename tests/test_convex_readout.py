@@ -8,6 +8,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from spikedrf import losses
 from spikedrf.readout.convex import ReadoutProblem, best_constant, fit_readout
+from spikedrf.readout.newton import Matrix
 from spikedrf.readout.ridge import ridge_readout
 
 SEVERAL = [
@@ -251,3 +252,14 @@ def test_single_precision_is_enough_to_compare_ridges(loss):
     np.testing.assert_allclose(values(single=True), values(), rtol=1e-5)
     few = ReadoutProblem(Phi[:50], intercept=True, single=True)
     assert few.design.A.dtype == np.float64
+
+
+def test_a_rough_hessian_is_within_what_is_asked():
+    rng = np.random.default_rng(0)
+    weight = rng.random(3000)
+    design = Matrix(np.ones(3000), False, rng.standard_normal((3000, 40)))
+    exact = np.triu((design.A.T * weight) @ design.A)
+    for within, least in ((1.0, 1e-7), (1e-6, 0.0)):  # the second in double precision
+        rough = np.triu(design.weighted_gram(weight, within))
+        off = np.linalg.norm(rough - exact, 2)
+        assert least <= off < within

@@ -76,7 +76,7 @@ class _Features(Design):
         product -= np.multiply.outer(self.mean, total)
         return np.concatenate([product, total[None]]) if self.intercept else product
 
-    def weighted_gram(self, weight: Floats) -> Floats:
+    def weighted_gram(self, weight: Floats, within: float = 0.0) -> Floats:
         """Return the sum over the blocks."""
         measure = partial(_gram, self.layer, self.weights, self.mean, self.intercept)
         return np.asfortranarray(self.rows.sum(measure, weight))

@@ -28,6 +28,8 @@ _LINE_STEPS = 60
 _FLAT = 0.1
 #: A step with an old Hessian that leaves more than this part of the bound is followed by a new one.
 _STALE = 1e-2
+#: A Hessian may be off by this part of the penalty, and a step leaves that part at most of the way.
+_ROUGH = 1e-2
 #: The intercept, which has no penalty, keeps this part of the largest curvature it can have.
 _STIFFNESS = 1e-9
 #: Where Newton's steps promise less than this part of the objective they are near its minimum.
@@ -35,6 +37,11 @@ _NEAR = 1e-12
 #: And where the intercept is off by less than this part of the labels it is near its own.
 _CLOSE = 1e-3
 _BLOCK = 2048
+
+
+def few_columns(A: Array, x: Array) -> Array:
+    """Return ``A x`` of a vector or of few columns: in this order BLAS copies less of ``A``."""
+    return (x.T @ A.T).T
 
 
 class Terms(NamedTuple):
@@ -82,8 +89,15 @@ class Design(ABC):
         """Return ``A^T slopes``, likewise."""
 
     @abstractmethod
-    def weighted_gram(self, weight: Floats) -> Floats:
-        """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing."""
+    def weighted_gram(self, weight: Floats, within: float = 0.0) -> Floats:
+        """Return the upper triangle of ``A^T diag(weight) A``; rows of weight 0 cost nothing.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (n,)
+        within : float
+            How far off it may be, in norm: single precision takes half the time.
+        """
 
     @cached_property
     def gram(self) -> Floats:
@@ -149,20 +163,29 @@ class Matrix(Design):
 
     def back(self, slopes: Floats) -> Floats:
         """Return ``A^T slopes``."""
-        return np.asarray(self.A.T @ slopes.astype(self.A.dtype, copy=False), np.float64)
+        return np.asarray(few_columns(self.A.T, slopes.astype(self.A.dtype, copy=False)), float)
 
-    def weighted_gram(self, weight: Floats) -> Floats:
+    @cached_property
+    def squares(self) -> Floats:
+        """Squared lengths of the rows."""
+        return np.asarray(np.einsum("ij,ij->i", self.A, self.A, dtype=np.float64))
+
+    def weighted_gram(self, weight: Floats, within: float = 0.0) -> Floats:
         """Return it, from blocks of rows."""
         gram = np.zeros((self.q, self.q), order="F")
-        root = np.sqrt(weight).astype(self.A.dtype, copy=False)
+        dtype = self.A.dtype
+        if within > 0.0 and np.finfo(np.float32).eps * float(weight @ self.squares) < within:
+            dtype = np.dtype(np.float32)
+        root = np.sqrt(weight).astype(dtype)
         for rows in row_blocks(len(root), _BLOCK):
             present = np.flatnonzero(root[rows])
             if not present.size:
                 continue
             if len(present) < 0.9 * (rows.stop - rows.start):
-                block = self.A[rows][present] * root[rows][present, None]
+                block, factor = self.A[rows][present], root[rows][present, None]
             else:
-                block = self.A[rows] * root[rows, None]
+                block, factor = self.A[rows], root[rows, None]
+            block = np.multiply(block, factor, dtype=dtype, casting="same_kind")
             if block.dtype == gram.dtype:
                 add_gram(block, gram)
             else:
@@ -321,7 +344,8 @@ def newton(objective: Objective, x: Floats, tol: float) -> tuple[Floats, int]:
     nit, failed, new = 0, 0, True
     while nit < _NEWTON_STEPS and bound > tol * value:
         if new:
-            factor = objective.factor(design.weighted_gram(objective.curvature(h)))
+            curvature = objective.curvature(h)
+            factor = objective.factor(design.weighted_gram(curvature, _ROUGH * objective.lam))
         step = -linalg.cho_solve((factor, False), gradient, check_finite=False)
         fall = -0.5 * float(gradient @ step)
         there = x + _along(objective, x, h, step) * step

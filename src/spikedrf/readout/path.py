@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spikedrf.losses import Loss
 from spikedrf.parameters import Floats
-from spikedrf.readout.newton import Design
+from spikedrf.readout.newton import Design, few_columns
 
 #: Directions, and how many differences of gradients make one.
 _STEPS, _MEMORY = 80, 12
@@ -91,7 +91,7 @@ def minimise(
     found, nit = x.copy(), np.zeros(x.shape[1], np.int64)
     success = np.zeros(x.shape[1], bool)
     at = np.arange(x.shape[1])
-    h, z = design.outputs(x), vector.T @ x
+    h, z = design.outputs(x), few_columns(vector.T, x)
     unit = np.zeros((len(value), at.size))
     history: list[tuple[Floats, Floats]] = []
     before: tuple[Floats, Floats] | None = None
@@ -103,11 +103,11 @@ def minimise(
             unit = 1.0 / np.sqrt(np.maximum(typical, 1e-12) * value[:, None] + penalty)
             history, before = [], None
         slope = weight * family.of_rows("derivative", h)
-        gradient = vector.T @ design.back(slope) + penalty * z
+        gradient = few_columns(vector.T, design.back(slope)) + penalty * z
         objective = weight[:, 0] @ family.of_rows("value", h) + 0.5 * (penalty * z * z).sum(axis=0)
         near = gradient * gradient / (np.maximum(typical, 1e-300) * value[:, None] + penalty)
         done = (0.5 * near.sum(axis=0) <= tol * objective) & (typical > 0.0)
-        found[:, at], nit[at], success[at] = vector @ z, step, done
+        found[:, at], nit[at], success[at] = few_columns(vector, z), step, done
         going = ~done
         if not going.any() or step == _STEPS:
             break
@@ -122,7 +122,7 @@ def minimise(
         if before is not None:
             history = [*history[1 - _MEMORY :], (before[0], white - before[1])]
         direction = unit * _two_loops(history, white)
-        forward = design.outputs(vector @ direction)
+        forward = design.outputs(few_columns(vector, direction))
         t = _along(family, h, forward, penalty, z, direction)
         before = (t * direction / unit, white)
         z, h = z + t * direction, h + t * forward
