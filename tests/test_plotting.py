@@ -65,6 +65,11 @@ def test_narrow_ranges_have_linear_axes():
     assert len(display.lines_) == 2
 
 
+def test_the_legend_counts_the_steps():
+    display = LearningCurveDisplay.from_theory([0.5, 2.0], step=[STEP, STEP], **MODEL)
+    assert display.lines_[1].get_label().startswith("after 2 gradient steps")
+
+
 def test_signs_are_held_against_the_best_classifier():
     signs = {"loss": "squared_hinge", "labels": "sign", "flip": 0.1}
     alpha = [0.5, 2.0]

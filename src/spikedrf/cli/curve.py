@@ -455,6 +455,7 @@ def _display(result: _Result) -> LearningCurveDisplay:
         **_reference(result),
         success=bulks["isotropic"].success,
         success_without_step=curves["without_step"].success,
+        steps=args.steps,
         test_error_network=None if own is None else own.test_error,
         success_network=None if own is None else own.success,
     )

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikedrf import theory
 from spikedrf.activations import FunctionLike
+from spikedrf.first_layer.producers import producer_of
 from spikedrf.inputs.mixture import Mixture
 from spikedrf.inputs.population import Inputs
 from spikedrf.losses import LossLike
@@ -26,11 +27,7 @@ Triple = tuple[ArrayLike, ArrayLike, ArrayLike | None]
 Points = Simulation | Mapping[str, Triple | Simulation]
 
 _STYLES = {"without_step": NO_STEP, "with_step": STYLES[0]}
-_NETWORK_STYLE, _NETWORK_LABEL = STYLES[1], "after it, with the trained network's own bulk"
-_LABELS = {
-    "without_step": "no step (random features)",
-    "with_step": "after one gradient step",
-}
+_NETWORK_STYLE = STYLES[1]
 
 
 class LearningCurveDisplay(Display):
@@ -56,6 +53,8 @@ class LearningCurveDisplay(Display):
         Test error after the step with ``bulk="network"``, drawn beside the isotropic one.
     success_network : array_like of bool, shape (N,), optional
         The same for it.
+    steps : int, optional
+        How many gradient steps there were, for the legend.
 
     Attributes
     ----------
@@ -97,6 +96,7 @@ class LearningCurveDisplay(Display):
         success_without_step: ArrayLike | None = None,
         test_error_network: ArrayLike | None = None,
         success_network: ArrayLike | None = None,
+        steps: int = 1,
     ) -> None:
         self.alpha = real_array("alpha", alpha, minimum=0.0, exclusive=True, infinite=True)
         if self.alpha.ndim != 1:
@@ -112,6 +112,7 @@ class LearningCurveDisplay(Display):
         if test_error_network is not None:
             self.test_error_network = self._like_alpha("test_error_network", test_error_network)
         self.success_network = self._flags("success_network", success_network)
+        self.steps = steps
 
     def _like_alpha(self, name: str, value: ArrayLike) -> Floats:
         array = np.asarray(value, dtype=np.float64)
@@ -208,6 +209,7 @@ class LearningCurveDisplay(Display):
             bayes_error=_bayes_error(target, noise, flip, inputs) if signs else None,
             success=with_step.success,
             success_without_step=without_step.success,
+            steps=producer_of(step).parameters.get("steps", 1),
         )
         return display.plot(style=style, ax=ax, points=points)
 
@@ -264,13 +266,19 @@ class LearningCurveDisplay(Display):
             ax = new_axes()
         errors = {"without_step": self.test_error_without_step, "with_step": self.test_error}
         success = {"without_step": self.success_without_step, "with_step": self.success}
+        one = self.steps == 1
+        labels = {
+            "without_step": "no step (random features)",
+            "with_step": f"after {'one gradient step' if one else f'{self.steps} gradient steps'}",
+        }
         curves = [
-            Curve(_LABELS[name], _STYLES[name], errors[name], success[name], given.get(name))
-            for name in errors
+            Curve(label, _STYLES[name], errors[name], success[name], given.get(name))
+            for name, label in labels.items()
         ]
         if self.test_error_network is not None:
             own_bulk = self.test_error_network, self.success_network
-            curves.append(Curve(_NETWORK_LABEL, _NETWORK_STYLE, *own_bulk))
+            label = f"after {'it' if one else 'them'}, with the trained network's own bulk"
+            curves.append(Curve(label, _NETWORK_STYLE, *own_bulk))
         self.ax_, self.figure_ = ax, ax.figure
         quantities = QUANTITIES if self.bayes_error is None else SIGN_QUANTITIES
         self.lines_ = draw_curves(
