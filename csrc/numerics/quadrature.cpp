@@ -117,6 +117,41 @@ const LegendreRule& legendre_rule(int degree) {
   return rules[degree];
 }
 
+namespace {
+
+LegendreHalves interpolate_halves(int n) {
+  const LegendreRule& rule = legendre_rule(n);
+  LegendreHalves halves;
+  halves.left.resize(n * n);
+  halves.right.resize(n * n);
+  Array<double> share(n);
+  const auto at = [n](int j, int i) { return j * n + i; };
+  for (int i = 0; i < n; ++i) {
+    const double x = 0.5 * (rule.node[i] - 1.0);
+    double total = 0.0;
+    for (int j = 0; j < n; ++j) {
+      // Barycentric weights of Gauss-Legendre nodes; no node of a half is one of the whole.
+      const double t = rule.node[j];
+      const double weight = std::sqrt((1.0 - t * t) * rule.weight[j]);
+      share[j] = (j % 2 == 0 ? weight : -weight) / (x - t);
+      total += share[j];
+    }
+    for (int j = 0; j < n; ++j) {
+      halves.left[at(j, i)] = share[j] / total;
+      halves.right[at(n - 1 - j, n - 1 - i)] = halves.left[at(j, i)];
+    }
+  }
+  return halves;
+}
+
+}  // namespace
+
+const LegendreHalves& legendre_halves(int degree) {
+  static const LegendreHalves all[] = {interpolate_halves(16), interpolate_halves(24),
+                               interpolate_halves(32)};
+  return all[(degree - 16) / 8];
+}
+
 Rule gauss_hermite(int n) {
   // Orthonormal Hermite polynomials: x p_k = sqrt(k+1) p_{k+1} + sqrt(k) p_{k-1},
   // p_n' = sqrt(n) p_{n-1}, and the weight of root x is 1 / (n p_{n-1}(x)^2).

@@ -22,6 +22,13 @@ LegendreRule gauss_legendre(int n);
 // The same, made once for each degree up to 32.
 const LegendreRule& legendre_rule(int degree);
 
+// Values at the n nodes of the left half of a panel from those at its n Gauss-Legendre nodes
+// (matrix[j * n + i]: node i from node j), and the same for the right half; n is 16, 24 or 32.
+struct LegendreHalves {
+  Array<double> left, right;
+};
+const LegendreHalves& legendre_halves(int degree);
+
 // Gauss-Hermite rule for the standard normal measure; nodes whose weight cannot matter in double
 // precision are left out.
 Rule gauss_hermite(int n);
