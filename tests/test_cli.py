@@ -309,7 +309,7 @@ def test_the_bulk_is_told_when_it_matters(capsys):
     assert "bulk" not in out
     status, _, err = run(capsys, f"{line} 5 --steps 2 --u 1 -1 --bulk network")
     assert status == 2
-    assert "argument --bulk: bulk must be 'isotropic' with" in err
+    assert "argument --bulk: bulk='network' after several steps is known for one value of u" in err
 
 
 def test_help_and_tables_import_nothing_heavy():

@@ -160,7 +160,7 @@ def test_best_classifier_of_a_product():
         (["--inputs", "eigenvalues:-1,2"], "eigenvalues must be >= 0"),
         (
             ["--inputs", "eigenvalues:1,2", "--bulk", "network", "--steps", "2", "--u", "1", "-2"],
-            "argument --bulk: bulk must be 'isotropic' with inputs",
+            "argument --bulk: bulk='network' after several steps is known for one value of u",
         ),
         (["--init", "cube"], "argument --init: invalid choice"),
         (

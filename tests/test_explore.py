@@ -251,7 +251,7 @@ def test_what_goes_badly_together_is_said():
     assert "theory.spectrum" not in State(steps=2, bulk="network").python()
     model("u").value = "1, -1"
     tick(document)
-    assert "bulk must be" in model("message").text  # of several groups after several steps
+    assert "known for one value of u" in model("message").text
     model("bulk").value = "isotropic"
     model("steps").value = 1
     tick(document)

@@ -170,7 +170,7 @@ def test_the_command_line(capsys):
         ([GradientStep(1.0, 3.0, u=[1.0, -1.0], pi=[0.5, 0.5]), GradientStep(
             1.0, 3.0, u=[1.0, -1.0], pi=[0.4, 0.6])], {}, ValueError, "pi must be the same"),
         ([GradientStep(1.0, 3.0, u=[1.0, -1.0])] * 2, {"bulk": "network"}, ValueError,
-         "bulk must be 'isotropic' with inputs, a target of several directions, several steps"),
+         "bulk='network' after several steps is known for one value of u, white inputs"),
         ([STEP, GradientStep([1.0, 2.0], 3.0), GradientStep([1.0, 2.0, 3.0], 3.0)], {}, ValueError,
          "do not broadcast"),
     ],

@@ -52,11 +52,18 @@ def refuse_beyond_latents(step: Any, bulk: str | None) -> None:
     ValueError
         The message names the argument.
     """
-    where = (
-        "with inputs, a target of several directions, several steps of several u or init='gaussian'"
+    producer = producer_of(step)
+    if bulk in (None, "isotropic") or (bulk == "network" and producer.trains):
+        return
+    if bulk == "network" and producer.parameters.get("steps", 1) > 1:
+        raise ValueError(
+            "bulk='network' after several steps is known for one value of u, white inputs and a "
+            "target of one direction: use bulk='isotropic' or simulate(model='network')"
+        )
+    raise ValueError(
+        f"bulk must be 'isotropic', or 'network' after a GradientStep, with inputs, a target of "
+        f"several directions or init='gaussian', got {bulk!r}"
     )
-    if bulk not in (None, "isotropic") and not (bulk == "network" and producer_of(step).trains):
-        raise ValueError(f"bulk must be 'isotropic' {where}, got {bulk!r}")
 
 
 def solve_latents(

@@ -49,7 +49,10 @@ def layer_on(
         return step, target
     own = producer_of(step).own_bulk if bulk is None else bulk
     if own != "isotropic":
-        raise ValueError(f"bulk must be 'isotropic' with inputs of their own, got {own!r}")
+        raise ValueError(
+            f"bulk must be 'isotropic' for spectra with inputs, a target of several directions, "
+            f"several steps of several u or init='gaussian', got {own!r}"
+        )
     sigma = resolve(activation, "activation")
     level = real_array("noise", noise, minimum=0.0)
     layers, which = layers_on_inputs(step, sigma, law, level, rows)
