@@ -13,10 +13,12 @@ from spikedrf import (
     Mixture,
     MultiIndex,
     Spike,
+    _core,
     losses,
     simulate,
     theory,
 )
+from spikedrf.activations import resolve
 
 STORED = latent_cases.stored()
 SPIKE = Spike((1.5, -1.0), (1.05, 1.2), 0.8, (0.6, 0.4))
@@ -325,3 +327,22 @@ def test_two_rules_that_agree_by_accident_do_not_certify_a_kink(gamma):
         same = theory.solve(2.2, target=target, step=Spike(r, c, [gamma, 0.0], pi), **model)
     assert not same.success
     assert same.test_error == pytest.approx(float(plain.test_error), rel=1e-5)
+
+
+def test_rules_of_classes_go_by_name():
+    """Steps next to each other, as shares of a smallest scale of one: coarser, then finer."""
+    sigma, one = _core.Function(resolve("tanh").core), np.ones(1)
+    for start, step in (("uniform", 0.5), ("fine", 0.32)):
+        nodes, weight = _core.class_rule(sigma, one, one, 1.0, 0, 1000, start=start)
+        np.testing.assert_allclose(np.diff(nodes), step, rtol=1e-12)
+        assert weight.sum() == pytest.approx(1.0, abs=1e-8)
+    with pytest.raises(ValueError, match="start must be 'hermite', 'uniform' or 'fine', got 'no'"):
+        _core.class_rule(sigma, one, one, 1.0, 0, 1000, start="no")
+
+
+def test_rates_of_few_samples_and_large_ridges():
+    """The readout is small and its sign a narrow step: the rules off the middle are to see it."""
+    inputs, spike = Mixture([1.0, -1.0], labels=[1.0, -1.0]), Spike(1.134, 1.019, 0.972)
+    lam = np.geomspace(0.9, 1.0, 8)
+    solution = theory.solve(0.1, lam=lam, noise=0.1, inputs=inputs, target="sin", step=spike)
+    assert solution.success.all()

@@ -43,7 +43,7 @@ def class_rule(
     offset: float = 0.0,
     slope: float = 0.0,
     sd: float = 1.0,
-    start: int = 0,
+    start: str = "hermite",
     signs: bool = False,
     noise: float = 0.0,
 ) -> Floats | None: ...

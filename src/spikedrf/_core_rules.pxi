@@ -10,14 +10,26 @@ cdef rule_arrays(Rule& rule):
     return out
 
 
+cdef RuleStart rule_start(str name) except *:
+    # By name: what a number means changes with the order of the enumerators.
+    if name == "hermite":
+        return hermite
+    if name == "uniform":
+        return uniform
+    if name == "fine":
+        return fine
+    raise ValueError(f"start must be 'hermite', 'uniform' or 'fine', got {name!r}")
+
+
 def class_rule(Function sigma, const double[::1] r, const double[::1] c, double mean, int level,
                Index max_nodes, Function labels=None, double offset=0.0, double slope=0.0,
-               double sd=1.0, int start=0, bint signs=False, double noise=0.0):
+               double sd=1.0, str start="hermite", bint signs=False, double noise=0.0):
     """Nodes and weights of a rule for z ~ N(0, 1), kappa = mean + z: None beyond the finest.
 
     It resolves features sigma(r_k kappa + sqrt(c_k) N(0, 1)) and labels(offset + slope z + sd N),
     with `signs` the signs of these plus noise N(0, 1) too. Rules that do not need panels are
-    Gauss-Hermite's if `start` is 0, trapezoid rules if it is 1, and finer ones if it is 2.
+    Gauss-Hermite's if `start` is "hermite", trapezoid rules if it is "uniform", finer ones if
+    "fine".
     """
     cdef Rule rule
     cdef ScalarLabels of = ScalarLabels(NULL, offset, slope, sd, NULL, noise)
@@ -29,7 +41,7 @@ def class_rule(Function sigma, const double[::1] r, const double[::1] c, double 
                 raise labels.error
             of.signs = &crossings
     if not core_class_rule(sigma.moments[0], <int>r.shape[0], &r[0], &c[0], mean, of,
-                           <RuleStart>start, max_nodes, level, rule):
+                           rule_start(start), max_nodes, level, rule):
         return None
     return rule_arrays(rule)
 

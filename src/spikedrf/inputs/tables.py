@@ -147,9 +147,9 @@ def _rule(
         r, mean = np.ascontiguousarray(frame.r[:, 0]), float(frame.means[i, 0])
         more: dict[str, Any] = {}
         if readout is not None:
-            more = {"start": 1, "signs": readout.signs, "noise": readout.noise}
+            more = {"start": "uniform", "signs": readout.signs, "noise": readout.noise}
         elif frame.means[:, 0].any():
-            more = {"start": 2}  # off the middle, Gauss-Hermite rules are at their worst
+            more = {"start": "fine"}  # off the middle, Gauss-Hermite rules are at their worst
         if labels:
             labels = (*labels[:2], float(along[0]), labels[3])
         return _core.class_rule(function, r, c, mean, level, MOST_NODES, *labels, **more)
